@@ -1,0 +1,10 @@
+-- The earliest time, not before `time`, at which `cost` more fits into this log's limit. The uses passed on the way stay passed.
+-- @include pass_until
+local function earliest_fit(log, cost, time)
+  pass_until(log, time)
+  while log.used + cost > log.limit and log.oldest do
+    time = math.max(time, log.oldest + log.period)
+    pass_until(log, time)
+  end
+  return time
+end

@@ -1,0 +1,92 @@
+"""Payloads as bytes: msgpack, or JSON where a person shall read them in redis-cli. Never pickle.
+
+What is refused is refused when it is written, with one error type that says what to do, so that no item is stored that
+nobody can read again: msgpack itself packs maps with integer keys that it then will not unpack.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import msgpack
+
+MAX_DEPTH = 32
+"""Lists and maps nested deeper are refused."""
+
+MAX_PAYLOAD_BYTES = 1024 * 1024
+"""The default bound for one payload."""
+
+Codec = Literal["msgpack", "json"]
+
+
+class PayloadError(ValueError):
+    """The value cannot be stored, or the stored bytes are not a payload."""
+
+
+def encode(value: object, codec: Codec = "msgpack", max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
+    """The payload of `value`: None, bool, int of 64 bits, float, str, bytes (msgpack only), and lists and maps of these.
+
+    Tuples come back as lists. O(size of the value).
+
+    Raises:
+        PayloadError: a type, depth, size or map key that would not come back as it went.
+    """
+    _check(value, codec, MAX_DEPTH, "value")
+    try:
+        payload = (
+            msgpack.packb(value)
+            if codec == "msgpack"
+            else json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        )
+    except (ValueError, OverflowError, TypeError) as error:
+        raise PayloadError(f"value cannot be stored as {codec}: {error}") from error
+    if len(payload) > max_bytes:
+        raise PayloadError(
+            f"value has {len(payload):,} bytes as {codec}, at most {max_bytes:,} are allowed: store it elsewhere and pass its id"
+        )
+    return bytes(payload)
+
+
+def decode(payload: bytes, codec: Codec = "msgpack", max_bytes: int = MAX_PAYLOAD_BYTES) -> Any:
+    """The value of `payload`, which may come from anybody: bounded in size, depth and number of elements.
+
+    Raises:
+        PayloadError: not a payload of this codec, or beyond its bounds.
+    """
+    if len(payload) > max_bytes:
+        raise PayloadError(f"payload has {len(payload):,} bytes, at most {max_bytes:,} are allowed")
+    try:
+        if codec == "msgpack":
+            # An element takes a byte at least, so the buffer's own size bounds their number, and the memory with it.
+            value = msgpack.unpackb(
+                payload, max_array_len=len(payload), max_map_len=len(payload) // 2, max_ext_len=0, strict_map_key=True
+            )
+        else:
+            value = json.loads(payload)
+    except (ValueError, OverflowError, TypeError, RecursionError, msgpack.StackError) as error:
+        raise PayloadError(f"payload is not {codec}: {error}") from error
+    _check(value, codec, MAX_DEPTH, "payload")
+    return value
+
+
+def _check(value: object, codec: Codec, depth: int, where: str) -> None:
+    """Refuse what the codec would change on the way, naming the place."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return
+    if isinstance(value, bytes):
+        if codec == "json":
+            raise PayloadError(f"{where} is bytes, which JSON cannot hold: use codec='msgpack' or decode it")
+        return
+    if not isinstance(value, list | tuple | dict):
+        raise PayloadError(f"{where} is a {type(value).__name__}: only None, bool, int, float, str, bytes, list and dict can be stored")
+    if depth == 0:
+        raise PayloadError(f"{where} is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        for key, element in value.items():
+            if not isinstance(key, str | bytes) or (codec == "json" and isinstance(key, bytes)):
+                raise PayloadError(f"{where} has the map key {key!r}: keys must be str")
+            _check(element, codec, depth - 1, f"{where}[{key!r}]")
+    else:
+        for index, element in enumerate(value):
+            _check(element, codec, depth - 1, f"{where}[{index}]")

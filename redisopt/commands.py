@@ -1,0 +1,78 @@
+"""What a decision is made of: steps, and plans that yield them.
+
+A *command* is frozen data: which script, which keys and arguments, how to read the reply. A *plan* is a generator that
+yields steps and returns a result. Every decision of every primitive is a plan; it never touches a socket or a clock, so
+it is tested by feeding it replies. A runner (see `runner`) performs the steps, in a thread or in an event loop.
+
+A plan is sequential: it waits for one step before it yields the next. Cancellation, Ctrl-C and errors arrive inside the
+plan, at the step that was under way, so that its `except BaseException` can give back what it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+R = TypeVar("R")
+
+Arg = str | int | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[R]):
+    """One call of a script: the unit of input and output.
+
+    Attributes:
+        script: file name in `lua/`, without its ending.
+        keys: the KEYS, all in one hash slot.
+        args: the ARGV.
+        parse: turns the reply (bytes, int, list) into what the plan gets.
+        lane: for a script that must take effect once even when the call is sent again: the key prefix of its lanes.
+            The runner puts the key of a free lane before `keys`, and the call's number and the lane's time to live
+            before `args`; a repeated call has the same number, and the script answers it from memory.
+        undo: for a laned command: the script that takes it back, called with the same keys and arguments when the
+            caller is interrupted while the reply is under way, and so will never know what it was granted.
+    """
+
+    script: str
+    keys: tuple[str, ...]
+    args: tuple[Arg, ...]
+    parse: Callable[[Any], R]
+    lane: str | None = None
+    undo: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Let `seconds` pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Invoke:
+    """Call the user's function; the async runner awaits what it returns."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] | None = None
+
+
+Step = Command[Any] | Sleep | Invoke
+Plan = Generator[Step, Any, R]
+
+
+def call(command: Command[R]) -> Plan[R]:
+    """Yield one command and return its parsed reply, keeping the reply's type: ``reply = yield from call(command)``."""
+    return cast("R", (yield command))
+
+
+def sleep(seconds: float) -> Plan[None]:
+    """Let `seconds` pass."""
+    yield Sleep(seconds)
+
+
+def invoke(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Plan[Any]:
+    """Call the user's function and return its result."""
+    return (yield Invoke(function, args, kwargs))

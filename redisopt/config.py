@@ -1,0 +1,76 @@
+"""What all config models share: frozen, strict about unknown fields, and loadable from a dict, TOML or the environment.
+
+Durations are seconds as floats, with the unit in the description; Redis gets whole milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Config(BaseModel):
+    """The root of all config models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    command_timeout: float = Field(default=0.5, gt=0, le=60)
+    """Seconds that one call to Redis may take, its retries included, before it counts as unavailable."""
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """The config of these fields.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown, missing or out of range.
+        """
+        return cls.model_validate(dict(fields))
+
+    @classmethod
+    def from_toml(cls, path: str | Path, table: str = "") -> Self:
+        """The config in a TOML file, of the table with this dotted name, such as ``"throttle.github"``; the whole file if "".
+
+        Raises:
+            ValueError: the file is not TOML, or has no such table.
+            pydantic.ValidationError: a field is unknown, missing or out of range.
+        """
+        try:
+            fields: Any = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"path {str(path)!r} is not TOML: {error}") from error
+        for part in table.split(".") if table else ():
+            if not isinstance(fields, dict) or part not in fields:
+                raise ValueError(f"table {table!r} is not in {str(path)!r}: there is no {part!r}")
+            fields = fields[part]
+        if not isinstance(fields, dict):
+            raise ValueError(f"table {table!r} in {str(path)!r} is a value, not a table")
+        return cls.from_dict(fields)
+
+    @classmethod
+    def from_env(cls, prefix: str, environ: Mapping[str, str] | None = None) -> Self:
+        """The config of the environment variables that start with `prefix`, such as ``REDISOPT_GITHUB_``.
+
+        ``REDISOPT_GITHUB_MAX_BURST_SIZE=50`` sets ``max_burst_size``; lists are separated by commas:
+        ``REDISOPT_GITHUB_RATES=10/s,5000/h``.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown, missing or out of range.
+        """
+        found: dict[str, Any] = {}
+        for variable, text in (os.environ if environ is None else environ).items():
+            if variable.startswith(prefix):
+                name = variable.removeprefix(prefix).lower()
+                field = cls.model_fields.get(name)
+                is_list = field is not None and get_origin(field.annotation) in (tuple, list)
+                found[name] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+        return cls.from_dict(found)
+
+
+def milliseconds(seconds: float) -> int:
+    """Seconds as the whole milliseconds that Redis gets."""
+    return round(seconds * 1000)

@@ -1,0 +1,61 @@
+"""Every error that redisopt raises on its own behalf, in one tree.
+
+    RedisOptError
+    +-- Throttled               refused by a limit; `retry_after` says when to come back
+    |   +-- ThrottleTimeout     the wait for the limit would outlast `timeout`
+    +-- CostExceedsLimit        no wait could ever help (also a ValueError)
+    +-- ConfigConflict          another process uses this name with another config
+    +-- StateLost               what Redis held is gone, or is not ours
+    +-- Unavailable             Redis could not be asked, or would not answer
+
+Bad configuration and bad arguments are pydantic's `ValidationError` or a plain `ValueError` that names the
+field, both raised before Redis is touched.
+"""
+
+from __future__ import annotations
+
+
+class RedisOptError(Exception):
+    """The root: catch this to catch whatever redisopt raises."""
+
+
+class Throttled(RedisOptError):
+    """A limit refused the call and charged nothing.
+
+    Attributes:
+        retry_after: seconds until the same call would be granted, if nobody else comes first.
+        reason: the limit that refused, as text: ``"10/s"``, ``"burst"``, ``"cooldown"`` or ``"queue"``.
+    """
+
+    def __init__(self, message: str, *, retry_after: float, reason: str) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_throttled, (type(self), str(self), self.retry_after, self.reason))
+
+
+class ThrottleTimeout(Throttled):
+    """The wait would have outlasted ``timeout``: refused at once, nothing was charged."""
+
+
+class CostExceedsLimit(RedisOptError, ValueError):
+    """The cost is above a limit, so that no wait could ever grant it. Split the work, or raise the limit."""
+
+
+class ConfigConflict(RedisOptError):
+    """Another process uses this name with another config."""
+
+
+class StateLost(RedisOptError):
+    """What Redis held for this name is gone, or was overwritten by something that is not redisopt."""
+
+
+class Unavailable(RedisOptError):
+    """Redis could not be reached, did not answer in time, or refused the script. The cause is chained."""
+
+
+def _rebuild_throttled(kind: type[Throttled], message: str, retry_after: float, reason: str) -> Throttled:
+    """Unpickle: exceptions with keyword arguments do not survive a process boundary by themselves."""
+    return kind(message, retry_after=retry_after, reason=reason)

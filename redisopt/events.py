@@ -1,0 +1,105 @@
+"""What happened, for those who count or log it: frozen events, handed to hooks.
+
+A hook is any callable of one event. Metrics, logs and traces are hooks in files of their own; the code that decides
+knows none of them. A hook that raises is logged and changes nothing. Hooks run in the thread or event loop that the event
+came from: keep them short.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+logger = logging.getLogger("redisopt")
+logger.addHandler(logging.NullHandler())  # quiet unless the application configures logging
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A limiter granted `cost`; the caller waits `wait` seconds for it."""
+
+    name: str
+    key: str
+    cost: int
+    wait: float
+    queue_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A limiter refused `cost`; `reason` is the limit, `retry_after` the seconds until it would fit."""
+
+    name: str
+    key: str
+    cost: int
+    reason: str
+    retry_after: float
+    queue_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A script call failed on the way and is sent again."""
+
+    script: str
+    attempt: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptReloaded:
+    """The server did not know a script (restart, failover, SCRIPT FLUSH) and was given it."""
+
+    script: str
+
+
+Event = Granted | Refused | Retried | ScriptReloaded
+
+
+class Hook(Protocol):
+    """Whoever wants to hear of events."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of one event."""
+
+
+_hooks: tuple[Hook, ...] = ()
+
+
+def add_hook(hook: Hook) -> None:
+    """Hand every event of this process to `hook` from now on."""
+    global _hooks  # noqa: PLW0603 - one registry per process
+    _hooks = (*_hooks, hook)
+
+
+def remove_hook(hook: Hook) -> None:
+    """Stop handing events to `hook`.
+
+    Raises:
+        ValueError: `hook` is not registered.
+    """
+    global _hooks  # noqa: PLW0603
+    if hook not in _hooks:
+        raise ValueError(f"hook {hook!r} is not registered")
+    _hooks = tuple(other for other in _hooks if other is not hook)
+
+
+def listening() -> bool:
+    """Whether any hook is registered: ask before building an event on a hot path."""
+    return bool(_hooks)
+
+
+def emit(event: Event) -> None:
+    """Hand `event` to every hook."""
+    for hook in _hooks:
+        notify(hook, event)
+
+
+def notify(callback: Callable[..., object], *args: Any) -> None:
+    """Call a user's callback: what it raises is logged and changes nothing."""
+    try:
+        callback(*args)
+    except Exception:
+        logger.exception("callback %r raised; the call it was told about goes on", callback)

@@ -1,0 +1,177 @@
+"""The two runners: they perform the steps of a plan, in a thread or in an event loop.
+
+Only they sleep, talk to Redis and call the user's functions; what to send, and when again, is decided in `delivery`. A
+runner is cheap: the links below it are shared by all that use the same client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeVar
+
+import redis
+import redis.asyncio
+
+from redisopt.commands import Command, Plan, Sleep
+from redisopt.delivery import Drop, Exchange, deliver
+from redisopt.links import AsyncLinks, Links
+
+R = TypeVar("R")
+
+_links: weakref.WeakKeyDictionary[Any, Links] = weakref.WeakKeyDictionary()
+_async_links: weakref.WeakKeyDictionary[Any, AsyncLinks] = weakref.WeakKeyDictionary()
+
+
+class Runner:
+    """Performs plans in the calling thread. Any number of threads may run plans at once.
+
+    Raises:
+        ValueError: `client` is not a sync redis-py client.
+    """
+
+    def __init__(self, client: redis.Redis | redis.RedisCluster, command_timeout: float) -> None:
+        _check_client(client, (redis.Redis, redis.RedisCluster), "redis.Redis or redis.RedisCluster")
+        self._client = client
+        self._timeout = command_timeout
+        self._links = _links.get(client) or _links.setdefault(client, Links(client))
+        self._direct = self._links.direct
+        self._links.users += 1
+
+    def run(self, plan: Plan[R]) -> R:
+        """Perform every step of `plan` and return its result. Raises what the plan raises."""
+        return _drive(plan, self._perform)
+
+    def close(self) -> None:
+        """Close the client's idle links, unless another primitive uses them. They are made anew when needed."""
+        self._links.leave()
+
+    def _perform(self, step: Any) -> Any:
+        if isinstance(step, Command):
+            link = self._links.take()
+            try:
+                return _drive(deliver(step, link, self._timeout, direct=self._direct), self._perform)
+            finally:
+                self._links.give(link)
+        if isinstance(step, Exchange):
+            if self._direct:
+                return self._links.send(step.link, step.call, step.timeout)
+            return self._client.execute_command(*step.parts)
+        if isinstance(step, Sleep):
+            return time.sleep(step.seconds)
+        if isinstance(step, Drop):
+            return self._links.drop(step.link)
+        return step.function(*step.args, **step.kwargs or {})
+
+
+class AsyncRunner:
+    """Performs plans in the running event loop. Any number of tasks may run plans at once.
+
+    Raises:
+        ValueError: `client` is not an async redis-py client.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster, command_timeout: float) -> None:
+        _check_client(
+            client, (redis.asyncio.Redis, redis.asyncio.RedisCluster), "redis.asyncio.Redis or redis.asyncio.RedisCluster"
+        )
+        self._client = client
+        self._timeout = command_timeout
+        self._links = _async_links.get(client) or _async_links.setdefault(client, AsyncLinks(client))
+        self._direct = self._links.direct
+        self._links.users += 1
+
+    async def run(self, plan: Plan[R]) -> R:
+        """Perform every step of `plan` and return its result. Raises what the plan raises."""
+        return await _drive_async(plan, self._perform)
+
+    async def aclose(self) -> None:
+        """Close the client's idle links, unless another primitive uses them. They are made anew when needed."""
+        await self._links.leave()
+
+    async def _perform(self, step: Any) -> Any:
+        if isinstance(step, Command):
+            link = await self._links.take()
+            try:
+                return await _drive_async(deliver(step, link, self._timeout, direct=self._direct), self._perform)
+            finally:
+                self._links.give(link)
+        if isinstance(step, Exchange):
+            if self._direct:
+                return await self._links.send(step.link, step.call, step.timeout)
+            return await self._links.through(self._client, step.parts, step.timeout)
+        if isinstance(step, Sleep):
+            return await asyncio.sleep(step.seconds)
+        if isinstance(step, Drop):
+            return await self._links.drop(step.link)
+        result = step.function(*step.args, **step.kwargs or {})
+        return await result if inspect.isawaitable(result) else result
+
+
+def _drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
+    """Perform the plan's steps one by one; an error or an interruption arrives in the plan at the step under way."""
+    try:
+        step = plan.send(None)
+        while True:
+            try:
+                result = perform(step)
+            except BaseException as error:  # noqa: BLE001 - the plan decides what becomes of it
+                step = plan.throw(error)
+            else:
+                step = plan.send(result)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+
+
+async def _drive_async(plan: Generator[Any, Any, R], perform: Callable[[Any], Awaitable[Any]]) -> R:
+    """As `_drive`. Once interrupted, the plan is giving back what it holds: a second cancel waits until a step is done."""
+    interrupted = False
+    try:
+        step = plan.send(None)
+        while True:
+            try:
+                result = await (_to_its_end(perform(step)) if interrupted else perform(step))
+            except BaseException as error:  # noqa: BLE001 - the plan decides what becomes of it
+                interrupted = interrupted or not isinstance(error, Exception)
+                step = plan.throw(error)
+            else:
+                step = plan.send(result)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+
+
+async def _to_its_end(step: Awaitable[R]) -> R:
+    """Await `step` to its end, bounded as every step is, and only then pass a cancellation on."""
+    task = asyncio.ensure_future(step)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+        except BaseException:  # noqa: BLE001 - raised below, from the task
+            break
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
+
+
+def _check_client(client: object, kinds: tuple[type, ...], wanted: str) -> None:
+    if isinstance(client, kinds) and not hasattr(client, "command_stack"):
+        return
+    if isinstance(client, str):
+        advice = "pass a client, such as redisopt.connect(url)"
+    elif hasattr(client, "command_stack"):
+        advice = "pass the client itself, not a pipeline of it"
+    elif isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
+        advice = "an async client needs the Async class, such as AsyncThrottler"
+    elif isinstance(client, redis.Redis | redis.RedisCluster):
+        advice = "a sync client needs the sync class, such as Throttler; connect_async() gives an async one"
+    else:
+        advice = "pass a redis-py client, such as redisopt.connect()"
+    raise ValueError(f"client must be a {wanted}, not {type(client).__name__}: {advice}")

@@ -1,0 +1,155 @@
+"""`AsyncThrottler`: the twin of `Throttler` for asyncio."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+
+from redisopt.runner import AsyncRunner
+from redisopt.throttle.config import ThrottleConfig
+from redisopt.throttle.permit import AsyncPermit
+from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans, config_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import redis.asyncio
+
+    from redisopt.throttle.decision import Decision, ThrottleMetrics
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Acquisition:
+    """What `AsyncThrottler.acquire` gives: await it for the permit, or enter it with ``async with``."""
+
+    __slots__ = ("_acquire", "_permit")
+
+    def __init__(self, acquire: Callable[[], Awaitable[AsyncPermit]]) -> None:
+        self._acquire = acquire
+        self._permit: AsyncPermit | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncPermit]:
+        """Wait for the permit."""
+        return self._acquire().__await__()
+
+    async def __aenter__(self) -> AsyncPermit:
+        """Wait for the permit."""
+        self._permit = await self._acquire()
+        return self._permit
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Release it."""
+        if self._permit is not None:
+            await self._permit.release()
+
+
+class AsyncThrottler:
+    """Limits shared by every process that uses the same Redis and the same name; see `Throttler`.
+
+    >>> throttler = AsyncThrottler(client, "github", rates=["10/s", "5000/h"])
+    >>> async with throttler.acquire(timeout=5):
+    ...     await call_github()
+
+    Args:
+        client: a `redis.asyncio.Redis` (of one server or a Sentinel master) or `redis.asyncio.RedisCluster`.
+        name, config, on_throttle, fields: as `Throttler`.
+
+    Raises:
+        ValueError, pydantic.ValidationError: as `Throttler`.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        name: str,
+        config: ThrottleConfig | None = None,
+        *,
+        on_throttle: Callable[[int], object] | None = None,
+        **fields: Any,
+    ) -> None:
+        self._plans = ThrottlePlans(name, config_of(config, fields), on_throttle)
+        self._runner = AsyncRunner(client, self.config.command_timeout)
+        self._permit = functools.partial(AsyncPermit, self._runner, self._plans)
+
+    @property
+    def name(self) -> str:
+        """What the limit is for."""
+        return self._plans.name
+
+    @property
+    def config(self) -> ThrottleConfig:
+        """The limits that this object's calls are judged by."""
+        return self._plans.config
+
+    async def try_acquire(self, cost: int = 1, key: str = "", *, minimum: int | None = None) -> Decision[AsyncPermit]:
+        """See `Throttler.try_acquire`."""
+        return await self._runner.run(self._plans.try_acquire(self._permit, cost, key, minimum))
+
+    def acquire(self, cost: int = 1, key: str = "", *, timeout: float | None = None) -> Acquisition:  # noqa: ASYNC109
+        """See `Throttler.acquire`. A task that is cancelled while it waits gives its place back."""
+        return Acquisition(lambda: self._runner.run(self._plans.acquire(self._permit, cost, key, timeout)))
+
+    async def execute(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Wait for one permit, then await ``function(*args, **kwargs)``. A plain function is called in the event loop."""
+        return await self._runner.run(self._plans.execute(self._permit, PLAIN, function, args, kwargs))  # type: ignore[no-any-return]
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]: ...
+    @overload
+    def __call__(
+        self, *, cost: int | Callable[..., int] = 1, key: str | Callable[..., str] = "", timeout: float | None = None
+    ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]: ...
+    def __call__(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        cost: int | Callable[..., int] = 1,
+        key: str | Callable[..., str] = "",
+        timeout: float | None = None,
+    ) -> Any:
+        """Decorate a coroutine function; see `Throttler.__call__`.
+
+        Raises:
+            ValueError: the function is not a coroutine function.
+        """
+        decorate = functools.partial(self._decorate, Terms(cost, key, timeout))
+        return decorate if function is None else decorate(function)
+
+    def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
+        if not inspect.iscoroutinefunction(function):
+            raise ValueError(f"function {function!r} is not a coroutine function: decorate it with a Throttler")
+
+        @functools.wraps(function)
+        async def throttled(*args: Any, **kwargs: Any) -> Any:
+            return await self._runner.run(self._plans.execute(self._permit, terms, function, args, kwargs))
+
+        return throttled
+
+    async def peek(self, key: str = "", *, cost: int = 1) -> Decision[AsyncPermit]:
+        """See `Throttler.peek`."""
+        return await self._runner.run(self._plans.peek(cost, key))
+
+    async def metrics(self, key: str = "") -> ThrottleMetrics:
+        """See `Throttler.metrics`."""
+        return await self._runner.run(self._plans.metrics(key))
+
+    async def reset(self, key: str = "") -> None:
+        """See `Throttler.reset`."""
+        await self._runner.run(self._plans.reset(key))
+
+    async def aclose(self) -> None:
+        """Close the connections, unless another throttler uses them. The client stays open."""
+        await self._runner.aclose()
+
+    async def __aenter__(self) -> Self:
+        """The throttler itself."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        await self.aclose()

@@ -1,0 +1,87 @@
+"""What a throttle may be told: `ThrottleConfig`."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from redisopt.config import Config, milliseconds
+from redisopt.throttle.rate import MAX_LIMIT, Rate
+
+MAX_RATES = 16
+"""Rates of one throttle; more would be a mistake rather than a wish."""
+
+SLOTS = 1000
+"""Slots that a period is logged in by default: an entry a slot bounds a log, whatever the limit."""
+
+MAX_SLOTS = 10_000
+"""A finer `precision` is refused, since the log could then outgrow what a limiter should cost."""
+
+BURST_PERIOD_MS = 1000
+"""The second within which a burst is counted."""
+
+
+def _as_rate(value: Any) -> Any:
+    return Rate.parse(value) if isinstance(value, str) else value
+
+
+def _as_rates(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Rate) else value
+
+
+class ThrottleConfig(Config):
+    """Limits that hold together: refused by one, charged by none.
+
+    Raises:
+        pydantic.ValidationError: a field is unknown or out of range, or nothing is limited.
+    """
+
+    rates: Annotated[
+        tuple[Annotated[Rate, BeforeValidator(_as_rate)], ...], BeforeValidator(_as_rates), Field(max_length=MAX_RATES)
+    ] = ()
+    """At most so much in any trailing period, by server time: "10/s", or several, as ["10/s", "5000/h"]."""
+
+    max_burst_size: int | None = Field(default=None, ge=1, le=MAX_LIMIT)
+    """Cost within one second, which is never exceeded, and which starts a cooldown once it is reached."""
+
+    cooldown_period: float = Field(default=0.0, ge=0, le=86400)
+    """Seconds after a burst in which nothing is granted."""
+
+    precision: float | None = Field(default=None, ge=0.001)
+    """Seconds of a slot of the log. A grant comes at most one slot late, never early. Default: 1 ms for limits up to 1,000,
+    else a thousandth of the period."""
+
+    margin: float = Field(default=0.0, ge=0, le=3600)
+    """Seconds by which every period is lengthened, for a far side that would see the jitter of the callers' network."""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if not self.rates and self.max_burst_size is None:
+            raise ValueError("rates is empty: give at least one, such as rates=['10/s'], or a max_burst_size")
+        if self.cooldown_period and self.max_burst_size is None:
+            raise ValueError("cooldown_period needs a max_burst_size: it is what starts the cooldown")
+        periods = [rate.period_ms for rate in self.rates]
+        if len(set(periods)) < len(periods):
+            raise ValueError("rates has two rates of one period: only the smaller limit would ever matter")
+        for rate in self.rates:
+            precision = 0 if self.precision is None else milliseconds(self.precision)
+            if precision > rate.period_ms:
+                raise ValueError(f"precision {self.precision} s is longer than the period of {rate}")
+            if precision and min(rate.limit, rate.period_ms / precision) > MAX_SLOTS:
+                least = math.ceil(rate.period_ms / MAX_SLOTS) / 1000
+                raise ValueError(f"precision {self.precision} s would log {rate} in over {MAX_SLOTS:,} slots: use {least} or more")
+        return self
+
+    @property
+    def max_cost(self) -> int:
+        """The largest cost that can ever be granted at once."""
+        limits = [rate.limit for rate in self.rates]
+        return min(limits if self.max_burst_size is None else [*limits, self.max_burst_size])
+
+    def precision_ms(self, limit: int, period_ms: int) -> int:
+        """The slot of a log in milliseconds."""
+        if self.precision is not None:
+            return milliseconds(self.precision)
+        return 1 if limit <= SLOTS else math.ceil(period_ms / SLOTS)

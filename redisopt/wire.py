@@ -1,0 +1,108 @@
+"""Script calls as bytes, and server errors as ours.
+
+A call is packed here and not by redis-py: all of ours are flat lists of text and numbers, which takes a third of the time.
+What an error means for the caller is decided here for both runners: send it again, send the script along, or give up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    ConnectionError,  # noqa: A004 - redis-py's name for it
+    MasterDownError,
+    MaxConnectionsError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,  # noqa: A004 - redis-py's name for it
+    TryAgainError,
+)
+
+from redisopt.commands import Arg
+from redisopt.errors import RedisOptError, StateLost, Unavailable
+from redisopt.scripts import Script
+
+# Worth another try within the command's time: the server is away, restarting, or handing over to another.
+_TRANSIENT = (ConnectionError, TimeoutError, OSError, ClusterDownError, MasterDownError, TryAgainError)
+# These are ConnectionErrors to redis-py, but no try will go better.
+_FINAL = (AuthenticationError, AuthorizationError, MaxConnectionsError)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed when it is sent again."""
+    return (isinstance(error, _TRANSIENT) and not isinstance(error, _FINAL)) or _is_read_only(error)
+
+
+def is_no_script(error: BaseException) -> bool:
+    """Whether the server says that it does not know the script: then it has not run, and EVAL runs it."""
+    return isinstance(error, NoScriptError)
+
+
+def leaves_connection_usable(error: BaseException) -> bool:
+    """Whether the connection is in step after `error`: an error reply was read whole; a demoted primary is not worth keeping."""
+    return isinstance(error, RedisError) and not isinstance(error, ConnectionError | TimeoutError) and not _is_read_only(error)
+
+
+def call_of(script: Script, keys: Iterable[str], args: Iterable[Arg], *, whole: bool = False) -> tuple[Arg, ...]:
+    """The call as redis-py's ``execute_command`` takes it: by the script's SHA1, or with the script whole."""
+    keys = tuple(keys)
+    return ("EVAL" if whole else "EVALSHA", script.source if whole else script.sha, len(keys), *keys, *args)
+
+
+def packed(script: Script, lane: tuple[str, int, int] | None, keys: tuple[str, ...], args: tuple[Arg, ...], *, whole: bool) -> bytes:
+    """The call as bytes; `lane` is the lane's key, the call's number and the lane's time to live."""
+    verb, body = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
+    count = 3 + len(keys) + len(args)
+    if lane is None:
+        return b"*%d\r\n%b%b%b" % (count, _head(verb, body, len(keys)), _bulks(keys), b"".join(map(_bulk, args)))
+    key, number, ttl = lane
+    parts = (_bulk(key), _bulks(keys), _bulk(number), _bulk(ttl), *map(_bulk, args))
+    return b"*%d\r\n%b%b" % (count + 3, _head(verb, body, len(keys) + 1), b"".join(parts))
+
+
+def unavailable(error: BaseException, script: str) -> RedisOptError:
+    """The error to raise for a call of `script` that failed for good with `error`."""
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "OOM" in text:
+        return Unavailable(f"Redis is full and refused {script} whole, nothing was charged: raise maxmemory or free memory ({text})")
+    if isinstance(error, NoPermissionError) or text.startswith("NOPERM"):
+        return Unavailable(f"the Redis user may not run {script}: see the least-privilege ACL in the README ({text})")
+    if isinstance(error, _FINAL):
+        return Unavailable(f"Redis refused the connection: check the user and password in the URL ({text})")
+    if isinstance(error, MovedError):
+        return Unavailable(f"the server is part of a Cluster: pass a redis.RedisCluster instead of a redis.Redis ({text})")
+    if "WRONGTYPE" in text:
+        return StateLost(f"a key of this name holds something that redisopt did not write: reset() or delete it ({text})")
+    if isinstance(error, TimeoutError):
+        return Unavailable(f"Redis did not answer {script} within command_timeout ({text})")
+    if is_transient(error):
+        return Unavailable(f"Redis could not be reached for {script} within command_timeout ({text})")
+    return Unavailable(f"Redis refused {script}: {text}")
+
+
+@lru_cache(maxsize=256)
+def _head(verb: str, script: str, keys: int) -> bytes:
+    return b"".join(map(_bulk, (verb, script, keys)))
+
+
+@lru_cache(maxsize=4096)
+def _bulks(items: tuple[Arg, ...]) -> bytes:
+    return b"".join(map(_bulk, items))
+
+
+def _bulk(item: Arg) -> bytes:
+    data = item.encode() if isinstance(item, str) else item if isinstance(item, bytes) else b"%d" % item
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def _is_read_only(error: BaseException) -> bool:
+    # Up to 6.2 the server wraps what a script's command said into a plain error of its own.
+    return isinstance(error, ReadOnlyError) or (isinstance(error, RedisError) and "READONLY" in str(error))
