@@ -2,59 +2,70 @@
 throttle_acquire: take `cost` from every limit of a limiter at once: now, or at the earliest time within `patience`.
 Refused by one, charged by none. Safe to repeat: a number that this lane has used already gets the reply it got.
 
-KEYS[1] lane     STRING  number and reply of the lane's latest charge
-KEYS[2] state    HASH    the limiter's clock and sums
-KEYS[3] waiting  ZSET    permit id -> the time its holder waits for (ms)
-KEYS[4] holes    ZSET    "permit id cost" -> the time of a place that was given up (ms)
-KEYS[5..] log    LIST    of one period, newest first: "time:cost", the time (ms) is the end of the slot of use
+KEYS[1] state    HASH    the limiter's clock, sums and lanes
+KEYS[2] waiting  ZSET    permit id -> the time its holder waits for (ms)
+KEYS[3] holes    ZSET    "permit id cost" -> the time of a place that was given up (ms)
+KEYS[4..] log    LIST    closed slots of one period, newest first: "time:cost", the time (ms) is the end of the slot
 
-ARGV[1] number     of this call in its lane, rising
-ARGV[2] lane_ttl   ms, how long the lane is remembered
+ARGV[1] lane       of the caller
+ARGV[2] number     of this call in its lane, rising
 ARGV[3] id         of the permit
 ARGV[4] cost       wanted, at most every limit
 ARGV[5] least      cost to be content with when it must be now; `cost` for all or nothing
 ARGV[6] patience   ms the caller would wait; 0 now or not at all, -1 for ever
 ARGV[7] burst      cost within one second that starts a cooldown, 0 for none; then one log has period 1000
 ARGV[8] cooldown   ms
-ARGV[9] periods    of the logs, in order, with spaces
+ARGV[9] periods    of the logs, rising, with spaces
 ARGV[10..] period (ms), precision (ms), limit (-1: log only) of each log
 
 Returns the line of numbers that include/describe.lua explains; or "register <periods>" when other periods are on record
 (call throttle_register, then again); or "stale" for a number below the lane's latest. Only a grant is remembered.
 ]]
+-- @include plain_grant
+local plain = plain_grant()
+if plain then
+  return plain
+end
+
+-- @include read_limiter
 -- @include recall
 -- @include remember
--- @include read_limiter
+-- @include save_limiter
+-- @include start_cursors
 -- @include find_place
 -- @include take_hole
 -- @include stand_in_line
+-- @include count_waiting
 -- @include log_use
--- @include save_limiter
 -- @include describe
-local lane, number, lane_ttl = KEYS[1], tonumber(ARGV[1]), ARGV[2]
-local id, cost, least, patience = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local lane, number, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local cost, least, patience = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local known = recall(lane, number)
-if known then
-  return known
-end
-local limiter = read_limiter(2, 7)
+local limiter = read_limiter(7)
 if limiter.unregistered then
   return 'register ' .. limiter.unregistered
 end
+local known = recall(limiter, lane, number)
+if known then
+  return known
+end
+if limiter.dirty then
+  save_limiter(limiter)
+end
+start_cursors(limiter)
 local now, logs = limiter.now, limiter.logs
 
 -- Somebody gave up a place: it can be had without touching a log.
-if limiter.hole_count > 0 and patience ~= 0 then
+if limiter.busy and patience ~= 0 then
   local time = take_hole(limiter, cost, patience)
   if time then
     local queue = stand_in_line(limiter, id, time)
-    return remember(lane, number, lane_ttl, describe(limiter, 1, time, time - now, queue, 0, cost))
+    return remember(limiter, lane, number, describe(limiter, 1, time, cost, time - now, queue, 0))
   end
 end
 
 -- Content with less: take what there is.
-if least < cost and not limiter.line then
+if least < cost then
   local free = cost
   for _, log in ipairs(logs) do
     if log.limit >= 0 then
@@ -67,18 +78,11 @@ end
 local time, reason = find_place(limiter, cost)
 local wait = time - now
 if patience >= 0 and wait > patience then
-  if limiter.stepped then
-    redis.call('HSET', limiter.state, 'seen', now, 'offset', limiter.offset)
-  end
-  local queue = 0
-  if limiter.line then
-    queue = redis.call('ZCOUNT', limiter.waiting, '(' .. now, '+inf')
-  end
-  return describe(limiter, 0, time, wait, queue, reason, 0)
+  return describe(limiter, 0, time, 0, wait, count_waiting(limiter), reason)
 end
 
--- Granted. A use now is logged at the next whole millisecond, since `now` was rounded down. The first write is one that
--- a full server refuses, so that the call then fails whole.
+-- Granted. A use now is logged at the next whole millisecond, since `now` was rounded down.
+local queue = 0
 if wait == 0 then
   time = now + 1
 end
@@ -88,10 +92,9 @@ for _, log in ipairs(logs) do
     limiter.cooling = time + limiter.cooldown
   end
 end
-local queue = 0
 if wait > 0 then
   limiter.last = time
   queue = stand_in_line(limiter, id, time)
 end
 save_limiter(limiter, time)
-return remember(lane, number, lane_ttl, describe(limiter, 1, time, wait, queue, reason or 0, cost))
+return remember(limiter, lane, number, describe(limiter, 1, time, cost, wait, queue, reason or 0))

@@ -28,18 +28,17 @@ class Command(Generic[R]):
         keys: the KEYS, all in one hash slot.
         args: the ARGV.
         parse: turns the reply (bytes, int, list) into what the plan gets.
-        lane: for a script that must take effect once even when the call is sent again: the key prefix of its lanes.
-            The runner puts the key of a free lane before `keys`, and the call's number and the lane's time to live
-            before `args`; a repeated call has the same number, and the script answers it from memory.
-        undo: for a laned command: the script that takes it back, called with the same keys and arguments when the
-            caller is interrupted while the reply is under way, and so will never know what it was granted.
+        once: whether the script must take effect once even when the call is sent again: the runner then puts a lane and
+            the call's number in it before `args`, and the script answers a number that it knows from memory.
+        undo: for such a command: the script that takes it back, called with the same keys and arguments when the caller
+            is interrupted while the reply is under way, and so will never know what it was granted.
     """
 
     script: str
     keys: tuple[str, ...]
     args: tuple[Arg, ...]
     parse: Callable[[Any], R]
-    lane: str | None = None
+    once: bool = False
     undo: str | None = None
 
 

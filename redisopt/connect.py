@@ -21,7 +21,9 @@ import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.asyncio.retry
+import redis.asyncio.sentinel
 import redis.cluster
+import redis.sentinel
 from redis.asyncio.connection import parse_url
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
@@ -49,6 +51,22 @@ def _renew_lock_in_child() -> None:
 os.register_at_fork(after_in_child=_renew_lock_in_child)
 
 
+class _SentinelPool(redis.sentinel.SentinelConnectionPool):
+    """redis-py's, but closing the client also closes the connections to the sentinels, which nobody else can see."""
+
+    def close(self) -> None:
+        super().close()
+        for sentinel in self.sentinel_manager.sentinels:
+            sentinel.close()
+
+
+class _AsyncSentinelPool(redis.asyncio.sentinel.SentinelConnectionPool):
+    async def aclose(self) -> None:
+        await super().aclose()
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
 @dataclass(frozen=True, slots=True)
 class _Flavour:
     """The classes of redis-py for one colour of function; the logic below is the same for both."""
@@ -57,16 +75,26 @@ class _Flavour:
     cluster: Any
     node: Any
     sentinel: Any
+    sentinel_pool: Any
     retry: Any
     fake: str
 
 
-_SYNC = _Flavour(redis.Redis, redis.RedisCluster, redis.cluster.ClusterNode, redis.Sentinel, Retry, "FakeRedis")
+_SYNC = _Flavour(
+    redis.Redis,
+    redis.RedisCluster,
+    redis.cluster.ClusterNode,
+    redis.Sentinel,
+    _SentinelPool,
+    Retry,
+    "FakeRedis",
+)
 _ASYNC = _Flavour(
     redis.asyncio.Redis,
     redis.asyncio.RedisCluster,
     redis.asyncio.cluster.ClusterNode,
     redis.asyncio.Sentinel,
+    _AsyncSentinelPool,
     redis.asyncio.retry.Retry,
     "FakeAsyncRedis",
 )
@@ -74,6 +102,9 @@ _ASYNC = _Flavour(
 
 def connect(url: str | None = None, **options: Any) -> Client:
     """Make a client for ``url``, or for the Redis that is found. Nothing is sent yet, except to a cluster.
+
+    An embedded server is shared with the child processes that start afterwards, forked, spawned or run as programs.
+    (A multiprocessing forkserver that was started before it keeps the environment of then.) It ends with this process.
 
     >>> client = connect()
     >>> client = connect("redis+sentinel://10.0.0.1,10.0.0.2/mymaster", socket_timeout=1.0)
@@ -221,7 +252,8 @@ def _open(target: _Target, flavour: _Flavour, options: dict[str, Any]) -> Any:
         # Not told otherwise, redis-py gives the connections to the sentinels themselves its ten retries.
         tls = {name: value for name, value in settings.items() if name.startswith("ssl")}
         to_sentinels = {name: settings[name] for name in ours} | tls | settings.pop("sentinel_kwargs", {})
-        return flavour.sentinel(target.nodes, sentinel_kwargs=to_sentinels).master_for(target.service, **settings)
+        sentinel = flavour.sentinel(target.nodes, sentinel_kwargs=to_sentinels)
+        return sentinel.master_for(target.service, connection_pool_class=flavour.sentinel_pool, **settings)
     try:
         return flavour.cluster(startup_nodes=[flavour.node(*node) for node in target.nodes], **settings)
     except (RedisError, RedisClusterException) as error:  # the sync client asks the nodes for their slots at once

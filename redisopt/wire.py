@@ -6,7 +6,6 @@ What an error means for the caller is decided here for both runners: send it aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 
 from redis.exceptions import (
@@ -51,21 +50,16 @@ def leaves_connection_usable(error: BaseException) -> bool:
     return isinstance(error, RedisError) and not isinstance(error, ConnectionError | TimeoutError) and not _is_read_only(error)
 
 
-def call_of(script: Script, keys: Iterable[str], args: Iterable[Arg], *, whole: bool = False) -> tuple[Arg, ...]:
+def parts(script: Script, keys: tuple[str, ...], args: tuple[Arg, ...], *, whole: bool) -> tuple[Arg, ...]:
     """The call as redis-py's ``execute_command`` takes it: by the script's SHA1, or with the script whole."""
-    keys = tuple(keys)
-    return ("EVAL" if whole else "EVALSHA", script.source if whole else script.sha, len(keys), *keys, *args)
-
-
-def packed(script: Script, lane: tuple[str, int, int] | None, keys: tuple[str, ...], args: tuple[Arg, ...], *, whole: bool) -> bytes:
-    """The call as bytes; `lane` is the lane's key, the call's number and the lane's time to live."""
     verb, body = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
-    count = 3 + len(keys) + len(args)
-    if lane is None:
-        return b"*%d\r\n%b%b%b" % (count, _head(verb, body, len(keys)), _bulks(keys), b"".join(map(_bulk, args)))
-    key, number, ttl = lane
-    parts = (_bulk(key), _bulks(keys), _bulk(number), _bulk(ttl), *map(_bulk, args))
-    return b"*%d\r\n%b%b" % (count + 3, _head(verb, body, len(keys) + 1), b"".join(parts))
+    return (verb, body, len(keys), *keys, *args)
+
+
+def packed(script: Script, keys: tuple[str, ...], args: tuple[Arg, ...], *, whole: bool) -> bytes:
+    """The call as bytes."""
+    verb, body = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
+    return b"*%d\r\n%b%b" % (3 + len(keys) + len(args), _head(verb, body, keys), b"".join(map(_bulk, args)))
 
 
 def unavailable(error: BaseException, script: str) -> RedisOptError:
@@ -88,14 +82,10 @@ def unavailable(error: BaseException, script: str) -> RedisOptError:
     return Unavailable(f"Redis refused {script}: {text}")
 
 
-@lru_cache(maxsize=256)
-def _head(verb: str, script: str, keys: int) -> bytes:
-    return b"".join(map(_bulk, (verb, script, keys)))
-
-
 @lru_cache(maxsize=4096)
-def _bulks(items: tuple[Arg, ...]) -> bytes:
-    return b"".join(map(_bulk, items))
+def _head(verb: str, body: str, keys: tuple[str, ...]) -> bytes:
+    """All that calls of one script on one limiter have in common."""
+    return b"".join(map(_bulk, (verb, body, len(keys), *keys)))
 
 
 def _bulk(item: Arg) -> bytes:

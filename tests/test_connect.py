@@ -7,13 +7,11 @@ import importlib
 import logging
 import multiprocessing
 import os
-import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -66,6 +64,12 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody does."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def leave_a_mark() -> None:
@@ -298,9 +302,9 @@ def test_connecting_sends_no_command_that_the_server_does_not_know() -> None:
 # --- the other kinds of Redis
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[int]:
-    """The port of a Cluster of one node."""
+    """The port of a Cluster of one node, which takes 2 seconds to declare itself healthy."""
     with EmbeddedServer(port=free_port(), args=["--cluster-enabled", "yes"]) as server:
         with redis.Redis.from_url(server.url, decode_responses=True) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
@@ -343,7 +347,7 @@ def sentinel(tmp_path: Path) -> Iterator[int]:
         config.write_text(f"bind 127.0.0.1\nport {port}\nsentinel monitor service 127.0.0.1 {primary.port} 1\n")
         process = subprocess.Popen([primary.binary.path, config, "--sentinel"], stdout=subprocess.DEVNULL)
         try:
-            wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+            wait_until(lambda: listens(port))
             yield port
         finally:
             process.kill()
@@ -357,6 +361,20 @@ def test_a_sentinel_leads_to_the_primary(sentinel: int) -> None:
         assert client.get("name") == b"value"
         assert set(client.info("keyspace")) == {"db3"}
         assert describe(client) == f"Redis at redis+sentinel://127.0.0.1:{sentinel}/service/3 (as given)"
+
+
+def test_closing_a_client_closes_its_connections_to_the_sentinels(sentinel: int) -> None:
+    """They are the client's own, and would be left to the garbage collector."""
+
+    async def use() -> None:
+        async with connect_async(f"redis+sentinel://127.0.0.1:{sentinel}/service") as client:
+            await client.ping()
+
+    with connect(f"redis+sentinel://127.0.0.1:{sentinel}/service") as client:
+        client.ping()
+    asyncio.run(use())
+    with redis.Redis(port=sentinel) as observer:
+        wait_until(lambda: sum(b"redis-py" in each["lib-name"].encode() for each in observer.client_list()) == 1)
 
 
 def test_a_sentinel_leads_the_async_twin_to_the_primary(sentinel: int) -> None:
@@ -422,7 +440,7 @@ def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
 @pytest.mark.parametrize("url", [6379, b"redis://localhost", Path("/run/redis.sock")])
 def test_a_url_must_be_a_text(url: Any) -> None:
     """Not a port, bytes or a path."""
-    with pytest.raises(ValueError, match="^url must be a text such as"):
+    with pytest.raises(ValueError, match=r"^url must be a text such as"):
         connect(url)
 
 

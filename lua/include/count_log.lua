@@ -1,15 +1,16 @@
--- Add up what a log holds that still counts, and put the sum into the state. Returns the latest time in it that is yet to
--- come, else 0: somebody waits for that time.
+-- Add up what the list of a log holds, and open its newest slot: the sums of a log whose state was lost or is new.
 -- @include each_use
-local function count_log(state, log, now)
-  local used, over, latest = 0, 0, 0
-  each_use(log.key, function(time, cost)
+local function count_log(log, now)
+  local opened = redis.call('LPOP', log.key)
+  if opened then
+    log.newest, log.newest_cost = split_use(opened)
+  end
+  log.oldest = log.newest
+  each_use(log, function(time, cost)
     if time + log.period > now then
-      used, latest = used + cost, math.max(latest, time)
+      log.used, log.oldest = log.used + cost, time
     else
-      over = over + 1
+      log.passed = log.passed + 1
     end
   end)
-  redis.call('HSET', state, 'used:' .. log.period, used, 'passed:' .. log.period, over)
-  return latest > now + log.precision and latest or 0
 end

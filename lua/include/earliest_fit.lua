@@ -2,8 +2,8 @@
 -- @include pass_until
 local function earliest_fit(log, cost, time)
   pass_until(log, time)
-  while log.used + cost > log.limit and log.oldest do
-    time = math.max(time, log.oldest + log.period)
+  while log.used + cost > log.limit and log.next_time do
+    time = math.max(time, log.next_time + log.period)
     pass_until(log, time)
   end
   return time

@@ -4,7 +4,7 @@
 -- @include pass_until
 local function find_place(limiter, cost)
   local time, reason = limiter.now, nil
-  if limiter.line then
+  if limiter.last > time then
     time, reason = limiter.last, 0
   end
   if limiter.cooling > time then

@@ -9,7 +9,7 @@ local function granted_last_second(limiter)
     end
   end
   local span, sum = math.min(log.period, 1000), 0
-  each_use(log.key, function(time, cost)
+  each_use(log, function(time, cost)
     if time + span <= limiter.now then
       return true
     end

@@ -1,8 +1,8 @@
 -- Let go of every use that is over at `time`: it no longer counts for whoever is served from then on.
 local function pass_until(log, time)
-  while log.oldest and log.oldest + log.period <= time do
-    log.used = log.used - log.oldest_cost
+  while log.next_time and log.next_time + log.period <= time do
+    log.used = log.used - log.next_cost
     log.passed = log.passed + 1
-    log.oldest, log.oldest_cost = log.next()
+    log.next_time, log.next_cost = log.next()
   end
 end

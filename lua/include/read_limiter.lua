@@ -1,69 +1,61 @@
--- Read one limiter: its clock, the end of its line, and the log of every period. All throttle scripts start with it.
--- KEYS from `k` on: state, waiting, holes, then a log for each period. ARGV from `a` on: burst, cooldown, periods, then
--- period, precision and limit for each log (limit -1: only kept up to date for processes with another config).
+-- Read one limiter: its clock, the end of its line, and the sums of every log.
+-- KEYS are state, waiting, holes, then a log for each period. ARGV from `at` on: burst, cooldown, periods, then period,
+-- precision and limit for each log (limit -1: only kept up to date for processes with another config).
 -- Where the declared periods are not those on record, `unregistered` holds the latter and nothing else may be relied on.
 -- @include server_ms
+-- @include split_sums
 -- @include erase_overdue_holes
--- @include open_log
-local function read_limiter(k, a)
+local function read_limiter(at)
   local limiter = {
-    state = KEYS[k],
-    waiting = KEYS[k + 1],
-    holes = KEYS[k + 2],
-    burst = tonumber(ARGV[a]),
-    cooldown = tonumber(ARGV[a + 1]),
-    periods = ARGV[a + 2],
+    state = KEYS[1],
+    waiting = KEYS[2],
+    holes = KEYS[3],
+    burst = tonumber(ARGV[at]),
+    cooldown = tonumber(ARGV[at + 1]),
+    periods = ARGV[at + 2],
     longest = 0,
     logs = {},
   }
-  local fields = { 'seen', 'offset', 'last', 'cooling', 'holes', 'periods', 'expires' }
-  local shapes = {}
-  for i = k + 3, #KEYS do
-    local at = a + 3 * (i - k - 2)
-    local shape = { key = KEYS[i], period = ARGV[at], precision = tonumber(ARGV[at + 1]), limit = tonumber(ARGV[at + 2]) }
-    fields[#fields + 1] = 'used:' .. shape.period
-    fields[#fields + 1] = 'passed:' .. shape.period
-    shape.period = tonumber(shape.period)
-    limiter.longest = math.max(limiter.longest, shape.period)
-    shapes[#shapes + 1] = shape
+  local fields = { 'seen', 'offset', 'periods', 'expires', 'busy', 'last', 'cooling' }
+  for i = 4, #KEYS do
+    local period = ARGV[at + 3 * (i - 3)]
+    fields[2 * i] = 'log:' .. period
+    fields[2 * i + 1] = 'passed:' .. period
   end
-  local values = redis.call('HMGET', limiter.state, unpack(fields)) -- a config has at most 17 periods
-
-  -- All times of a limiter are TIME + offset. Where the server's clock was set back, the offset grows by as much, so that
-  -- its time never falls and nobody is stalled by a use that seems to lie in the future.
-  limiter.seen, limiter.offset = tonumber(values[1] or 0), tonumber(values[2] or 0)
-  limiter.now = server_ms() + limiter.offset
-  if limiter.now < limiter.seen then
-    limiter.offset = limiter.offset + limiter.seen - limiter.now
-    limiter.now, limiter.stepped = limiter.seen, true
-  end
-
-  limiter.last = tonumber(values[3] or 0)
-  limiter.line = limiter.last > limiter.now -- somebody has a place in the future: whoever comes is served after them
-  limiter.cooling = limiter.burst > 0 and tonumber(values[4] or 0) or 0
-  limiter.expires = tonumber(values[7] or 0)
-
-  limiter.fresh = not values[6]
-  if limiter.fresh then
-    for _, shape in ipairs(shapes) do
-      if redis.call('EXISTS', shape.key) == 1 then
-        limiter.unregistered = '' -- the state was lost, the logs were not: have them counted again
-        return limiter
-      end
-    end
-  elseif values[6] ~= limiter.periods then
-    limiter.unregistered = values[6]
+  local values = redis.call('HMGET', limiter.state, unpack(fields)) -- a config has at most 17 logs
+  limiter.fresh = not values[3]
+  if values[3] and values[3] ~= limiter.periods then
+    limiter.unregistered = values[3]
     return limiter
   end
 
-  limiter.hole_count = tonumber(values[5] or 0)
-  if limiter.hole_count > 0 and erase_overdue_holes(limiter, shapes) then
-    values = redis.call('HMGET', limiter.state, unpack(fields))
-    limiter.hole_count = tonumber(values[5] or 0)
+  -- All times of a limiter are TIME + offset. Where the server's clock was set back, the offset grows by as much, so that
+  -- its time never falls and nobody is stalled by a use that seems to lie in the future.
+  limiter.offset = tonumber(values[2] or 0)
+  limiter.now = server_ms() + limiter.offset
+  local seen = tonumber(values[1] or 0)
+  if limiter.now + 1 < seen then
+    limiter.offset = limiter.offset + seen - 1 - limiter.now
+    limiter.now, limiter.dirty = seen - 1, true
   end
-  for i, shape in ipairs(shapes) do
-    local used, passed = tonumber(values[6 + 2 * i] or 0), tonumber(values[7 + 2 * i] or 0)
-    limiter.logs[i] = open_log(shape.key, shape.period, shape.precision, shape.limit, used, passed, limiter.now)
+
+  limiter.expires = tonumber(values[4] or 0)
+  limiter.busy = values[5]
+  limiter.last = tonumber(values[6] or 0) -- the latest place that was given for the future: whoever comes is served after it
+  limiter.cooling = limiter.burst > 0 and tonumber(values[7] or 0) or 0
+  for i = 4, #KEYS do
+    local shape = at + 3 * (i - 3)
+    local log = { key = KEYS[i], period = tonumber(ARGV[shape]), precision = tonumber(ARGV[shape + 1]), limit = tonumber(ARGV[shape + 2]) }
+    log.used, log.oldest, log.newest, log.newest_cost = split_sums(values[2 * i])
+    log.passed = tonumber(values[2 * i + 1] or 0)
+    limiter.longest = math.max(limiter.longest, log.period)
+    limiter.logs[i - 3] = log
+    if limiter.fresh and redis.call('EXISTS', log.key) == 1 then
+      limiter.unregistered = '' -- the state was lost, the logs were not: have them counted again
+    end
+  end
+  if limiter.busy and not limiter.unregistered then
+    erase_overdue_holes(limiter)
   end
   return limiter
 end

@@ -1,5 +1,20 @@
--- Keep the reply to call `number` of this lane, for as long as any copy of the call may still be on its way, and return it.
-local function remember(lane, number, ttl, reply)
-  redis.call('SET', lane, number .. ' ' .. reply, 'PX', ttl)
+-- Keep the reply to call `number` of this lane, and return it. A new lane sweeps a few others on its way: those that have
+-- been silent for a minute are forgotten, since no copy of their latest call can still be on its way.
+local function remember(limiter, lane, number, reply)
+  local field, now = 'lane:' .. lane, limiter.now
+  local is_new = redis.call('HSET', limiter.state, field, number .. ' ' .. now .. ' ' .. reply) == 1
+  if is_new then
+    local cursor = redis.call('HGET', limiter.state, 'lane_cursor') or '0'
+    local swept = redis.call('HSCAN', limiter.state, cursor, 'MATCH', 'lane:*', 'COUNT', 32)
+    for i = 1, #swept[2], 2 do
+      local latest = tonumber(string.match(swept[2][i + 1], '^%d+ (%d+)'))
+      if latest and latest + 60000 < now then
+        redis.call('HDEL', limiter.state, swept[2][i])
+      end
+    end
+    if swept[1] ~= cursor then
+      redis.call('HSET', limiter.state, 'lane_cursor', swept[1])
+    end
+  end
   return reply
 end

@@ -1,52 +1,67 @@
--- Write back a limiter that has granted something for `time`, and let its keys live until nothing in them counts. The
--- time to live is set for twice as long as needed, so that a busy limiter sets it once a period and not at every call.
--- @include drop_due
-local function save_limiter(limiter, time)
-  local fields = { 'seen', limiter.now }
+-- Write a limiter back, and let its keys live until nothing in them counts, at least as long as its lanes are remembered.
+-- The time to live is set for twice as long as needed, so that a busy limiter sets it once a period and not at every call.
+-- `granted` is the time of what was just granted, nil when nothing was.
+-- @include count_over
+local function save_limiter(limiter, granted)
+  local now, line = limiter.now, limiter.last > limiter.now
+  local fields = { 'seen', now + 1, 'offset', limiter.offset }
   local function set(name, value)
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
-  local created, conflict = limiter.fresh, false
+  local renew, conflict, passed = limiter.fresh, false, false
   for _, log in ipairs(limiter.logs) do
-    drop_due(log, limiter.now, limiter.last > limiter.now)
-    set('used:' .. log.period, log.used)
-    if log.passed ~= log.passed_before then
-      set('passed:' .. log.period, log.passed)
+    if log.next then
+      log.drops = count_over(log, now, line)
+      log.passed = log.passed - log.drops
     end
-    created = created or log.created
+    if log.next or log.over then
+      log.oldest = log.next_time or log.newest
+    end
+    set('log:' .. log.period, log.used .. ' ' .. log.oldest .. ' ' .. log.newest .. ' ' .. log.newest_cost)
+    set('passed:' .. log.period, log.passed)
+    passed = passed or log.passed > 0
+    renew = renew or log.created
     conflict = conflict or log.limit < 0
+  end
+  if limiter.fresh then
+    set('periods', limiter.periods)
   end
   if conflict then
     -- Processes with other periods are about: show that these are still in use (see throttle_register).
     for _, log in ipairs(limiter.logs) do
       if log.limit >= 0 then
-        set('claimed:' .. log.period, limiter.now)
+        set('claimed:' .. log.period, now)
       end
     end
   end
-  if limiter.fresh then
-    set('periods', limiter.periods)
-  end
-  if limiter.stepped then
-    set('offset', limiter.offset)
-  end
-  if limiter.last > limiter.now then
+  local busy = line or passed or limiter.cooling > now
+  if busy or limiter.busy then
     set('last', limiter.last)
-  end
-  if limiter.cooling > limiter.now then
     set('cooling', limiter.cooling)
+    set('busy', 1)
   end
 
-  local needed_until = math.max(time + limiter.longest, limiter.cooling)
-  local renew = created or needed_until > limiter.expires
-  if renew then
-    limiter.expires = math.max(limiter.expires, needed_until + limiter.longest + 1000)
+  local needed_until = math.max(granted or now, limiter.last, limiter.cooling) + limiter.longest
+  if renew or needed_until > limiter.expires then
+    limiter.expires = math.max(limiter.expires, needed_until + math.max(limiter.longest, 60000))
     set('expires', limiter.expires)
+    renew = true
   end
-  redis.call('HSET', limiter.state, unpack(fields)) -- a config has at most 17 periods
+  -- A full server refuses HSET, and LPUSH before it: then nothing has been written. What only removes comes after.
+  redis.call('HSET', limiter.state, unpack(fields)) -- a config has at most 17 logs
+  for _, log in ipairs(limiter.logs) do
+    if log.over then
+      redis.call('DEL', log.key)
+    elseif log.drops and log.drops > 0 then
+      redis.call('LTRIM', log.key, 0, -(log.drops + 1))
+    end
+  end
+  if limiter.busy and not busy and redis.call('EXISTS', limiter.holes) == 0 then
+    redis.call('HDEL', limiter.state, 'busy', 'last', 'cooling')
+  end
   if renew then
-    local ttl = limiter.expires - limiter.now
+    local ttl = limiter.expires - now
     redis.call('PEXPIRE', limiter.state, ttl)
     for _, log in ipairs(limiter.logs) do
       redis.call('PEXPIRE', log.key, ttl)

@@ -3,9 +3,6 @@
 local function seed_log(log, sources, now)
   local source
   for _, other in ipairs(sources) do
-    if other.key == log.key then
-      return -- the log is there, only the state was lost
-    end
     if not source then
       source = other
     elseif source.period < log.period then
@@ -18,7 +15,7 @@ local function seed_log(log, sources, now)
     return
   end
   local slot, sum
-  each_use(source.key, function(time, cost)
+  each_use(source, function(time, cost)
     if time + log.period <= now then
       return true
     end

@@ -9,8 +9,7 @@ local function take_hole(limiter, cost, patience)
       redis.call('ZREM', limiter.holes, holes[i])
       if tonumber(left) > cost then
         redis.call('ZADD', limiter.holes, time, id .. ' ' .. (left - cost))
-      else
-        redis.call('HINCRBY', limiter.state, 'holes', -1)
+        redis.call('PEXPIRE', limiter.holes, limiter.expires - limiter.now)
       end
       return time
     end

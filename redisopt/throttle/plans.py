@@ -26,7 +26,6 @@ G = TypeVar("G", bound=Grant)
 R = TypeVar("R")
 
 _FOR_EVER = -1
-_FIXED_WORDS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +35,32 @@ class Unregistered:
     periods: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
     """The reply of a deciding script, in its own units (see lua/include/describe.lua)."""
 
     granted: bool
     time_ms: int
-    wait_ms: int
-    queue_size: int
-    reason: int
     cost: int
-    cooling_ms: int
-    logs: list[int]
+    used: list[int]
+    wait_ms: int = 0
+    queue_size: int = 0
+    reason: int = 0
+    cooling_ms: int = 0
+    reset_ms: list[int] | None = None
 
     @classmethod
     def parse(cls, reply: Any) -> Verdict | Unregistered:
         """Read the line of numbers."""
-        words = reply.split()
-        try:
-            numbers = [int(word) for word in words]
-        except ValueError:
-            return _unregistered(reply)
-        return cls(numbers[0] == 1, *numbers[1:_FIXED_WORDS], numbers[_FIXED_WORDS:])  # type: ignore[arg-type]
+        text = reply.decode() if isinstance(reply, bytes) else reply
+        if text[0] not in "01":
+            return _unregistered(text)
+        basis, _, details = text.partition("|")
+        granted, time_ms, cost, *used = map(int, basis.split())
+        if not details:
+            return cls(granted == 1, time_ms, cost, used)
+        wait_ms, queue_size, reason, cooling_ms, *reset_ms = map(int, details.split())
+        return cls(granted == 1, time_ms, cost, used, wait_ms, queue_size, reason, cooling_ms, reset_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,6 @@ class ThrottlePlans:
         self.config = config
         self._on_throttle = on_throttle
         self._max_cost = config.max_cost
-        self._limits = _limits(config)
         self._own = _logs(config)
         self._others: tuple[int, ...] = ()  # periods on record of processes with another config
         self._describe_logs()
@@ -133,6 +135,7 @@ class ThrottlePlans:
         """What `try_acquire` would say."""
         self._check_cost(cost)
         verdict = yield from self._peek(cost, key)
+        verdict.granted = verdict.wait_ms == 0
         return self._decision(verdict, None)
 
     def metrics(self, key: str) -> Plan[ThrottleMetrics]:
@@ -192,8 +195,7 @@ class ThrottlePlans:
         )
 
     def _laned(self, script: str, key: str, args: tuple[Any, ...], parse: Callable[[Any], Any], undo: str | None = None) -> Command[Any]:
-        all_keys = self._keys(key)
-        return Command(script, all_keys, (*args, *self._log_args), parse, lane=all_keys[0][: -len("state")] + "lane:", undo=undo)
+        return Command(script, self._keys(key), (*args, *self._log_args), parse, once=True, undo=undo)
 
     def _ask(self, key: str, command: Callable[[], Command[R | Unregistered]]) -> Plan[R]:
         """Call a script, and again after registering when other periods are on record."""
@@ -216,7 +218,7 @@ class ThrottlePlans:
         logs = [(period, precision) for period, precision, _ in self._own] + [(period, 1) for period in self._others]
         names = [f"{state[: -len('state')]}log:{period}" for period, _ in logs]
         args = [len(self._own)] + [number for log in logs for number in log]
-        registered = yield from call(Command("throttle_register", (state, *names), tuple(args), _unregistered))
+        registered = yield from call(Command("throttle_register", (state, *names), tuple(args), _on_record))
         self._others = tuple(sorted(set(registered.periods) - own))
         self._describe_logs()
 
@@ -225,8 +227,9 @@ class ThrottlePlans:
         # A log kept for others has the finest slots: its own precision is theirs to choose, and never too coarse.
         logs = sorted([*self._own, *((period, max(1, period // 1000), -1) for period in self._others)])
         self._periods = " ".join(str(period) for period, _, _ in logs)
-        self._index = {i + 1: period for i, (period, _, _) in enumerate(logs)}
         config = self.config
+        by_period = {period: (index, period, precision) for index, (period, precision, _) in enumerate(logs)}
+        self._limits = tuple((name, limit, *by_period[period]) for name, limit, period in _limits(config))
         self._log_args = (
             config.max_burst_size or 0,
             milliseconds(config.cooldown_period),
@@ -254,19 +257,22 @@ class ThrottlePlans:
         )
 
     def _states(self, verdict: Verdict) -> tuple[LimitState, ...]:
-        logs = verdict.logs
-        used = {period: (logs[2 * i - 2], logs[2 * i - 1]) for i, period in self._index.items()}
-        return tuple(
-            LimitState(name, limit, max(0, limit - used[period][0]), used[period][1] / 1000) for name, limit, period in self._limits
-        )
+        states = []
+        for name, limit, index, period, precision in self._limits:
+            if verdict.reset_ms is None:
+                # Granted at once, so the open slot is the one of this grant.
+                reset_ms = -(-verdict.time_ms // precision) * precision + period - verdict.time_ms + 1
+            else:
+                reset_ms = verdict.reset_ms[index]
+            states.append(LimitState(name, limit, max(0, limit - verdict.used[index]), reset_ms / 1000))
+        return tuple(states)
 
     def _reason(self, verdict: Verdict) -> str:
         if verdict.reason == 0:
             return "queue"
         if verdict.reason < 0:
             return "cooldown"
-        period = self._index[verdict.reason]
-        return min((limit, name) for name, limit, of_period in self._limits if of_period == period)[1]
+        return min((limit, name) for name, limit, index, _, _ in self._limits if index == verdict.reason - 1)[1]
 
     def _tell(self, verdict: Verdict, cost: int, key: str) -> None:
         if verdict.wait_ms and self._on_throttle is not None:
@@ -286,7 +292,7 @@ class ThrottlePlans:
         if cost < 1:
             raise ValueError(f"cost must be at least 1, not {cost}: peek() asks without charging")
         if cost > self._max_cost:
-            name = min((limit, name) for name, limit, _ in self._limits)[1]
+            name = min((limit, name) for name, limit, *_ in self._limits)[1]
             raise CostExceedsLimit(
                 f"cost {cost:,} is above the limit {name} of throttle {self.name!r}, so that no wait could grant it: "
                 f"split the work into costs of at most {self._max_cost:,}, or raise the limit"
@@ -342,11 +348,17 @@ def _patience(timeout: float | None) -> int:
 
 
 def _cost(reply: Any) -> int | Unregistered:
-    return int(reply) if reply[:1] not in (b"r", "r", b"s", "s") else _unregistered(reply)  # register, stale
-
-
-def _unregistered(reply: Any) -> Unregistered:
+    if isinstance(reply, int):
+        return reply
     text = reply.decode() if isinstance(reply, bytes) else reply
+    return int(text) if text.isdigit() else _unregistered(text)
+
+
+def _on_record(reply: Any) -> Unregistered:
+    return _unregistered(reply.decode() if isinstance(reply, bytes) else reply)
+
+
+def _unregistered(text: str) -> Unregistered:
     if not text.startswith("register") and not text[:1].isdigit():
         raise StateLost(f"a script answered {text!r}: has another process this one's lane?")
     return Unregistered(tuple(int(period) for period in text.removeprefix("register").split()))
