@@ -12,21 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 R = TypeVar("R")
 
 Arg = str | int | bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Command(Generic[R]):
-    """One call of a script: the unit of input and output.
+class Command(NamedTuple, Generic[R]):
+    """One call of a script: the unit of input and output. A tuple, since one is built for every decision.
 
     Attributes:
         script: file name in `lua/`, without its ending.
         keys: the KEYS, all in one hash slot.
-        args: the ARGV.
+        args: the ARGV that this call has for itself.
+        constants: the ARGV behind those, which all calls alike have; packed only once.
         parse: turns the reply (bytes, int, list) into what the plan gets.
         once: whether the script must take effect once even when the call is sent again: the runner then puts a lane and
             the call's number in it before `args`, and the script answers a number that it knows from memory.
@@ -38,6 +38,7 @@ class Command(Generic[R]):
     keys: tuple[str, ...]
     args: tuple[Arg, ...]
     parse: Callable[[Any], R]
+    constants: tuple[Arg, ...] = ()
     once: bool = False
     undo: str | None = None
 

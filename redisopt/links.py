@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import threading
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -61,6 +61,15 @@ _NOT_OURS = (
 C = TypeVar("C")
 
 _lane_numbers = itertools.count(1)
+_all_links: weakref.WeakSet[Links | AsyncLinks] = weakref.WeakSet()
+
+
+def _forget_parent() -> None:
+    for links in list(_all_links):
+        links.forget()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 class Link(Generic[C]):
@@ -80,9 +89,8 @@ class Links:
     def __init__(self, client: redis.Redis | redis.RedisCluster) -> None:
         self._make = _connection_maker(client, _SYNC_CONNECTIONS, redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         self._idle: deque[Link[redis.connection.AbstractConnection]] = deque()
-        self._pid = os.getpid()
-        self._fork_lock = threading.Lock()
         self.users = 0
+        _all_links.add(self)
 
     @property
     def direct(self) -> bool:
@@ -91,8 +99,6 @@ class Links:
 
     def take(self) -> Link[redis.connection.AbstractConnection]:
         """A link that nobody else uses now."""
-        if self._pid != os.getpid():
-            self._forget_parent()
         try:
             return self._idle.pop()
         except IndexError:
@@ -127,16 +133,13 @@ class Links:
     def leave(self) -> None:
         """One user less; the last one closes the connections of all idle links."""
         self.users -= 1
-        if self.users <= 0 and self._pid == os.getpid():
+        if self.users <= 0:
             for link in list(self._idle):
                 self.drop(link)
 
-    def _forget_parent(self) -> None:
-        with self._fork_lock:
-            if self._pid != os.getpid():
-                # The parent's sockets: dropped without a word on them, since the parent still talks on them.
-                self._idle = deque()
-                self._pid = os.getpid()
+    def forget(self) -> None:
+        """Drop all links without a word on their sockets: in a forked child they are the parent's, who still talks on them."""
+        self._idle = deque()
 
 
 class AsyncLinks:
@@ -147,8 +150,8 @@ class AsyncLinks:
         self._idle: deque[Link[redis.asyncio.connection.AbstractConnection]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turns = asyncio.Semaphore(MAX_CALLS_IN_FLIGHT)
-        self._pid = os.getpid()
         self.users = 0
+        _all_links.add(self)
 
     @property
     def direct(self) -> bool:
@@ -158,9 +161,9 @@ class AsyncLinks:
     async def take(self) -> Link[redis.asyncio.connection.AbstractConnection]:
         """A link that nobody else uses now, in the order of asking."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop or self._pid != os.getpid():
-            # Connections belong to the loop that made them; that loop is over, or it is the parent's.
-            self._idle, self._loop, self._pid = deque(), loop, os.getpid()
+        if loop is not self._loop:
+            self.forget()  # connections belong to the loop that made them, and that one is over
+            self._loop = loop
             self._turns = asyncio.Semaphore(MAX_CALLS_IN_FLIGHT)
         await self._turns.acquire()
         try:
@@ -204,6 +207,11 @@ class AsyncLinks:
         connection, link.connection = link.connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+    def forget(self) -> None:
+        """As `Links.forget`."""
+        self._idle = deque()
+        self._loop = None
 
     async def leave(self) -> None:
         """One user less; the last one closes the connections of all idle links."""

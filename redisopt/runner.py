@@ -17,7 +17,7 @@ import redis
 import redis.asyncio
 
 from redisopt.commands import Command, Plan, Sleep
-from redisopt.delivery import Drop, Exchange, deliver
+from redisopt.delivery import Call, Drop, Exchange, recover
 from redisopt.links import AsyncLinks, Links
 
 R = TypeVar("R")
@@ -53,18 +53,27 @@ class Runner:
         if isinstance(step, Command):
             link = self._links.take()
             try:
-                return _drive(deliver(step, link, self._timeout, direct=self._direct), self._perform)
+                started = time.monotonic()
+                call = Call(step, link)
+                try:
+                    reply = self._exchange(call, step.script, self._timeout)
+                except BaseException as error:  # noqa: BLE001 - sorted by kind there
+                    reply = _drive(recover(call, error, started, self._timeout), self._perform)
+                return step.parse(reply)
             finally:
                 self._links.give(link)
         if isinstance(step, Exchange):
-            if self._direct:
-                return self._links.send(step.link, step.call, step.timeout)
-            return self._client.execute_command(*step.parts)
+            return self._exchange(step.call, step.name, step.timeout, whole=step.whole)
         if isinstance(step, Sleep):
             return time.sleep(step.seconds)
         if isinstance(step, Drop):
             return self._links.drop(step.link)
         return step.function(*step.args, **step.kwargs or {})
+
+    def _exchange(self, call: Call, name: str, timeout: float, *, whole: bool = False) -> Any:
+        if self._direct:
+            return self._links.send(call.link, call.packed(name, whole=whole), timeout)
+        return self._client.execute_command(*call.parts(name, whole=whole))
 
 
 class AsyncRunner:
@@ -96,19 +105,28 @@ class AsyncRunner:
         if isinstance(step, Command):
             link = await self._links.take()
             try:
-                return await _drive_async(deliver(step, link, self._timeout, direct=self._direct), self._perform)
+                started = time.monotonic()
+                call = Call(step, link)
+                try:
+                    reply = await self._exchange(call, step.script, self._timeout)
+                except BaseException as error:  # noqa: BLE001 - sorted by kind there
+                    reply = await _drive_async(recover(call, error, started, self._timeout), self._perform, interrupted=not isinstance(error, Exception))
+                return step.parse(reply)
             finally:
                 self._links.give(link)
         if isinstance(step, Exchange):
-            if self._direct:
-                return await self._links.send(step.link, step.call, step.timeout)
-            return await self._links.through(self._client, step.parts, step.timeout)
+            return await self._exchange(step.call, step.name, step.timeout, whole=step.whole)
         if isinstance(step, Sleep):
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Drop):
             return await self._links.drop(step.link)
         result = step.function(*step.args, **step.kwargs or {})
         return await result if inspect.isawaitable(result) else result
+
+    async def _exchange(self, call: Call, name: str, timeout: float, *, whole: bool = False) -> Any:  # noqa: ASYNC109 - one bound for all that the exchange does
+        if self._direct:
+            return await self._links.send(call.link, call.packed(name, whole=whole), timeout)
+        return await self._links.through(self._client, call.parts(name, whole=whole), timeout)
 
 
 def _drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
@@ -126,9 +144,8 @@ def _drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
         return done.value  # type: ignore[no-any-return]
 
 
-async def _drive_async(plan: Generator[Any, Any, R], perform: Callable[[Any], Awaitable[Any]]) -> R:
+async def _drive_async(plan: Generator[Any, Any, R], perform: Callable[[Any], Awaitable[Any]], *, interrupted: bool = False) -> R:
     """As `_drive`. Once interrupted, the plan is giving back what it holds: a second cancel waits until a step is done."""
-    interrupted = False
     try:
         step = plan.send(None)
         while True:

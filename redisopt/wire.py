@@ -7,6 +7,7 @@ What an error means for the caller is decided here for both runners: send it aga
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from redis.exceptions import (
     AuthenticationError,
@@ -25,7 +26,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from redisopt.commands import Arg
+from redisopt.commands import Arg, Command
 from redisopt.errors import RedisOptError, StateLost, Unavailable
 from redisopt.scripts import Script
 
@@ -50,16 +51,19 @@ def leaves_connection_usable(error: BaseException) -> bool:
     return isinstance(error, RedisError) and not isinstance(error, ConnectionError | TimeoutError) and not _is_read_only(error)
 
 
-def parts(script: Script, keys: tuple[str, ...], args: tuple[Arg, ...], *, whole: bool) -> tuple[Arg, ...]:
+def parts(script: Script, command: Command[Any], lane: tuple[Arg, ...], *, whole: bool) -> tuple[Arg, ...]:
     """The call as redis-py's ``execute_command`` takes it: by the script's SHA1, or with the script whole."""
     verb, body = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
-    return (verb, body, len(keys), *keys, *args)
+    return (verb, body, len(command.keys), *command.keys, *lane, *command.args, *command.constants)
 
 
-def packed(script: Script, keys: tuple[str, ...], args: tuple[Arg, ...], *, whole: bool) -> bytes:
+def packed(script: Script, command: Command[Any], lane: tuple[Arg, ...], *, whole: bool) -> bytes:
     """The call as bytes."""
     verb, body = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
-    return b"*%d\r\n%b%b" % (3 + len(keys) + len(args), _head(verb, body, keys), b"".join(map(_bulk, args)))
+    _, keys, args, _, constants, _, _ = command
+    args = lane + args
+    count = 3 + len(keys) + len(args) + len(constants)
+    return b"*%d\r\n%b%b%b" % (count, _head(verb, body, keys), b"".join(map(_bulk, args)), _bulks(constants))
 
 
 def unavailable(error: BaseException, script: str) -> RedisOptError:
@@ -86,6 +90,11 @@ def unavailable(error: BaseException, script: str) -> RedisOptError:
 def _head(verb: str, body: str, keys: tuple[str, ...]) -> bytes:
     """All that calls of one script on one limiter have in common."""
     return b"".join(map(_bulk, (verb, body, len(keys), *keys)))
+
+
+@lru_cache(maxsize=4096)
+def _bulks(items: tuple[Arg, ...]) -> bytes:
+    return b"".join(map(_bulk, items))
 
 
 def _bulk(item: Arg) -> bytes:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 P = TypeVar("P")
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
+class LimitState(NamedTuple):
     """One of several limits, as it stood at a decision.
 
     Attributes:
@@ -25,8 +24,7 @@ class LimitState:
     reset_after: float
 
 
-@dataclass(frozen=True, slots=True)
-class Decision(Generic[P]):
+class Decision(NamedTuple, Generic[P]):
     """The answer to "may I?"; true in a boolean context when allowed.
 
     Attributes:

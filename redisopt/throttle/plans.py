@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from redisopt import events, keys
 from redisopt.commands import Command, Invoke, Plan, Sleep, call
@@ -96,7 +96,7 @@ class ThrottlePlans:
         if least is not cost and not (isinstance(least, int) and 1 <= least <= cost):
             raise ValueError(f"minimum must be a whole number from 1 to cost {cost}, not {minimum!r}")
         permit_id = next_permit_id()
-        verdict = yield from self._acquire(permit_id, cost, least, 0, key)
+        verdict = yield from self._acquire((permit_id, cost, least, 0), key)
         permit = None
         if verdict.granted:
             permit = make_permit(permit_id, key, verdict.cost, verdict.time_ms)
@@ -107,7 +107,7 @@ class ThrottlePlans:
         self._check_cost(cost)
         patience = _patience(timeout)
         permit_id = next_permit_id()
-        verdict = yield from self._acquire(permit_id, cost, cost, patience, key)
+        verdict = yield from self._acquire((permit_id, cost, cost, patience), key)
         if not verdict.granted:
             retry_after, reason = verdict.wait_ms / 1000, self._reason(verdict)
             raise ThrottleTimeout(
@@ -134,13 +134,13 @@ class ThrottlePlans:
     def peek(self, cost: int, key: str) -> Plan[Decision[Any]]:
         """What `try_acquire` would say."""
         self._check_cost(cost)
-        verdict = yield from self._peek(cost, key)
+        verdict = yield from self._ask("throttle_peek", key, (cost,), Verdict.parse)
         verdict.granted = verdict.wait_ms == 0
         return self._decision(verdict, None)
 
     def metrics(self, key: str) -> Plan[ThrottleMetrics]:
         """How the limiter stands."""
-        verdict = yield from self._peek(1, key)
+        verdict = yield from self._ask("throttle_peek", key, (1,), Verdict.parse)
         states = self._states(verdict)
         return ThrottleMetrics(verdict.queue_size, verdict.cost, verdict.cooling_ms > 0, states)
 
@@ -148,8 +148,7 @@ class ThrottlePlans:
 
     def give_back(self, grant: Grant, cost: int) -> Plan[int]:
         """Give back `cost` of a grant; returns what came back."""
-        args = (grant.id, grant.time_ms, cost)
-        return (yield from self._ask(grant.key, lambda: self._laned("throttle_refund", grant.key, args, _cost)))
+        return (yield from self._ask("throttle_refund", grant.key, (grant.id, grant.time_ms, cost), _cost, once=True))
 
     def refund(self, grant: Grant, cost: int | None) -> Plan[bool]:
         """Give back what was not used."""
@@ -169,40 +168,29 @@ class ThrottlePlans:
         if excess < 0:
             yield from self.give_back(grant, -excess)
         elif excess > 0:
-            yield from self._ask(grant.key, lambda: self._laned("throttle_charge", grant.key, (excess,), _cost))
+            yield from self._ask("throttle_charge", grant.key, (excess,), _cost, once=True)
         return True
 
     def reset(self, key: str) -> Plan[None]:
         """Forget all that was granted for `key`."""
-        yield from self._ask(key, lambda: Command("throttle_reset", self._keys(key), (self._periods,), _cost))
+        yield from self._ask("throttle_reset", key, (), _cost)
 
     # --- script calls
 
-    def _acquire(self, permit_id: str, cost: int, least: int, patience: int, key: str) -> Plan[Verdict]:
-        args = (permit_id, cost, least, patience)
-        verdict = yield from self._ask(
-            key, lambda: self._laned("throttle_acquire", key, args, Verdict.parse, undo="throttle_undo")
-        )
+    def _acquire(self, args: tuple[Any, ...], key: str) -> Plan[Verdict]:
+        verdict = yield from self._ask("throttle_acquire", key, args, Verdict.parse, once=True, undo="throttle_undo")
         if verdict.wait_ms or events.listening():
-            self._tell(verdict, cost, key)
+            self._tell(verdict, args[1], key)
         return verdict
 
-    def _peek(self, cost: int, key: str) -> Plan[Verdict]:
-        return (
-            yield from self._ask(
-                key, lambda: Command("throttle_peek", self._keys(key), (cost, *self._log_args), Verdict.parse)
-            )
-        )
-
-    def _laned(self, script: str, key: str, args: tuple[Any, ...], parse: Callable[[Any], Any], undo: str | None = None) -> Command[Any]:
-        return Command(script, self._keys(key), (*args, *self._log_args), parse, once=True, undo=undo)
-
-    def _ask(self, key: str, command: Callable[[], Command[R | Unregistered]]) -> Plan[R]:
+    def _ask(
+        self, script: str, key: str, args: tuple[Any, ...], parse: Callable[[Any], R | Unregistered], *, once: bool = False, undo: str | None = None
+    ) -> Plan[R]:
         """Call a script, and again after registering when other periods are on record."""
         for _ in range(5):
-            reply = yield from call(command())
+            reply = yield Command(script, self._keys(key), args, parse, self._constants, once, undo)
             if not isinstance(reply, Unregistered):
-                return reply
+                return cast("R", reply)
             yield from self._register(key, reply.periods)
         raise ConfigConflict(
             f"throttle {self.name!r}: the periods on record changed at every try: do processes restart in a loop?"
@@ -230,7 +218,7 @@ class ThrottlePlans:
         config = self.config
         by_period = {period: (index, period, precision) for index, (period, precision, _) in enumerate(logs)}
         self._limits = tuple((name, limit, *by_period[period]) for name, limit, period in _limits(config))
-        self._log_args = (
+        self._constants = (
             config.max_burst_size or 0,
             milliseconds(config.cooldown_period),
             self._periods,
