@@ -79,7 +79,9 @@ def _check(value: object, codec: Codec, depth: int, where: str) -> None:
             raise PayloadError(f"{where} is bytes, which JSON cannot hold: use codec='msgpack' or decode it")
         return
     if not isinstance(value, list | tuple | dict):
-        raise PayloadError(f"{where} is a {type(value).__name__}: only None, bool, int, float, str, bytes, list and dict can be stored")
+        raise PayloadError(
+            f"{where} is a {type(value).__name__}: only None, bool, int, float, str, bytes, list and dict can be stored"
+        )
     if depth == 0:
         raise PayloadError(f"{where} is nested more than {MAX_DEPTH} deep")
     if isinstance(value, dict):

@@ -65,13 +65,15 @@ def encoded(text: str) -> str:
 
 def _check_text(text: object, field: str) -> None:
     if not isinstance(text, str):
-        raise ValueError(f"{field} must be a str, not {type(text).__name__}")  # noqa: TRY004 - bad arguments are ValueErrors here
+        raise ValueError(f"{field} must be a str, not {type(text).__name__}")
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise ValueError(f"{field} {_shown(text)} is not valid Unicode: it holds a lone surrogate") from None
     if size > MAX_NAME_BYTES:
-        raise ValueError(f"{field} {_shown(text)} has {size:,} bytes, at most {MAX_NAME_BYTES:,} are allowed: use a hash of it")
+        raise ValueError(
+            f"{field} {_shown(text)} has {size:,} bytes, at most {MAX_NAME_BYTES:,} are allowed: use a hash of it"
+        )
 
 
 def _shown(text: str) -> str:

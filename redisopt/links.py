@@ -128,7 +128,7 @@ class Links:
         """Close the link's connection, on which a reply may still be owed; the lane goes on."""
         connection, link.connection = link.connection, None
         if connection is not None:
-            connection.disconnect()
+            connection.disconnect()  # type: ignore[no-untyped-call]
 
     def leave(self) -> None:
         """One user less; the last one closes the connections of all idle links."""
@@ -146,7 +146,9 @@ class AsyncLinks:
     """The links of one async client in one event loop at a time; at most `MAX_CALLS_IN_FLIGHT` are out at once."""
 
     def __init__(self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster) -> None:
-        self._make = _connection_maker(client, _ASYNC_CONNECTIONS, redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0))
+        self._make = _connection_maker(
+            client, _ASYNC_CONNECTIONS, redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
+        )
         self._idle: deque[Link[redis.asyncio.connection.AbstractConnection]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turns = asyncio.Semaphore(MAX_CALLS_IN_FLIGHT)
@@ -176,7 +178,7 @@ class AsyncLinks:
         self._idle.append(link)
         self._turns.release()
 
-    async def send(self, link: Link[redis.asyncio.connection.AbstractConnection], call: bytes, timeout: float) -> Any:  # noqa: ASYNC109
+    async def send(self, link: Link[redis.asyncio.connection.AbstractConnection], call: bytes, timeout: float) -> Any:
         """Send one call and read its reply, all within `timeout` seconds. Raises what redis-py raises."""
         connection = link.connection
         if connection is None:
@@ -194,7 +196,9 @@ class AsyncLinks:
             await self.drop(link)
             raise
 
-    async def through(self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster, parts: tuple[Any, ...], timeout: float) -> Any:  # noqa: ASYNC109
+    async def through(
+        self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster, parts: tuple[Any, ...], timeout: float
+    ) -> Any:
         """Have the client itself make one call, all within `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
@@ -225,7 +229,7 @@ def _connection_maker(client: Any, known: tuple[type, ...], retry: Any) -> Calla
     """A maker of connections like the pool's, given the bound of their waits; None where only the client can talk."""
     pool = getattr(client, "connection_pool", None)
     connection_class = getattr(pool, "connection_class", None)
-    if connection_class not in known:
+    if pool is None or connection_class not in known:
         return None
     arguments = {name: value for name, value in pool.connection_kwargs.items() if name not in _NOT_OURS}
     arguments |= {"retry": retry, "protocol": 2, "decode_responses": False}

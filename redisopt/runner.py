@@ -26,6 +26,10 @@ _links: weakref.WeakKeyDictionary[Any, Links] = weakref.WeakKeyDictionary()
 _async_links: weakref.WeakKeyDictionary[Any, AsyncLinks] = weakref.WeakKeyDictionary()
 
 
+_pause = time.sleep
+_pause_async = asyncio.sleep
+
+
 class Runner:
     """Performs plans in the calling thread. Any number of threads may run plans at once.
 
@@ -57,7 +61,7 @@ class Runner:
                 call = Call(step, link)
                 try:
                     reply = self._exchange(call, step.script, self._timeout)
-                except BaseException as error:  # noqa: BLE001 - sorted by kind there
+                except BaseException as error:
                     reply = _drive(recover(call, error, started, self._timeout), self._perform)
                 return step.parse(reply)
             finally:
@@ -65,7 +69,7 @@ class Runner:
         if isinstance(step, Exchange):
             return self._exchange(step.call, step.name, step.timeout, whole=step.whole)
         if isinstance(step, Sleep):
-            return time.sleep(step.seconds)
+            return _pause(step.seconds)
         if isinstance(step, Drop):
             return self._links.drop(step.link)
         return step.function(*step.args, **step.kwargs or {})
@@ -73,7 +77,7 @@ class Runner:
     def _exchange(self, call: Call, name: str, timeout: float, *, whole: bool = False) -> Any:
         if self._direct:
             return self._links.send(call.link, call.packed(name, whole=whole), timeout)
-        return self._client.execute_command(*call.parts(name, whole=whole))
+        return self._client.execute_command(*call.parts(name, whole=whole))  # type: ignore[no-untyped-call]
 
 
 class AsyncRunner:
@@ -85,7 +89,9 @@ class AsyncRunner:
 
     def __init__(self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster, command_timeout: float) -> None:
         _check_client(
-            client, (redis.asyncio.Redis, redis.asyncio.RedisCluster), "redis.asyncio.Redis or redis.asyncio.RedisCluster"
+            client,
+            (redis.asyncio.Redis, redis.asyncio.RedisCluster),
+            "redis.asyncio.Redis or redis.asyncio.RedisCluster",
         )
         self._client = client
         self._timeout = command_timeout
@@ -109,21 +115,25 @@ class AsyncRunner:
                 call = Call(step, link)
                 try:
                     reply = await self._exchange(call, step.script, self._timeout)
-                except BaseException as error:  # noqa: BLE001 - sorted by kind there
-                    reply = await _drive_async(recover(call, error, started, self._timeout), self._perform, interrupted=not isinstance(error, Exception))
+                except BaseException as error:
+                    reply = await _drive_async(
+                        recover(call, error, started, self._timeout),
+                        self._perform,
+                        interrupted=not isinstance(error, Exception),
+                    )
                 return step.parse(reply)
             finally:
                 self._links.give(link)
         if isinstance(step, Exchange):
             return await self._exchange(step.call, step.name, step.timeout, whole=step.whole)
         if isinstance(step, Sleep):
-            return await asyncio.sleep(step.seconds)
+            return await _pause_async(step.seconds)
         if isinstance(step, Drop):
             return await self._links.drop(step.link)
         result = step.function(*step.args, **step.kwargs or {})
         return await result if inspect.isawaitable(result) else result
 
-    async def _exchange(self, call: Call, name: str, timeout: float, *, whole: bool = False) -> Any:  # noqa: ASYNC109 - one bound for all that the exchange does
+    async def _exchange(self, call: Call, name: str, timeout: float, *, whole: bool = False) -> Any:
         if self._direct:
             return await self._links.send(call.link, call.packed(name, whole=whole), timeout)
         return await self._links.through(self._client, call.parts(name, whole=whole), timeout)
@@ -136,7 +146,7 @@ def _drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
         while True:
             try:
                 result = perform(step)
-            except BaseException as error:  # noqa: BLE001 - the plan decides what becomes of it
+            except BaseException as error:
                 step = plan.throw(error)
             else:
                 step = plan.send(result)
@@ -144,14 +154,16 @@ def _drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
         return done.value  # type: ignore[no-any-return]
 
 
-async def _drive_async(plan: Generator[Any, Any, R], perform: Callable[[Any], Awaitable[Any]], *, interrupted: bool = False) -> R:
+async def _drive_async(
+    plan: Generator[Any, Any, R], perform: Callable[[Any], Awaitable[Any]], *, interrupted: bool = False
+) -> R:
     """As `_drive`. Once interrupted, the plan is giving back what it holds: a second cancel waits until a step is done."""
     try:
         step = plan.send(None)
         while True:
             try:
                 result = await (_to_its_end(perform(step)) if interrupted else perform(step))
-            except BaseException as error:  # noqa: BLE001 - the plan decides what becomes of it
+            except BaseException as error:
                 interrupted = interrupted or not isinstance(error, Exception)
                 step = plan.throw(error)
             else:
@@ -171,7 +183,7 @@ async def _to_its_end(step: Awaitable[R]) -> R:
             if task.cancelled():
                 raise
             cancelled = error
-        except BaseException:  # noqa: BLE001 - raised below, from the task
+        except BaseException:
             break
     if cancelled is not None:
         raise cancelled

@@ -208,7 +208,7 @@ class EmbeddedServer:
             os.close(read_end)
         # Not plain atexit: multiprocessing waits for its children in its own atexit handler, and children that still
         # work need the server. Imported here because its 10 ms pass while the server starts.
-        from multiprocessing.util import Finalize  # noqa: PLC0415
+        from multiprocessing.util import Finalize
 
         self._at_exit = Finalize(None, self.close, exitpriority=-100)
 

@@ -48,7 +48,11 @@ def is_no_script(error: BaseException) -> bool:
 
 def leaves_connection_usable(error: BaseException) -> bool:
     """Whether the connection is in step after `error`: an error reply was read whole; a demoted primary is not worth keeping."""
-    return isinstance(error, RedisError) and not isinstance(error, ConnectionError | TimeoutError) and not _is_read_only(error)
+    return (
+        isinstance(error, RedisError)
+        and not isinstance(error, ConnectionError | TimeoutError)
+        and not _is_read_only(error)
+    )
 
 
 def parts(script: Script, command: Command[Any], lane: tuple[Arg, ...], *, whole: bool) -> tuple[Arg, ...]:
@@ -70,15 +74,21 @@ def unavailable(error: BaseException, script: str) -> RedisOptError:
     """The error to raise for a call of `script` that failed for good with `error`."""
     text = str(error)
     if isinstance(error, OutOfMemoryError) or "OOM" in text:
-        return Unavailable(f"Redis is full and refused {script} whole, nothing was charged: raise maxmemory or free memory ({text})")
+        return Unavailable(
+            f"Redis is full and refused {script} whole, nothing was charged: raise maxmemory or free memory ({text})"
+        )
     if isinstance(error, NoPermissionError) or text.startswith("NOPERM"):
         return Unavailable(f"the Redis user may not run {script}: see the least-privilege ACL in the README ({text})")
     if isinstance(error, _FINAL):
         return Unavailable(f"Redis refused the connection: check the user and password in the URL ({text})")
     if isinstance(error, MovedError):
-        return Unavailable(f"the server is part of a Cluster: pass a redis.RedisCluster instead of a redis.Redis ({text})")
+        return Unavailable(
+            f"the server is part of a Cluster: pass a redis.RedisCluster instead of a redis.Redis ({text})"
+        )
     if "WRONGTYPE" in text:
-        return StateLost(f"a key of this name holds something that redisopt did not write: reset() or delete it ({text})")
+        return StateLost(
+            f"a key of this name holds something that redisopt did not write: reset() or delete it ({text})"
+        )
     if isinstance(error, TimeoutError):
         return Unavailable(f"Redis did not answer {script} within command_timeout ({text})")
     if is_transient(error):
@@ -89,7 +99,8 @@ def unavailable(error: BaseException, script: str) -> RedisOptError:
 @lru_cache(maxsize=4096)
 def _head(verb: str, body: str, keys: tuple[str, ...]) -> bytes:
     """All that calls of one script on one limiter have in common."""
-    return b"".join(map(_bulk, (verb, body, len(keys), *keys)))
+    items: tuple[Arg, ...] = (verb, body, len(keys), *keys)
+    return b"".join(map(_bulk, items))
 
 
 @lru_cache(maxsize=4096)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import redis
-from waiting import wait_until
+from tests.waiting import wait_until
 
 import redisopt.server
 from redisopt.connect import connect, connect_async, describe

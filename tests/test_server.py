@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import redis
-from waiting import wait_until
+from tests.waiting import wait_until
 
 from redisopt.errors import Unavailable
 from redisopt.server import ENVIRONMENT_VARIABLE, EmbeddedServer, find_server

@@ -41,7 +41,9 @@ class Acquisition:
         self._permit = await self._acquire()
         return self._permit
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Release it."""
         if self._permit is not None:
             await self._permit.release()
@@ -89,13 +91,13 @@ class AsyncThrottler:
         """See `Throttler.try_acquire`."""
         return await self._runner.run(self._plans.try_acquire(self._permit, cost, key, minimum))
 
-    def acquire(self, cost: int = 1, key: str = "", *, timeout: float | None = None) -> Acquisition:  # noqa: ASYNC109
+    def acquire(self, cost: int = 1, key: str = "", *, timeout: float | None = None) -> Acquisition:
         """See `Throttler.acquire`. A task that is cancelled while it waits gives its place back."""
         return Acquisition(lambda: self._runner.run(self._plans.acquire(self._permit, cost, key, timeout)))
 
     async def execute(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Wait for one permit, then await ``function(*args, **kwargs)``. A plain function is called in the event loop."""
-        return await self._runner.run(self._plans.execute(self._permit, PLAIN, function, args, kwargs))  # type: ignore[no-any-return]
+        return await self._runner.run(self._plans.execute(self._permit, PLAIN, function, args, kwargs))
 
     @overload
     def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]: ...
@@ -103,7 +105,7 @@ class AsyncThrottler:
     def __call__(
         self, *, cost: int | Callable[..., int] = 1, key: str | Callable[..., str] = "", timeout: float | None = None
     ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]: ...
-    def __call__(
+    def __call__(  # type: ignore[misc] # mypy does not see that `function` may be left out
         self,
         function: Callable[..., Any] | None = None,
         /,
@@ -111,7 +113,7 @@ class AsyncThrottler:
         cost: int | Callable[..., int] = 1,
         key: str | Callable[..., str] = "",
         timeout: float | None = None,
-    ) -> Any:
+    ) -> Callable[..., Any]:
         """Decorate a coroutine function; see `Throttler.__call__`.
 
         Raises:
@@ -150,6 +152,8 @@ class AsyncThrottler:
         """The throttler itself."""
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close it."""
         await self.aclose()

@@ -71,7 +71,9 @@ class ThrottleConfig(Config):
                 raise ValueError(f"precision {self.precision} s is longer than the period of {rate}")
             if precision and min(rate.limit, rate.period_ms / precision) > MAX_SLOTS:
                 least = math.ceil(rate.period_ms / MAX_SLOTS) / 1000
-                raise ValueError(f"precision {self.precision} s would log {rate} in over {MAX_SLOTS:,} slots: use {least} or more")
+                raise ValueError(
+                    f"precision {self.precision} s would log {rate} in over {MAX_SLOTS:,} slots: use {least} or more"
+                )
         return self
 
     @property

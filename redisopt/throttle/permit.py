@@ -55,7 +55,9 @@ class Grant:
                 return 0
             taken = self._left if cost is None else cost
             if not isinstance(taken, int) or isinstance(taken, bool) or not 1 <= taken <= self._left:
-                raise ValueError(f"cost must be a whole number from 1 to {self._left}, what is left of this permit, not {cost!r}")
+                raise ValueError(
+                    f"cost must be a whole number from 1 to {self._left}, what is left of this permit, not {cost!r}"
+                )
             self._left -= taken
             return taken
 
@@ -80,7 +82,16 @@ class Permit(Grant):
 
     __slots__ = ("_plans", "_runner")
 
-    def __init__(self, runner: Runner, plans: ThrottlePlans, permit_id: str, key: str, cost: int, time_ms: int, waited: float = 0.0) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        plans: ThrottlePlans,
+        permit_id: str,
+        key: str,
+        cost: int,
+        time_ms: int,
+        waited: float = 0.0,
+    ) -> None:
         super().__init__(permit_id, key, cost, time_ms, waited)
         self._runner = runner
         self._plans = plans
@@ -116,7 +127,9 @@ class Permit(Grant):
         """The permit itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Release it."""
         self.release()
 
@@ -126,7 +139,16 @@ class AsyncPermit(Grant):
 
     __slots__ = ("_plans", "_runner")
 
-    def __init__(self, runner: AsyncRunner, plans: ThrottlePlans, permit_id: str, key: str, cost: int, time_ms: int, waited: float = 0.0) -> None:
+    def __init__(
+        self,
+        runner: AsyncRunner,
+        plans: ThrottlePlans,
+        permit_id: str,
+        key: str,
+        cost: int,
+        time_ms: int,
+        waited: float = 0.0,
+    ) -> None:
         super().__init__(permit_id, key, cost, time_ms, waited)
         self._runner = runner
         self._plans = plans
@@ -147,6 +169,8 @@ class AsyncPermit(Grant):
         """The permit itself."""
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Release it."""
         await self.release()

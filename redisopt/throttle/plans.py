@@ -14,9 +14,9 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from redisopt import events, keys
-from redisopt.commands import Command, Invoke, Plan, Sleep, call
-from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout
+from redisopt.commands import Arg, Command, Invoke, Plan, Sleep, call
 from redisopt.config import milliseconds
+from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout
 from redisopt.identity import next_permit_id
 from redisopt.throttle.config import BURST_PERIOD_MS, ThrottleConfig
 from redisopt.throttle.decision import Decision, LimitState, ThrottleMetrics
@@ -124,7 +124,14 @@ class ThrottlePlans:
                 raise
         return permit
 
-    def execute(self, make_permit: Callable[..., Grant], how: Terms, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan[Any]:
+    def execute(
+        self,
+        make_permit: Callable[..., Grant],
+        how: Terms,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Plan[Any]:
         """Acquire on `how`'s terms, then call the user's function."""
         cost = how.cost(*args, **kwargs) if callable(how.cost) else how.cost
         key = how.key(*args, **kwargs) if callable(how.key) else how.key
@@ -184,7 +191,14 @@ class ThrottlePlans:
         return verdict
 
     def _ask(
-        self, script: str, key: str, args: tuple[Any, ...], parse: Callable[[Any], R | Unregistered], *, once: bool = False, undo: str | None = None
+        self,
+        script: str,
+        key: str,
+        args: tuple[Any, ...],
+        parse: Callable[[Any], R | Unregistered],
+        *,
+        once: bool = False,
+        undo: str | None = None,
     ) -> Plan[R]:
         """Call a script, and again after registering when other periods are on record."""
         for _ in range(5):
@@ -218,14 +232,16 @@ class ThrottlePlans:
         config = self.config
         by_period = {period: (index, period, precision) for index, (period, precision, _) in enumerate(logs)}
         self._limits = tuple((name, limit, *by_period[period]) for name, limit, period in _limits(config))
-        self._constants = (
+        self._constants: tuple[Arg, ...] = (
             config.max_burst_size or 0,
             milliseconds(config.cooldown_period),
             self._periods,
             *(number for log in logs for number in log),
         )
         periods = tuple(period for period, _, _ in logs)
-        self._keys: Callable[[str], tuple[str, ...]] = lru_cache(maxsize=1024)(lambda key: _keys(self.name, key, periods))
+        self._keys: Callable[[str], tuple[str, ...]] = lru_cache(maxsize=1024)(
+            lambda key: _keys(self.name, key, periods)
+        )
 
     # --- reading verdicts
 
@@ -276,7 +292,7 @@ class ThrottlePlans:
         if type(cost) is int and 1 <= cost <= self._max_cost:
             return
         if not isinstance(cost, int) or isinstance(cost, bool):
-            raise ValueError(f"cost must be a whole number, not {cost!r}")  # noqa: TRY004 - bad arguments are ValueErrors
+            raise ValueError(f"cost must be a whole number, not {cost!r}")
         if cost < 1:
             raise ValueError(f"cost must be at least 1, not {cost}: peek() asks without charging")
         if cost > self._max_cost:
@@ -297,9 +313,13 @@ def config_of(config: ThrottleConfig | None, fields: dict[str, Any]) -> Throttle
     if config is None:
         return ThrottleConfig(**fields)
     if not isinstance(config, ThrottleConfig):
-        raise ValueError(f"config must be a ThrottleConfig, not {type(config).__name__}: give fields as keywords, such as rates=['10/s']")
+        raise ValueError(
+            f"config must be a ThrottleConfig, not {type(config).__name__}: give fields as keywords, such as rates=['10/s']"
+        )
     if fields:
-        raise ValueError(f"config and the fields {', '.join(fields)} were both given: use config.model_copy(update=...) or one of them")
+        raise ValueError(
+            f"config and the fields {', '.join(fields)} were both given: use config.model_copy(update=...) or one of them"
+        )
     return config
 
 

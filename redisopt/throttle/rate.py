@@ -42,7 +42,7 @@ class Rate:
         if not isinstance(self.limit, int) or isinstance(self.limit, bool) or not 1 <= self.limit <= MAX_LIMIT:
             raise ValueError(f"limit must be a whole number from 1 to {MAX_LIMIT:,}, not {self.limit!r}")
         if isinstance(self.period, bool) or not isinstance(self.period, int | float):
-            raise ValueError(f"period must be seconds as a number, not {self.period!r}")  # noqa: TRY004 - bad arguments are ValueErrors
+            raise ValueError(f"period must be seconds as a number, not {self.period!r}")
         if math.isnan(self.period) or not 0.001 <= self.period <= MAX_PERIOD:  # noqa: PLR2004 - the docstring's bound
             raise ValueError(f"period must be from 0.001 s to 400 days, not {self.period!r} s")
         if abs(self.period * 1000 - round(self.period * 1000)) > 1e-6:  # noqa: PLR2004 - rounding of floats

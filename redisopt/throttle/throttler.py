@@ -116,7 +116,7 @@ class Throttler:
     def __call__(
         self, *, cost: int | Callable[..., int] = 1, key: str | Callable[..., str] = "", timeout: float | None = None
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-    def __call__(
+    def __call__(  # type: ignore[misc] # mypy does not see that `function` may be left out
         self,
         function: Callable[..., Any] | None = None,
         /,
@@ -124,7 +124,7 @@ class Throttler:
         cost: int | Callable[..., int] = 1,
         key: str | Callable[..., str] = "",
         timeout: float | None = None,
-    ) -> Any:
+    ) -> Callable[..., Any]:
         """Decorate a function: each call of it waits for a permit first.
 
         ``@throttler``, or ``@throttler(cost=2, key=lambda user: user, timeout=5)``; a callable `cost` or `key` is called
@@ -138,7 +138,9 @@ class Throttler:
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.iscoroutinefunction(function):
-            raise ValueError(f"function {function.__qualname__} is a coroutine function: decorate it with an AsyncThrottler")
+            raise ValueError(
+                f"function {function.__qualname__} is a coroutine function: decorate it with an AsyncThrottler"
+            )
 
         @functools.wraps(function)
         def throttled(*args: Any, **kwargs: Any) -> Any:
@@ -166,6 +168,8 @@ class Throttler:
         """The throttler itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close it."""
         self.close()

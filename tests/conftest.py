@@ -1,0 +1,76 @@
+"""Fixtures: real servers, both faces, a server clock that tests set, and a check that no key is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+import redisopt.delivery
+import redisopt.runner
+from tests.clock import ServerClock, on_test_clock
+from tests.faces import Face
+from tests.servers import RunningServer, flavours
+
+# A test must find the servers that it starts, not one that a developer's shell names.
+os.environ.pop("REDISOPT_URL", None)
+
+
+@pytest.fixture(scope="session", params=flavours())
+def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    """A running server of each flavour in turn."""
+    running = RunningServer(request.param)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[redis.Redis]:
+    """A client of an empty database. When the test is over, every key in it must have a time to live."""
+    client = redis.from_url(server.url)
+    client.flushdb()
+    yield client
+    endless = [key for key in client.scan_iter(count=1000) if client.pttl(key) == -1]
+    client.close()
+    assert not endless, f"keys without a time to live were left: {endless[:10]}"
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.Runner]:
+    """An event loop for the async face."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_throttler(
+    request: pytest.FixtureRequest, server: RunningServer, client: redis.Redis, loop: asyncio.Runner
+) -> Iterator[Callable[..., Face]]:
+    """Makes throttlers of one kind, each with a client of its own as another process would have; closes them after."""
+    faces: list[Face] = []
+
+    def make(name: str = "test", *args: Any, **fields: Any) -> Face:
+        faces.append(Face(request.param, server.url, loop, name, *args, **fields))
+        return faces[-1]
+
+    yield make
+    for face in faces:
+        face.close()
+
+
+@pytest.fixture
+def clock(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> ServerClock:
+    """The server's clock, set by the test; a throttle that sleeps moves it on."""
+    clock = ServerClock(client)
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    monkeypatch.setattr(redisopt.delivery, "script", on_test_clock)
+    monkeypatch.setattr(redisopt.runner, "_pause", clock.advance)
+    monkeypatch.setattr(redisopt.runner, "_pause_async", sleep)
+    return clock
