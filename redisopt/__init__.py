@@ -1,5 +1,6 @@
 """redisopt: many processes share one set of limits through the Redis they already run."""
 
+from redisopt.connect import connect, connect_async, describe
 from redisopt.errors import (
     ConfigConflict,
     CostExceedsLimit,
@@ -36,5 +37,8 @@ __all__ = [
     "Throttler",
     "Unavailable",
     "add_hook",
+    "connect",
+    "connect_async",
+    "describe",
     "remove_hook",
 ]

@@ -14,7 +14,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-import redis
 import tenacity
 
 from redisopt import events, wire
@@ -76,13 +75,13 @@ def recover(call: Call, error: BaseException, started: float, timeout: float) ->
         StateLost: a key holds something that is not ours.
         BaseException: `error` itself, when it is an interruption and not a failure.
     """
-    if isinstance(error, redis.RedisError | OSError):
+    if isinstance(error, wire.FAILURES):
         try:
             try:
                 return (yield from _repair(call, call.command.script, error, timeout))
-            except (redis.RedisError, OSError) as failure:
+            except wire.FAILURES as failure:
                 return (yield from _try_again(call, failure, started + timeout))
-        except (redis.RedisError, OSError) as final:
+        except wire.FAILURES as final:
             raise wire.unavailable(final, call.command.script) from final
         except Exception:
             raise
@@ -107,7 +106,7 @@ def _repair(call: Call, name: str, error: Exception, timeout: float) -> Delivery
 def _try(call: Call, name: str, timeout: float) -> Delivery:
     try:
         return (yield Exchange(call, name, timeout))
-    except (redis.RedisError, OSError) as error:
+    except wire.FAILURES as error:
         return (yield from _repair(call, name, error, timeout))
 
 
@@ -139,7 +138,7 @@ def _try_again(call: Call, error: Exception, deadline: float) -> Delivery:
         if isinstance(action, tenacity.DoAttempt):
             try:
                 state.set_result((yield from _try(call, name, max(0.001, deadline - time.monotonic()))))
-            except (redis.RedisError, OSError):
+            except wire.FAILURES:
                 state.set_exception(sys.exc_info())  # type: ignore[arg-type] # there is one
         elif isinstance(action, tenacity.DoSleep):
             state.prepare_for_next_attempt()
@@ -156,6 +155,6 @@ def _undo(call: Call, timeout: float) -> Delivery:
         return
     try:
         yield from _try(call, call.command.undo, timeout)
-    except (redis.RedisError, OSError) as error:
+    except wire.FAILURES as error:
         # The interruption goes on. The charge stays, as after a crash.
         events.logger.warning("an interrupted %s could not be undone: %s", call.command.script, error)

@@ -21,6 +21,7 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     TimeoutError,  # noqa: A004 - redis-py's name for it
     TryAgainError,
@@ -30,8 +31,19 @@ from redisopt.commands import Arg, Command
 from redisopt.errors import RedisOptError, StateLost, Unavailable
 from redisopt.scripts import Script
 
+# All that redis-py raises when a call fails. (Its Cluster client's own error is no RedisError.)
+FAILURES = (RedisError, RedisClusterException, OSError)
+
 # Worth another try within the command's time: the server is away, restarting, or handing over to another.
-_TRANSIENT = (ConnectionError, TimeoutError, OSError, ClusterDownError, MasterDownError, TryAgainError)
+_TRANSIENT = (
+    ConnectionError,
+    TimeoutError,
+    OSError,
+    ClusterDownError,
+    MasterDownError,
+    TryAgainError,
+    RedisClusterException,
+)
 # These are ConnectionErrors to redis-py, but no try will go better.
 _FINAL = (AuthenticationError, AuthorizationError, MaxConnectionsError)
 

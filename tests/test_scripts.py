@@ -1,0 +1,136 @@
+"""The scripts as files: their headers tell the truth, their includes are one function each, and every server compiles them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+import redis
+
+from redisopt import scripts
+from redisopt.commands import Command, Plan
+from redisopt.throttle.config import ThrottleConfig
+from redisopt.throttle.permit import Grant
+from redisopt.throttle.plans import PLAIN, ThrottlePlans, Unregistered
+
+CONFIG = ThrottleConfig(rates=("10/s", "100/10s"), max_burst_size=5)  # type: ignore[arg-type] # parsed by the model
+
+
+def commands() -> list[Command[Any]]:
+    """A command of every script, as the plans send it."""
+    plans = ThrottlePlans("test", CONFIG)
+    grant = Grant("id", "", 2, 1000)
+    first_steps: list[Plan[Any]] = [
+        plans.try_acquire(Grant, 1, "", None),
+        plans.acquire(Grant, 1, "", 5.0),
+        plans.execute(Grant, PLAIN, print, (), {}),
+        plans.peek(1, ""),
+        plans.metrics(""),
+        plans.refund(grant, 1),
+        plans.settle(grant, 5),
+        plans.reset(""),
+    ]
+    found = [next(plan) for plan in first_steps]
+    registering = plans.try_acquire(Grant, 1, "", None)
+    next(registering)
+    found.append(registering.send(Unregistered((60_000,))))
+    undos = [
+        command._replace(script=command.undo) for command in found if isinstance(command, Command) and command.undo
+    ]
+    return [command for command in [*found, *undos] if isinstance(command, Command)]
+
+
+def header(script: str) -> str:
+    found = re.match(r"--\[\[\n(.*?)\n\]\]", scripts.script(script).source, re.DOTALL)
+    assert found, f"{script}.lua does not start with its contract"
+    return found[1]
+
+
+def test_every_script_is_sent_by_a_plan() -> None:
+    assert set(scripts.names()) == {command.script for command in commands()}
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: command.script)
+def test_the_header_lists_exactly_what_python_sends(command: Command[Any]) -> None:
+    text = header(command.script)
+    for what, sent in (
+        ("KEYS", len(command.keys)),
+        ("ARGV", 2 * command.once + len(command.args) + len(command.constants)),
+    ):
+        single = [int(number) for number in re.findall(rf"^{what}\[(\d+)\]", text, re.MULTILINE)]
+        repeated = re.search(rf"^{what}\[(\d+)\.\.\] (.*)", text, re.MULTILINE)
+
+        assert single == list(range(1, len(single) + 1))
+        if repeated is None:
+            assert len(single) == sent
+        else:
+            # One key, or as many numbers as the header names in a row, for each log.
+            group = 1 if what == "KEYS" else len(re.findall(r"\w+ \(", repeated[2]))
+            assert int(repeated[1]) == len(single) + 1
+            assert (sent - len(single)) % group == 0
+            assert sent > len(single)
+
+
+@pytest.mark.parametrize("name", scripts.names())
+def test_a_header_names_the_script_and_says_what_it_returns(name: str) -> None:
+    text = header(name)
+
+    assert text.startswith(f"{name}: ")
+    assert "\nReturns " in text
+
+
+@pytest.mark.parametrize("path", sorted((scripts.DIRECTORY / "include").glob("*.lua")), ids=lambda path: path.stem)
+def test_an_include_is_one_commented_function_of_its_name(path: Any) -> None:
+    source = path.read_text()
+
+    assert source.startswith("-- ")
+    assert re.findall(r"^local function (\w+)\(", source, re.MULTILINE) == [path.stem]
+
+
+def test_every_include_is_used() -> None:
+    asked_for = {
+        name
+        for path in scripts.DIRECTORY.rglob("*.lua")
+        for name in re.findall(r"^-- @include (\w+)$", path.read_text(), re.MULTILINE)
+    }
+
+    assert asked_for == {path.stem for path in (scripts.DIRECTORY / "include").glob("*.lua")}
+
+
+@pytest.mark.parametrize("name", scripts.names())
+def test_an_include_is_put_in_once_and_before_its_use(name: str) -> None:
+    source = scripts.script(name).source
+    functions = re.findall(r"^local function (\w+)\(", source, re.MULTILINE)
+
+    assert "@include" not in source
+    assert len(functions) == len(set(functions))
+
+
+@pytest.mark.parametrize("name", scripts.names())
+def test_the_server_compiles_a_script_to_the_sha_that_we_send(name: str, client: redis.Redis) -> None:
+    assert client.script_load(scripts.script(name).source) == scripts.script(name).sha
+
+
+@pytest.mark.parametrize("name", scripts.names())
+def test_a_script_passes_the_linter(name: str) -> None:
+    luacheck = shutil.which("luacheck")
+    if luacheck is None:
+        pytest.skip("luacheck is not installed: apt install lua-check")
+    lint = subprocess.run(
+        [luacheck, "--config", str(scripts.DIRECTORY / ".luacheckrc"), "--no-color", "-"],
+        input=scripts.script(name).source,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+def test_a_script_sets_no_global_and_reads_the_clock_once() -> None:
+    for name in scripts.names():
+        source = scripts.script(name).source
+        assert len(re.findall(r"redis\.call\('TIME'\)", source)) <= 1 + ("plain_grant" in source)
