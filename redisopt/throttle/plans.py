@@ -26,6 +26,7 @@ G = TypeVar("G", bound=Grant)
 R = TypeVar("R")
 
 _FOR_EVER = -1
+_GRANTED = ord("1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,18 @@ class Verdict:
     @classmethod
     def parse(cls, reply: Any) -> Verdict | Unregistered:
         """Read the line of numbers."""
-        text = reply.decode() if isinstance(reply, bytes) else reply
-        if text[0] not in "01":
-            return _unregistered(text)
-        basis, _, details = text.partition("|")
-        granted, time_ms, cost, *used = map(int, basis.split())
-        if not details:
-            return cls(granted == 1, time_ms, cost, used)
-        wait_ms, queue_size, reason, cooling_ms, *reset_ms = map(int, details.split())
-        return cls(granted == 1, time_ms, cost, used, wait_ms, queue_size, reason, cooling_ms, reset_ms)
+        if isinstance(reply, str):
+            reply = reply.encode()
+        if reply[0] not in b"01":
+            return _unregistered(reply)
+        granted = reply[0] == _GRANTED
+        bar = reply.find(b"|")
+        if bar < 0:
+            _, time_ms, cost, *used = map(int, reply.split())
+            return cls(granted, time_ms, cost, used)
+        _, time_ms, cost, *used = map(int, reply[:bar].split())
+        wait_ms, queue_size, reason, cooling_ms, *reset_ms = map(int, reply[bar + 1 :].split())
+        return cls(granted, time_ms, cost, used, wait_ms, queue_size, reason, cooling_ms, reset_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,7 @@ class ThrottlePlans:
         logs = [(period, precision) for period, precision, _ in self._own] + [(period, 1) for period in self._others]
         names = [f"{state[: -len('state')]}log:{period}" for period, _ in logs]
         args = [len(self._own)] + [number for log in logs for number in log]
-        registered = yield from call(Command("throttle_register", (state, *names), tuple(args), _on_record))
+        registered = yield from call(Command("throttle_register", (state, *names), tuple(args), _unregistered))
         self._others = tuple(sorted(set(registered.periods) - own))
         self._describe_logs()
 
@@ -247,28 +251,28 @@ class ThrottlePlans:
 
     def _decision(self, verdict: Verdict, permit: G | None) -> Decision[G]:
         states = self._states(verdict)
-        tightest = min(states, key=lambda state: state.remaining)
+        tightest = states[0]
+        reset_after = tightest.reset_after
+        for state in states[1:]:
+            if state.remaining < tightest.remaining:
+                tightest = state
+            reset_after = max(reset_after, state.reset_after)
+        remaining = 0 if verdict.queue_size else tightest.remaining
+        if verdict.granted:
+            return Decision(True, tightest.limit, remaining, 0.0, reset_after, None, verdict.queue_size, permit, states)
+        retry_after, reason = verdict.wait_ms / 1000, self._reason(verdict)
         return Decision(
-            allowed=verdict.granted,
-            limit=tightest.limit,
-            remaining=0 if verdict.queue_size else tightest.remaining,
-            retry_after=0.0 if verdict.granted else verdict.wait_ms / 1000,
-            reset_after=max(state.reset_after for state in states),
-            reason=None if verdict.granted else self._reason(verdict),
-            queue_size=verdict.queue_size,
-            permit=permit,
-            limits=states,
+            False, tightest.limit, remaining, retry_after, reset_after, reason, verdict.queue_size, permit, states
         )
 
     def _states(self, verdict: Verdict) -> tuple[LimitState, ...]:
+        used, resets, time_ms = verdict.used, verdict.reset_ms, verdict.time_ms
         states = []
         for name, limit, index, period, precision in self._limits:
-            if verdict.reset_ms is None:
-                # Granted at once, so the open slot is the one of this grant.
-                reset_ms = -(-verdict.time_ms // precision) * precision + period - verdict.time_ms + 1
-            else:
-                reset_ms = verdict.reset_ms[index]
-            states.append(LimitState(name, limit, max(0, limit - verdict.used[index]), reset_ms / 1000))
+            # Granted at once, the open slot is the one of this grant; else the reply says when all is back.
+            reset_ms = resets[index] if resets else -(-time_ms // precision) * precision + period - time_ms + 1
+            left = limit - used[index]
+            states.append(LimitState(name, limit, left if left > 0 else 0, reset_ms / 1000))
         return tuple(states)
 
     def _reason(self, verdict: Verdict) -> str:
@@ -358,15 +362,11 @@ def _patience(timeout: float | None) -> int:
 def _cost(reply: Any) -> int | Unregistered:
     if isinstance(reply, int):
         return reply
+    return int(reply) if reply.isdigit() else _unregistered(reply)
+
+
+def _unregistered(reply: bytes | str) -> Unregistered:
     text = reply.decode() if isinstance(reply, bytes) else reply
-    return int(text) if text.isdigit() else _unregistered(text)
-
-
-def _on_record(reply: Any) -> Unregistered:
-    return _unregistered(reply.decode() if isinstance(reply, bytes) else reply)
-
-
-def _unregistered(text: str) -> Unregistered:
     if not text.startswith("register") and not text[:1].isdigit():
         raise StateLost(f"a script answered {text!r}: has another process this one's lane?")
     return Unregistered(tuple(int(period) for period in text.removeprefix("register").split()))
