@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import redis
@@ -122,7 +123,7 @@ def waiters(client: redis.Redis, url: str) -> None:
             thread.join()
     times = sorted(granted for _, granted in grants)
     in_order = [granted for _, granted in sorted(grants)]
-    inversions = sum(later < earlier for earlier, later in zip(in_order, in_order[1:], strict=False))
+    inversions = sum(later < earlier for earlier, later in pairwise(in_order))
     most = max(sum(1 for other in times if start <= other < start + 1) for start in times)
     print("60 waiters, 10 ms apart, on 10/s")
     print(

@@ -18,7 +18,7 @@ from redisopt.commands import Arg, Command, Invoke, Plan, Sleep, call
 from redisopt.config import milliseconds
 from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout
 from redisopt.identity import next_permit_id
-from redisopt.throttle.config import BURST_PERIOD_MS, ThrottleConfig
+from redisopt.throttle.config import BURST_PERIOD_MS, SLOTS, ThrottleConfig
 from redisopt.throttle.decision import Decision, LimitState, ThrottleMetrics
 from redisopt.throttle.permit import Grant
 
@@ -26,6 +26,7 @@ G = TypeVar("G", bound=Grant)
 R = TypeVar("R")
 
 _FOR_EVER = -1
+_LOG_ONLY = -1
 _GRANTED = ord("1")
 
 
@@ -221,17 +222,20 @@ class ThrottlePlans:
         if own.issubset(on_record):
             return
         state = self._keys(key)[0]
-        logs = [(period, precision) for period, precision, _ in self._own] + [(period, 1) for period in self._others]
+        logs = [(period, precision) for period, precision, _ in [*self._own, *self._logs_of_others()]]
         names = [f"{state[: -len('state')]}log:{period}" for period, _ in logs]
         args = [len(self._own)] + [number for log in logs for number in log]
         registered = yield from call(Command("throttle_register", (state, *names), tuple(args), _unregistered))
         self._others = tuple(sorted(set(registered.periods) - own))
         self._describe_logs()
 
+    def _logs_of_others(self) -> list[tuple[int, int, int]]:
+        """The logs kept for other configs, in slots that bound them whatever those processes' limits are."""
+        return [(period, math.ceil(period / SLOTS), _LOG_ONLY) for period in self._others]
+
     def _describe_logs(self) -> None:
         """Prepare what every call says of its logs: constant until another config turns up."""
-        # A log kept for others has the finest slots: its own precision is theirs to choose, and never too coarse.
-        logs = sorted([*self._own, *((period, max(1, period // 1000), -1) for period in self._others)])
+        logs = sorted([*self._own, *self._logs_of_others()])
         self._periods = " ".join(str(period) for period, _, _ in logs)
         config = self.config
         by_period = {period: (index, period, precision) for index, (period, precision, _) in enumerate(logs)}
