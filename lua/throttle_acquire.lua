@@ -27,8 +27,8 @@ if plain then
   return plain
 end
 
--- @include read_limiter
 -- @include recall
+-- @include read_limiter
 -- @include remember
 -- @include save_limiter
 -- @include start_cursors
@@ -41,13 +41,13 @@ end
 local lane, number, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local cost, least, patience = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
+local known = recall(lane, number)
+if known then
+  return known
+end
 local limiter = read_limiter(7)
 if limiter.unregistered then
   return 'register ' .. limiter.unregistered
-end
-local known = recall(limiter, lane, number)
-if known then
-  return known
 end
 if limiter.dirty then
   save_limiter(limiter)

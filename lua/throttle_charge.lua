@@ -17,21 +17,21 @@ ARGV[7..] period (ms), precision (ms), limit (-1: log only) of each log
 
 Returns the cost that was logged; or "register <periods>" or "stale" as throttle_acquire does.
 ]]
--- @include read_limiter
 -- @include recall
+-- @include read_limiter
 -- @include remember
 -- @include start_cursors
 -- @include log_use
 -- @include save_limiter
 local lane, number, cost = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
+local known = recall(lane, number)
+if known then
+  return known
+end
 local limiter = read_limiter(4)
 if limiter.unregistered then
   return 'register ' .. limiter.unregistered
-end
-local known = recall(limiter, lane, number)
-if known then
-  return known
 end
 start_cursors(limiter)
 for _, log in ipairs(limiter.logs) do

@@ -1,5 +1,6 @@
 --[[
-throttle_peek: what a call of `cost` would be told now, and what an operator wants to know. Charges nothing, writes nothing.
+throttle_peek: what a call of `cost` would be told now, and what an operator wants to know. Charges nothing;
+what it may write is what the next call would: that the clock was set back, that a place given up is overdue.
 
 KEYS[1] state    HASH    the limiter's clock, sums and lanes
 KEYS[2] waiting  ZSET    permit id -> the time its holder waits for (ms)
@@ -16,6 +17,7 @@ Returns the line of numbers that include/describe.lua explains, its cost being w
 all periods are shorter: in the longest of them, scaled); or "register <periods>" as throttle_acquire does.
 ]]
 -- @include read_limiter
+-- @include save_limiter
 -- @include granted_last_second
 -- @include start_cursors
 -- @include find_place
@@ -24,6 +26,9 @@ all periods are shorter: in the longest of them, scaled); or "register <periods>
 local limiter = read_limiter(2)
 if limiter.unregistered then
   return 'register ' .. limiter.unregistered
+end
+if limiter.dirty then
+  save_limiter(limiter)
 end
 local per_second = granted_last_second(limiter)
 start_cursors(limiter)

@@ -20,20 +20,20 @@ ARGV[9..] period (ms), precision (ms), limit (-1: log only) of each log
 Returns the cost that came back, 0 when all limits have forgotten the use; or "register <periods>" or "stale" as
 throttle_acquire does.
 ]]
--- @include read_limiter
 -- @include recall
+-- @include read_limiter
 -- @include remember
 -- @include give_back
 -- @include save_limiter
 local lane, number, id, time, cost = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 
+local known = recall(lane, number)
+if known then
+  return known
+end
 local limiter = read_limiter(6)
 if limiter.unregistered then
   return 'register ' .. limiter.unregistered
-end
-local known = recall(limiter, lane, number)
-if known then
-  return known
 end
 local returned = give_back(limiter, id, time, cost)
 save_limiter(limiter)

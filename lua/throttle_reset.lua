@@ -1,5 +1,5 @@
 --[[
-throttle_reset: forget all that a limiter has granted, its places in the line with it.
+throttle_reset: forget all that a limiter has granted, its places in the line and its lanes with it.
 
 KEYS[1] state    HASH    the limiter's clock, sums and lanes
 KEYS[2] waiting  ZSET    permit id -> the time its holder waits for (ms)

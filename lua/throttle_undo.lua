@@ -20,20 +20,20 @@ ARGV[10..] period (ms), precision (ms), limit (-1: log only) of each log
 
 Returns the cost that came back, 0 when the call had been refused or had not arrived.
 ]]
--- @include read_limiter
 -- @include recall
+-- @include read_limiter
 -- @include remember
 -- @include give_back
 -- @include save_limiter
 local lane, number, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 
+local known = recall(lane, number)
+if known == 'stale' then
+  return 0
+end
 local limiter = read_limiter(7)
 if limiter.unregistered then
   return 0 -- so the call was not granted either
-end
-local known = recall(limiter, lane, number)
-if known == 'stale' then
-  return 0
 end
 local returned = 0
 local time, cost = string.match(known or '', '^1 (%d+) (%d+)')

@@ -1,0 +1,1 @@
+"""Models: what the scripts should do, written for reading and not for speed."""
