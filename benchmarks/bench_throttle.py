@@ -6,11 +6,13 @@ the p50 of the no-op in the same round. So a drift of the machine hits all alike
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -18,10 +20,14 @@ import redis
 
 import redisopt
 from benchmarks.peers import peers
+from redisopt import wire
+from redisopt.commands import Command
+from redisopt.scripts import script
 from redisopt.server import EmbeddedServer
 
 ROUNDS = 60
 BLOCK = 200
+_numbers = itertools.count(1)
 
 
 def main() -> None:
@@ -59,25 +65,55 @@ def latency(client: redis.Redis, url: str) -> None:
 
 
 def server_time(client: redis.Redis) -> None:
-    """Server time of a granted decision, by the server's own count: small limits against ten million."""
-    print("server time per granted decision (commandstats, one caller)")
-    baseline = 0.0
-    for rate in ("2000/s", "10000000/s", "10000000/h", "100000/10s"):
+    """Server time of a granted decision, by the server's own count, small limits against ten million.
+
+    Once with one caller, whose every call finds the server's caches cold; once under load, 200 calls at a time.
+    """
+    print("server time per granted decision (commandstats)          one caller            under load")
+    script_load = client.script_load("return 1")
+    alone, loaded = [], []
+    for rate in ("2000/s", "100000/10s", "10000000/s", "10000000/h"):
         throttler = redisopt.Throttler(client, f"time {rate.replace('/', ' per ')}", rates=[rate])
-        calls, usec = 0, 0
-        for _ in range(10):
-            with _script_calls(client) as count:
-                for _ in range(150):
-                    assert throttler.try_acquire()
-            calls, usec = calls + count["calls"], usec + count["usec"]
-            time.sleep(0.1)
-        baseline = baseline or usec / calls
-        print(f"  {rate:<32} {usec / calls:7.1f} us   x {usec / calls / baseline:.2f} of the first")
-    with _script_calls(client) as count:
-        no_op = client.script_load("return 1")
-        for _ in range(1500):
-            client.evalsha(no_op, 0)
-    print(f"  {'no-op EVALSHA':<32} {count['usec'] / count['calls']:7.1f} us\n")
+        command = _command(throttler)
+        alone.append(_usec(client, throttler.try_acquire, 1500, pause_every=150))
+        loaded.append(_usec(client, partial(_pipelined, client, command), 10, per_call=200, pause_every=1))
+        figures = (
+            f"{alone[-1]:7.1f} us  x {alone[-1] / alone[0]:.2f}    {loaded[-1]:7.1f} us  x {loaded[-1] / loaded[0]:.2f}"
+        )
+        print(f"  {rate:<50} {figures}")
+    no_op = _usec(client, lambda: client.evalsha(script_load, 0), 1500)
+    print(f"  {'no-op EVALSHA':<50} {no_op:7.1f} us\n")
+
+
+def _usec(
+    client: redis.Redis, call: Callable[[], Any], times: int, *, per_call: int = 1, pause_every: int = 0
+) -> float:
+    calls, usec = 0, 0
+    for block in range(max(1, times // (pause_every or times))):
+        if block:
+            time.sleep(0.11)  # a limit of 2,000 a second is never reached
+        with _script_calls(client) as count:
+            for _ in range(pause_every or times):
+                call()
+        calls, usec = calls + count["calls"], usec + count["usec"]
+    assert calls == times * per_call
+    return usec / calls
+
+
+def _command(throttler: redisopt.Throttler) -> Command[Any]:
+    """What `try_acquire` sends."""
+    step = next(throttler._plans.try_acquire(throttler._permit, 1, "", None))
+    assert isinstance(step, Command)
+    return step
+
+
+def _pipelined(client: redis.Redis, command: Command[Any]) -> None:
+    """200 calls of one lane in one go."""
+    pipe = client.pipeline(transaction=False)
+    for _ in range(200):
+        pipe.execute_command(*wire.parts(script(command.script), command, ("bench", next(_numbers)), whole=False))  # type: ignore[no-untyped-call]
+    replies = pipe.execute()
+    assert all(reply.startswith(b"1 ") for reply in replies)
 
 
 def memory(client: redis.Redis) -> None:

@@ -47,7 +47,7 @@ def _throttled(url: str) -> Callable[[], Any]:
 
     # Its store takes TCP addresses only, so its client is put in.
     store = throttled.RedisStore(server="redis://localhost:6379")
-    store._backend._client = redis.from_url(url)
+    store._backend._client = redis.from_url(url)  # type: ignore[assignment] # its protocol asks for less than it is
     throttle = throttled.Throttled(
         using="sliding_window", quota=throttled.per_sec(LIMIT), store=store, key="key", timeout=-1
     )

@@ -64,7 +64,7 @@ Plan = Generator[Step, Any, R]
 
 
 def call(command: Command[R]) -> Plan[R]:
-    """Yield one command and return its parsed reply, keeping the reply's type: ``reply = yield from call(command)``."""
+    """Yield one command and return its parsed reply, whose type a bare ``yield`` would lose."""
     return cast("R", (yield command))
 
 

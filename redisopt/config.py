@@ -17,10 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 class Config(BaseModel):
     """The root of all config models."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
-    command_timeout: float = Field(default=0.5, gt=0, le=60)
-    """Seconds that one call to Redis may take, its retries included, before it counts as unavailable."""
+    command_timeout: float = Field(
+        default=0.5,
+        gt=0,
+        le=60,
+        description="Seconds that one call to Redis may take, its retries included, before it counts as unavailable.",
+    )
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:

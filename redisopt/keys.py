@@ -14,6 +14,8 @@ PREFIX = "redisopt:v1:"
 MAX_NAME_BYTES = 1024
 """Longer names and keys are refused: Redis would take them, but they cost memory and time in every call."""
 
+_SHOWN = 40  # characters of a bad name that an error repeats
+
 # The separator, the tag's braces, the escape itself, glob characters, quotes, and whatever does not print.
 _UNSAFE = re.compile(r"""[%:{}*?\[\]\\^"'\s\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]""")
 _FORBIDDEN_IN_NAME = re.compile(r"[{}\x00-\x1f\x7f]")
@@ -77,4 +79,4 @@ def _check_text(text: object, field: str) -> None:
 
 
 def _shown(text: str) -> str:
-    return ascii(text if len(text) <= 40 else text[:40] + "…")
+    return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

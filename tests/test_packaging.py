@@ -64,9 +64,7 @@ def test_the_sdist_carries_what_building_and_testing_need(built: Path) -> None:
 
 def test_the_public_names_are_sorted_and_complete() -> None:
     public = {
-        name
-        for name, value in vars(redisopt).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
+        name for name, value in vars(redisopt).items() if not name.startswith("_") and not inspect.ismodule(value)
     }
 
     assert redisopt.__all__ == sorted(redisopt.__all__)

@@ -13,7 +13,7 @@ import redis
 from redisopt import scripts
 from redisopt.commands import Command, Plan
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.permit import Grant
+from redisopt.throttle.grant import Grant
 from redisopt.throttle.plans import PLAIN, ThrottlePlans, Unregistered
 
 CONFIG = ThrottleConfig(rates=("10/s", "100/10s"), max_burst_size=5)  # type: ignore[arg-type] # parsed by the model

@@ -10,7 +10,7 @@ import pytest
 from redisopt.commands import Command, Invoke, Plan, Sleep
 from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.permit import Grant
+from redisopt.throttle.grant import Grant
 from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
 
 NOW_MS = 1_800_000_000_000

@@ -59,7 +59,9 @@ def demo(
     seconds: Annotated[float, typer.Option(help="How long they call it.")] = 10.0,
     rate: Annotated[
         list[str] | None,
-        typer.Option(metavar="RATE", help="What the API allows, such as 20/s; again or with commas for several. [20/s]"),
+        typer.Option(
+            metavar="RATE", help="What the API allows, such as 20/s; again or with commas for several. [20/s]"
+        ),
     ] = None,
     url: Annotated[
         str | None,

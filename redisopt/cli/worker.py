@@ -54,19 +54,23 @@ class _Stop(BaseException):
 
 
 def main() -> None:
-    """Do what the order says, and report why it ended when that was not its time."""
+    """Do what the order says, and report how it ended."""
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
+    with contextlib.suppress(_Stop, BrokenPipeError):  # nobody is left to report to
+        _report(*_outcome(Order.read(sys.argv[1])))
+
+
+def _outcome(order: Order) -> tuple[str, ...]:
     try:
-        with contextlib.suppress(_Stop, BrokenPipeError):
-            _work(Order.read(sys.argv[1]))
-        _report("done")
+        _work(order)
+    except _Stop:
+        pass
     except Unavailable as error:
-        _report("unavailable", str(error))
-    except BrokenPipeError:
-        pass  # nobody is left to report to
+        return "unavailable", str(error)
     except Exception as error:
-        _report("failed", f"{type(error).__name__}: {error}")
+        return "failed", f"{type(error).__name__}: {error}"
+    return ("done",)
 
 
 def _work(order: Order) -> None:
@@ -92,8 +96,8 @@ def _work(order: Order) -> None:
 
 
 def _report(*message: object) -> None:
-    # One write of less than PIPE_BUF is whole or not there, so a worker that is killed leaves no half of a line.
-    line = json.dumps([str(part)[:300] if isinstance(part, str) else part for part in message])
+    # Unbuffered: what was granted is known to the demo even if this process is killed in the next instant.
+    line = json.dumps([part[:500] if isinstance(part, str) else part for part in message])
     os.write(1, line.encode() + b"\n")
 
 

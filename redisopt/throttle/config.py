@@ -39,22 +39,35 @@ class ThrottleConfig(Config):
     """
 
     rates: Annotated[
-        tuple[Annotated[Rate, BeforeValidator(_as_rate)], ...], BeforeValidator(_as_rates), Field(max_length=MAX_RATES)
+        tuple[Annotated[Rate, BeforeValidator(_as_rate)], ...],
+        BeforeValidator(_as_rates),
+        Field(
+            max_length=MAX_RATES,
+            description='At most so much in any trailing period, by server time: "10/s", or several, as ["10/s", "5000/h"].',
+        ),
     ] = ()
-    """At most so much in any trailing period, by server time: "10/s", or several, as ["10/s", "5000/h"]."""
-
-    max_burst_size: int | None = Field(default=None, ge=1, le=MAX_LIMIT)
-    """Cost within one second, which is never exceeded, and which starts a cooldown once it is reached."""
-
-    cooldown_period: float = Field(default=0.0, ge=0, le=86400)
-    """Seconds after a burst in which nothing is granted."""
-
-    precision: float | None = Field(default=None, ge=0.001)
-    """Seconds of a slot of the log. A grant comes at most one slot late, never early. Default: 1 ms for limits up to 1,000,
-    else a thousandth of the period."""
-
-    margin: float = Field(default=0.0, ge=0, le=3600)
-    """Seconds by which every period is lengthened, for a far side that would see the jitter of the callers' network."""
+    max_burst_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="Cost within one second, which is never exceeded, and which starts a cooldown once it is reached.",
+    )
+    cooldown_period: float = Field(
+        default=0.0, ge=0, le=86400, description="Seconds after a burst in which nothing is granted."
+    )
+    precision: float | None = Field(
+        default=None,
+        ge=0.001,
+        description="Seconds of a slot of the log. A grant comes at most one slot late, never early. "
+        "Default: 1 ms for limits up to 1,000, else a thousandth of the period.",
+    )
+    margin: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="Seconds by which every period is lengthened, for a far side that would see the jitter of the "
+        "callers' network.",
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

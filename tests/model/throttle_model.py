@@ -206,11 +206,19 @@ class Seed:
 
 
 class ThrottleModel:
-    """One limiter. Every method is one script call; `now` is then the limiter's time of it."""
+    """One limiter. Every method is one script call.
+
+    Attributes:
+        now: the limiter's time of the latest call.
+        wrote: whether that call may have changed anything.
+        taken: the hole that it took.
+    """
 
     def __init__(self) -> None:
-        self.forget()
         self.now = 0
+        self.wrote = False
+        self.taken: Hole | None = None
+        self.forget()
 
     def forget(self) -> None:
         """Start anew: the keys were deleted, or outlived their time."""
@@ -240,6 +248,7 @@ class ThrottleModel:
         if self._erase_overdue_holes(terms) or self.now > server_ms + self.offset:
             self._save(terms, server_ms)
         if patience and (hole := self._take_hole(cost, patience)):
+            self.taken = hole
             self.waiting[permit] = hole.time
             return self._remember(lane, number, self._grant(terms, hole.time, cost, hole.time - self.now, self.now, 0))
 
@@ -326,6 +335,7 @@ class ThrottleModel:
         if unregistered := self._unregistered(terms):
             return unregistered
         self.forget()
+        self.wrote = True
         return None
 
     def register(
@@ -334,6 +344,7 @@ class ThrottleModel:
         """throttle_register. Also returns what each new log may start with: tell `adopt` what it did."""
         self._look_at_clock(server_ms)
         own_periods = [log.period for log in own]
+        self.wrote = True
         if not set(self.on_record) <= {*own_periods, *others}:
             return Text(f"register {' '.join(map(str, self.on_record))}"), {}
         seeds = {log.period: self._seed(log) for log in own if log.period not in self.on_record}
@@ -357,7 +368,7 @@ class ThrottleModel:
         self.logs[period].uses = [Use(slot, cost, slot) for slot, cost in sorted(slots.items())]
 
     def tidy(self, terms: Terms, server_ms: int) -> None:
-        """Erase overdue holes, as any call may that otherwise only reads."""
+        """Erase overdue holes and save, as a call may that otherwise only reads."""
         self._erase_overdue_holes(terms)
         self._save(terms, server_ms)
 
@@ -366,8 +377,10 @@ class ThrottleModel:
     def _look_at_clock(self, server_ms: int) -> None:
         """A limiter's time is the server's and an offset, which grows when the server's clock is set back."""
         self.now = max(server_ms + self.offset, self.seen - 1)
+        self.wrote, self.taken = False, None
 
     def _save(self, terms: Terms, server_ms: int) -> None:
+        self.wrote = True
         self.seen = self.now + 1
         self.offset = self.now - server_ms
         if any(log.limit == LOG_ONLY for log in terms.logs):
@@ -382,6 +395,7 @@ class ThrottleModel:
         return memory.reply if number == memory.number else STALE
 
     def _remember(self, lane: str, number: int, reply: Reply) -> Reply:
+        self.wrote = True
         self.lanes[lane] = Memory(number, self.now, reply)
         return reply
 

@@ -1,0 +1,78 @@
+"""What a limiter granted, as data: whom, for when, and how much of it is left to give back."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+_one_at_a_time = threading.Lock()  # threads may share a permit; what it guards takes no time
+
+
+def _renew_lock() -> None:
+    global _one_at_a_time  # noqa: PLW0603 - a forked child must not wait for a thread that only its parent has
+    _one_at_a_time = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+class Grant:
+    """What both permits know.
+
+    Attributes:
+        id: unique; names the holder's process.
+        key: the limiter's key that was charged.
+        cost: what was charged.
+        granted_at: the server's time of the grant in seconds; of a permit that waited, the time it waited for.
+        waited: seconds that the throttle made the caller wait.
+    """
+
+    __slots__ = ("_left", "_released", "_settled", "cost", "granted_at", "id", "key", "time_ms", "waited")
+
+    def __init__(self, permit_id: str, key: str, cost: int, time_ms: int, waited: float = 0.0) -> None:
+        self.id = permit_id
+        self.key = key
+        self.cost = cost
+        self.time_ms = time_ms
+        self.granted_at = time_ms / 1000
+        self.waited = waited
+        self._left = cost
+        self._released = False
+        self._settled = False
+
+    @property
+    def left(self) -> int:
+        """The cost that has not been refunded."""
+        return self._left
+
+    def take_out(self, cost: int | None) -> int:
+        """Take `cost` out for a refund, all of it for None; 0 when nothing is left or the permit was settled.
+
+        Raises:
+            ValueError: `cost` is not a whole number from 1 to what is left.
+        """
+        with _one_at_a_time:
+            if self._settled or not self._left:
+                return 0
+            taken = self._left if cost is None else cost
+            if not isinstance(taken, int) or isinstance(taken, bool) or not 1 <= taken <= self._left:
+                raise ValueError(
+                    f"cost must be a whole number from 1 to {self._left}, what is left of this permit, not {cost!r}"
+                )
+            self._left -= taken
+            return taken
+
+    def mark_settled(self) -> bool:
+        """Whether this is the first time that the permit is settled."""
+        with _one_at_a_time:
+            first, self._settled = not self._settled, True
+            return first
+
+    def mark_released(self) -> bool:
+        """Whether this is the first time that the permit is released."""
+        with _one_at_a_time:
+            first, self._released = not self._released, True
+            return first
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(id={self.id!r}, key={self.key!r}, cost={self.cost}, granted_at={self.granted_at:.3f}, waited={self.waited:.3f})"
