@@ -14,7 +14,8 @@ from redisopt import scripts
 from redisopt.commands import Command, Plan
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.plans import PLAIN, ThrottlePlans, Unregistered
+from redisopt.throttle.layout import Unregistered
+from redisopt.throttle.plans import PLAIN, ThrottlePlans
 
 CONFIG = ThrottleConfig(rates=("10/s", "100/10s"), max_burst_size=5)  # type: ignore[arg-type] # parsed by the model
 

@@ -10,62 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from redisopt import events, keys
-from redisopt.commands import Arg, Command, Invoke, Plan, Sleep, call
-from redisopt.config import milliseconds
-from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout
+from redisopt.commands import Command, Invoke, Plan, Sleep, call
+from redisopt.errors import ConfigConflict, CostExceedsLimit, ThrottleTimeout
 from redisopt.identity import next_permit_id
-from redisopt.throttle.config import BURST_PERIOD_MS, SLOTS, ThrottleConfig
-from redisopt.throttle.decision import Decision, LimitState, ThrottleMetrics
+from redisopt.throttle.config import ThrottleConfig
+from redisopt.throttle.decision import Decision, ThrottleMetrics
 from redisopt.throttle.grant import Grant
+from redisopt.throttle.layout import Layout, Unregistered, Verdict, read_cost, unregistered
 
 G = TypeVar("G", bound=Grant)
 R = TypeVar("R")
 
 _FOR_EVER = -1
-_LOG_ONLY = -1
-_GRANTED = ord("1")
-
-
-@dataclass(frozen=True, slots=True)
-class Unregistered:
-    """A script's answer that other periods are on record than were declared."""
-
-    periods: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class Verdict:
-    """The reply of a deciding script, in its own units (see lua/include/describe.lua)."""
-
-    granted: bool
-    time_ms: int
-    cost: int
-    used: list[int]
-    wait_ms: int = 0
-    queue_size: int = 0
-    reason: int = 0
-    cooling_ms: int = 0
-    reset_ms: list[int] | None = None
-
-    @classmethod
-    def parse(cls, reply: Any) -> Verdict | Unregistered:
-        """Read the line of numbers."""
-        if isinstance(reply, str):
-            reply = reply.encode()
-        if reply[0] not in b"01":
-            return _unregistered(reply)
-        granted = reply[0] == _GRANTED
-        bar = reply.find(b"|")
-        if bar < 0:
-            _, time_ms, cost, *used = map(int, reply.split())
-            return cls(granted, time_ms, cost, used)
-        _, time_ms, cost, *used = map(int, reply[:bar].split())
-        wait_ms, queue_size, reason, cooling_ms, *reset_ms = map(int, reply[bar + 1 :].split())
-        return cls(granted, time_ms, cost, used, wait_ms, queue_size, reason, cooling_ms, reset_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +47,7 @@ class ThrottlePlans:
         self.config = config
         self._on_throttle = on_throttle
         self._max_cost = config.max_cost
-        self._own = _logs(config)
-        self._others: tuple[int, ...] = ()  # periods on record of processes with another config
-        self._describe_logs()
+        self._layout = Layout(self.name, config)
 
     # --- decisions
 
@@ -114,7 +71,7 @@ class ThrottlePlans:
         permit_id = next_permit_id()
         verdict = yield from self._acquire((permit_id, cost, cost, patience), key)
         if not verdict.granted:
-            retry_after, reason = verdict.wait_ms / 1000, self._reason(verdict)
+            retry_after, reason = verdict.wait_ms / 1000, verdict.reason
             raise ThrottleTimeout(
                 f"throttle {self.name!r} would grant {cost} in {retry_after:.3f} s ({reason}), longer than timeout={timeout}",
                 retry_after=retry_after,
@@ -146,15 +103,14 @@ class ThrottlePlans:
     def peek(self, cost: int, key: str) -> Plan[Decision[Any]]:
         """What `try_acquire` would say."""
         self._check_cost(cost)
-        verdict = yield from self._ask("throttle_peek", key, (cost,), Verdict.parse)
+        verdict = yield from self._ask("throttle_peek", key, (cost,), _verdict)
         verdict.granted = verdict.wait_ms == 0
         return self._decision(verdict, None)
 
     def metrics(self, key: str) -> Plan[ThrottleMetrics]:
         """How the limiter stands."""
-        verdict = yield from self._ask("throttle_peek", key, (1,), Verdict.parse)
-        states = self._states(verdict)
-        return ThrottleMetrics(verdict.queue_size, verdict.cost, verdict.cooling_ms > 0, states)
+        verdict = yield from self._ask("throttle_peek", key, (1,), _verdict)
+        return ThrottleMetrics(verdict.queue_size, verdict.cost, verdict.cooling_ms > 0, verdict.states())
 
     # --- giving back
 
@@ -190,7 +146,7 @@ class ThrottlePlans:
     # --- script calls
 
     def _acquire(self, args: tuple[Any, ...], key: str) -> Plan[Verdict]:
-        verdict = yield from self._ask("throttle_acquire", key, args, Verdict.parse, once=True, undo="throttle_undo")
+        verdict = yield from self._ask("throttle_acquire", key, args, _verdict, once=True, undo="throttle_undo")
         if verdict.wait_ms or events.listening():
             self._tell(verdict, args[1], key)
         return verdict
@@ -200,14 +156,15 @@ class ThrottlePlans:
         script: str,
         key: str,
         args: tuple[Any, ...],
-        parse: Callable[[Any], R | Unregistered],
+        parse: Callable[[Layout], Callable[[Any], R | Unregistered]],
         *,
         once: bool = False,
         undo: str | None = None,
     ) -> Plan[R]:
         """Call a script, and again after registering when other periods are on record."""
         for _ in range(5):
-            reply = yield Command(script, self._keys(key), args, parse, self._constants, once, undo)
+            layout = self._layout
+            reply = yield Command(script, layout.keys(key), args, parse(layout), layout.constants, once, undo)
             if not isinstance(reply, Unregistered):
                 return cast("R", reply)
             yield from self._register(key, reply.periods)
@@ -216,45 +173,22 @@ class ThrottlePlans:
         )
 
     def _register(self, key: str, on_record: tuple[int, ...]) -> Plan[None]:
-        own = {period for period, _, _ in self._own}
-        self._others = tuple(sorted(set(on_record) - own))
-        self._describe_logs()
+        """Learn the periods of other configs, and put ours beside them where they are not on record."""
+        own = {period for period, _, _ in self._layout.own}
+        self._layout = layout = Layout(self.name, self.config, tuple(sorted(set(on_record) - own)))
         if own.issubset(on_record):
             return
-        state = self._keys(key)[0]
-        logs = [(period, precision) for period, precision, _ in [*self._own, *self._logs_of_others()]]
-        names = [f"{state[: -len('state')]}log:{period}" for period, _ in logs]
-        args = [len(self._own)] + [number for log in logs for number in log]
-        registered = yield from call(Command("throttle_register", (state, *names), tuple(args), _unregistered))
-        self._others = tuple(sorted(set(registered.periods) - own))
-        self._describe_logs()
+        state = layout.keys(key)[0]
+        logs = [(period, precision) for period, precision, _ in [*layout.own, *layout.others]]
+        names = [f"{state.removesuffix('state')}log:{period}" for period, _ in logs]
+        args = (len(layout.own), *(number for log in logs for number in log))
+        registered = yield from call(Command("throttle_register", (state, *names), args, unregistered))
+        self._layout = Layout(self.name, self.config, tuple(sorted(set(registered.periods) - own)))
 
-    def _logs_of_others(self) -> list[tuple[int, int, int]]:
-        """The logs kept for other configs, in slots that bound them whatever those processes' limits are."""
-        return [(period, math.ceil(period / SLOTS), _LOG_ONLY) for period in self._others]
-
-    def _describe_logs(self) -> None:
-        """Prepare what every call says of its logs: constant until another config turns up."""
-        logs = sorted([*self._own, *self._logs_of_others()])
-        self._periods = " ".join(str(period) for period, _, _ in logs)
-        config = self.config
-        by_period = {period: (index, period, precision) for index, (period, precision, _) in enumerate(logs)}
-        self._limits = tuple((name, limit, *by_period[period]) for name, limit, period in _limits(config))
-        self._constants: tuple[Arg, ...] = (
-            config.max_burst_size or 0,
-            milliseconds(config.cooldown_period),
-            self._periods,
-            *(number for log in logs for number in log),
-        )
-        periods = tuple(period for period, _, _ in logs)
-        self._keys: Callable[[str], tuple[str, ...]] = lru_cache(maxsize=1024)(
-            lambda key: _keys(self.name, key, periods)
-        )
-
-    # --- reading verdicts
+    # --- what is told
 
     def _decision(self, verdict: Verdict, permit: G | None) -> Decision[G]:
-        states = self._states(verdict)
+        states = verdict.states()
         tightest = states[0]
         reset_after = tightest.reset_after
         for state in states[1:]:
@@ -264,7 +198,7 @@ class ThrottlePlans:
         remaining = 0 if verdict.queue_size else tightest.remaining
         retry_after, reason = 0.0, None
         if not verdict.granted:
-            retry_after, reason = verdict.wait_ms / 1000, self._reason(verdict)
+            retry_after, reason = verdict.wait_ms / 1000, verdict.reason
         # By position: names would cost a fifth of what a decision costs here.
         return Decision(
             verdict.granted,
@@ -278,23 +212,6 @@ class ThrottlePlans:
             states,
         )
 
-    def _states(self, verdict: Verdict) -> tuple[LimitState, ...]:
-        used, resets, time_ms = verdict.used, verdict.reset_ms, verdict.time_ms
-        states = []
-        for name, limit, index, period, precision in self._limits:
-            # Granted at once, the open slot is the one of this grant; else the reply says when all is back.
-            reset_ms = resets[index] if resets else -(-time_ms // precision) * precision + period - time_ms + 1
-            left = limit - used[index]
-            states.append(LimitState(name, limit, max(0, left), reset_ms / 1000))
-        return tuple(states)
-
-    def _reason(self, verdict: Verdict) -> str:
-        if verdict.reason == 0:
-            return "queue"
-        if verdict.reason < 0:
-            return "cooldown"
-        return min((limit, name) for name, limit, index, _, _ in self._limits if index == verdict.reason - 1)[1]
-
     def _tell(self, verdict: Verdict, cost: int, key: str) -> None:
         if verdict.wait_ms and self._on_throttle is not None:
             events.notify(self._on_throttle, verdict.queue_size)
@@ -302,7 +219,7 @@ class ThrottlePlans:
             events.emit(events.Granted(self.name, key, verdict.cost, verdict.wait_ms / 1000, verdict.queue_size))
         else:
             events.emit(
-                events.Refused(self.name, key, cost, self._reason(verdict), verdict.wait_ms / 1000, verdict.queue_size)
+                events.Refused(self.name, key, cost, verdict.reason, verdict.wait_ms / 1000, verdict.queue_size)
             )
 
     def _check_cost(self, cost: int) -> None:
@@ -313,7 +230,7 @@ class ThrottlePlans:
         if cost < 1:
             raise ValueError(f"cost must be at least 1, not {cost}: peek() asks without charging")
         if cost > self._max_cost:
-            name = min((limit, name) for name, limit, *_ in self._limits)[1]
+            name = min((limit, name) for name, limit, *_ in self._layout.limits)[1]
             raise CostExceedsLimit(
                 f"cost {cost:,} is above the limit {name} of throttle {self.name!r}, so that no wait could grant it: "
                 f"split the work into costs of at most {self._max_cost:,}, or raise the limit"
@@ -340,30 +257,6 @@ def config_of(config: ThrottleConfig | None, fields: dict[str, Any]) -> Throttle
     return config
 
 
-def _limits(config: ThrottleConfig) -> tuple[tuple[str, int, int], ...]:
-    """Each limit: its name, its cost, and the period of the log that counts for it."""
-    margin = milliseconds(config.margin)
-    limits = [(str(rate), rate.limit, rate.period_ms + margin) for rate in config.rates]
-    if config.max_burst_size is not None:
-        limits.append(("burst", config.max_burst_size, BURST_PERIOD_MS))
-    return tuple(limits)
-
-
-def _logs(config: ThrottleConfig) -> tuple[tuple[int, int, int], ...]:
-    """Each log: its period, its precision and the smallest limit on it. A burst shares the log of a rate of one second."""
-    by_period: dict[int, tuple[int, int]] = {}
-    for _, limit, period in _limits(config):
-        precision = config.precision_ms(limit, period)
-        finest, smallest = by_period.get(period, (precision, limit))
-        by_period[period] = (min(precision, finest), min(limit, smallest))
-    return tuple((period, precision, limit) for period, (precision, limit) in sorted(by_period.items()))
-
-
-def _keys(name: str, key: str, periods: tuple[int, ...]) -> tuple[str, ...]:
-    tag = keys.tag("throttle", name, keys.checked_key(key))
-    return (f"{tag}state", f"{tag}waiting", f"{tag}holes", *(f"{tag}log:{period}" for period in periods))
-
-
 def _patience(timeout: float | None) -> int:
     if timeout is None:
         return _FOR_EVER
@@ -372,14 +265,9 @@ def _patience(timeout: float | None) -> int:
     return _FOR_EVER if math.isinf(timeout) else int(timeout * 1000)
 
 
-def _cost(reply: Any) -> int | Unregistered:
-    if isinstance(reply, int):
-        return reply
-    return int(reply) if reply.isdigit() else _unregistered(reply)
+def _verdict(layout: Layout) -> Callable[[Any], Verdict | Unregistered]:
+    return layout.read
 
 
-def _unregistered(reply: bytes | str) -> Unregistered:
-    text = reply.decode() if isinstance(reply, bytes) else reply
-    if not text.startswith("register") and not text[:1].isdigit():
-        raise StateLost(f"a script answered {text!r}: has another process this one's lane?")
-    return Unregistered(tuple(int(period) for period in text.removeprefix("register").split()))
+def _cost(_: Layout) -> Callable[[Any], int | Unregistered]:
+    return read_cost
