@@ -189,7 +189,9 @@ class RealLimiter:
         """Call throttle_register."""
         logs = [*own, *others]
         keys = [f"{TAG}state", *(f"{TAG}log:{log.period}" for log in logs)]
-        return self._evalsha("throttle_register", keys, len(own), *(n for log in logs for n in (log.period, log.precision)))
+        return self._evalsha(
+            "throttle_register", keys, len(own), *(n for log in logs for n in (log.period, log.precision))
+        )
 
     def _evalsha(self, script: str, keys: list[str], *args: object) -> str:
         reply = self._client.evalsha(self._shas[script], len(keys), *keys, *args)
@@ -599,7 +601,9 @@ class ThrottleMachine(RuleBasedStateMachine):
             slots = dict(content.entries(period))
             most = {slot: seed.most.get(slot, 0) for slot in slots}
             assert all(cost <= most[slot] for slot, cost in slots.items()), f"log {period} starts with more than {most}"
-            assert all(slots.get(slot, 0) >= cost for slot, cost in seed.least.items()), f"log {period} lacks {seed.least}"
+            assert all(slots.get(slot, 0) >= cost for slot, cost in seed.least.items()), (
+                f"log {period} lacks {seed.least}"
+            )
             self.model.adopt(period, slots)
         self._know_of_seeds(before, sorted(seeds))
         process.others = tuple(sorted(set(self.model.on_record) - {log.period for log in own}))

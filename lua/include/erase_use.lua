@@ -15,6 +15,7 @@ local function erase_use(log, time, cost)
     return 0
   end
 
+  log.oldest = 0 -- not known any more: the next call looks
   local size = redis.call('LLEN', log.key)
   local is_passed = size + 1 - index <= log.passed
   if not is_passed then

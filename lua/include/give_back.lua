@@ -38,7 +38,7 @@ local function give_back(limiter, id, time, cost)
       if used_at + log.period <= from then
         break
       end
-      log.passed, log.used, log.oldest = log.passed - 1, log.used + used, used_at
+      log.passed, log.used = log.passed - 1, log.used + used
     end
   end
   return cost

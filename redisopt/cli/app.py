@@ -11,7 +11,8 @@ import typer
 from pydantic import ValidationError
 
 import redisopt
-from redisopt.cli import demo as demonstration
+from redisopt.cli.demo import BadUrl, Options
+from redisopt.cli.demo import run as run_demo
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.rate import Rate
 
@@ -71,17 +72,17 @@ def demo(
         str | None, typer.Option(metavar="URL", help="GET this URL at every permitted call, in place of a pretend API.")
     ] = None,
 ) -> int:
-    """Show processes at full speed on one shared limit, which is never exceeded."""
+    """Show that one limit holds for many processes."""
     if not 0 < seconds <= MAX_SECONDS:
         raise _bad("--seconds", f"{seconds:g} is not a number of seconds above 0, at most {MAX_SECONDS:,.0f}")
     if url is not None and not url.strip():
         raise _bad("--url", "it is empty")
     if http is not None:
         _check_http(http)
-    options = demonstration.Options(workers, seconds, _rates(rate or ["20/s"]), url, http)
+    options = Options(workers, seconds, _rates(rate or ["20/s"]), url, http)
     try:
-        return demonstration.run(options)
-    except demonstration.BadUrl as error:
+        return run_demo(options)
+    except BadUrl as error:
         raise _bad("--url" if url is not None else "$REDISOPT_URL", str(error)) from None
 
 

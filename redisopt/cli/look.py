@@ -15,7 +15,7 @@ import redis.sentinel
 from redisopt import keys
 from redisopt.connect import Client
 
-MOST = 6
+MOST = 8
 """Entries of one key that are shown."""
 
 
@@ -23,14 +23,15 @@ def redis_cli(client: Client) -> str:
     """The beginning of a redis-cli command for the Redis that `client` uses."""
     if isinstance(client, redis.RedisCluster):
         node = client.startup_nodes[0]
-        settings: dict[str, Any] = {**client.get_connection_kwargs(), "host": node.host, "port": node.port}
+        settings: dict[str, Any] = client.get_connection_kwargs()  # type: ignore[no-untyped-call]
+        settings = {**settings, "host": node.host, "port": node.port}
         words, tls = ["redis-cli", "-c"], bool(settings.get("ssl"))
     else:
         pool = client.connection_pool
         settings = pool.connection_kwargs
         words, tls = ["redis-cli"], issubclass(pool.connection_class, redis.SSLConnection)
         if isinstance(pool, redis.sentinel.SentinelConnectionPool):
-            host, port = pool.get_master_address()
+            host, port = pool.get_master_address()  # type: ignore[no-untyped-call]
             settings = {**settings, "host": host, "port": port}
     user, db, path = settings.get("username"), int(settings.get("db") or 0), settings.get("path")
     if path:
@@ -50,13 +51,18 @@ def throttle_keys(name: str, periods_ms: Iterable[int]) -> list[tuple[str, tuple
     tag = keys.tag("throttle", name)
     last = str(MOST - 1)
     shown = [
-        ("the clock, the sums of each log, and each process's latest call", ("HGETALL", f"{tag}state")),
-        ("who waits, and until when (ms)", ("ZRANGE", f"{tag}waiting", "0", last, "WITHSCORES")),
+        (
+            "the clock, the sums of each log, and the latest call of each lane (of a process)",
+            ("HGETALL", f"{tag}state"),
+        ),
+        (
+            "who waits until when (ms); a time that has passed is cleared by the next who waits",
+            ("ZRANGE", f"{tag}waiting", "0", last, "WITHSCORES"),
+        ),
     ]
     for period in sorted(set(periods_ms)):
-        shown.append(
-            (f"time (ms) and cost of each grant of the last {period} ms", ("LRANGE", f"{tag}log:{period}", "0", last))
-        )
+        purpose = f"what was granted in {period} ms, as time (ms):cost; the newest is still in the state"
+        shown.append((purpose, ("LRANGE", f"{tag}log:{period}", "0", last)))
     return shown
 
 
@@ -80,8 +86,10 @@ def show(client: Client, commands: Iterable[tuple[str, tuple[str, ...]]]) -> Ite
 
 
 def _entries(reply: Any) -> Iterator[str]:
-    """One text for each entry of a HASH, a ZSET or a LIST, in whichever form redis-py gives it."""
-    for entry in reply.items() if isinstance(reply, dict) else reply:
+    """One text for each entry of a HASH, a ZSET or a LIST, in whichever form redis-py gives it; lanes after the rest."""
+    if isinstance(reply, dict):
+        reply = sorted(reply.items(), key=lambda entry: (_text(entry[0]).startswith("lane:"), entry))
+    for entry in reply:
         parts = entry if isinstance(entry, tuple | list) else (entry,)
         yield "  ".join(_text(part) for part in parts)
 

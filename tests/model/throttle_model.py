@@ -305,9 +305,10 @@ class ThrottleModel:
         """throttle_undo."""
         self._look_at_clock(server_ms)
         known = self._recall(lane, number)
-        if known == STALE:
-            return Returned(0, 0)
-        if unregistered := self._unregistered(terms):
+        unregistered = self._unregistered(terms)
+        if known == STALE or (known is None and unregistered):
+            return Returned(0, 0)  # where other periods are on record, the call will not be granted either
+        if unregistered:
             return unregistered
         self._open(terms)
         self._erase_overdue_holes(terms)

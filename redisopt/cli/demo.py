@@ -1,0 +1,244 @@
+"""`redisopt demo`: several processes at full speed on one shared limit, and a count that shows that it holds.
+
+The workers are programs of their own (see `worker`). Each reports the server's time of each of its grants; from these
+alone, not from what the library says of itself, the highest count in any trailing window is computed (see `window`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import redis
+
+from redisopt.cli.fleet import DEAD, FAILED, LOST, STARTING, Fleet, Worker
+from redisopt.cli.look import redis_cli, show, throttle_keys
+from redisopt.cli.picture import Picture
+from redisopt.cli.view import View, view_for_stdout
+from redisopt.cli.window import GrantLog
+from redisopt.cli.worker import NAME, Order
+from redisopt.connect import Client, connect, describe
+from redisopt.errors import RedisOptError, Unavailable
+from redisopt.server import ADVICE, ENVIRONMENT_VARIABLE
+from redisopt.throttle.rate import Rate
+from redisopt.throttle.throttler import Throttler
+
+_START_TIMEOUT = 30.0  # for the first workers to be ready, and a second more for each
+_GRACE = 0.5  # for workers to end by themselves when their time is over
+_PATIENCE = 3.0  # for workers to end when asked to
+
+
+class BadUrl(ValueError):
+    """The URL of the Redis cannot be used; the message does not repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to show. Checked before it comes here."""
+
+    workers: int
+    seconds: float
+    rates: tuple[Rate, ...]
+    url: str | None
+    http: str | None
+
+
+def run(options: Options) -> int:
+    """Run the demo. Returns 0 when every limit held, 1 when one did not or the demo could not go on.
+
+    Raises:
+        BadUrl: the URL of the Redis cannot be used.
+    """
+    view = view_for_stdout()
+    try:
+        client = _open(options.url)
+        with Throttler(client, NAME, rates=options.rates) as throttler:
+            throttler.reset()  # a run just before this one must not slow it
+        with Throttler(client, NAME, rates=options.rates) as throttler:
+            return Demo(options, client, throttler, view).run()
+    except (RedisOptError, redis.RedisError) as error:
+        return _failed(str(error))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        return _failed(f"a worker process could not be started: {error}")
+
+
+def _open(url: str | None) -> Client:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of fakeredis: said below
+        try:
+            client = connect(url)
+        except ValueError as error:
+            raise BadUrl(str(error)) from None
+    if type(client).__module__.startswith("fakeredis"):
+        raise Unavailable(
+            "no Redis was found and no server binary to start, only fakeredis, which several processes cannot share, "
+            f"so there is nothing to show: {ADVICE}"
+        )
+    return client
+
+
+def _failed(message: str) -> int:
+    sys.stderr.write(f"redisopt demo: {' '.join(message.split())}\n")
+    return 1
+
+
+class Demo:
+    """One run: what has been counted so far, and what is to be said about it."""
+
+    def __init__(self, options: Options, client: Client, throttler: Throttler, view: View) -> None:
+        self._options = options
+        self._client = client
+        self._throttler = throttler
+        self._view = view
+        self._log = GrantLog(rate.period_ms for rate in options.rates)
+        self._began: float | None = None
+        self._ended: float | None = None
+        self._newest_seen = 0.0  # when, on our clock, the newest grant arrived
+        self._interrupted = False
+        self._unanswered = 0  # questions in a row that Redis did not answer
+        self._in_line: int | None = None
+
+    def run(self) -> int:
+        """Start the workers, show how they do, end them, and sum up."""
+        options = self._options
+        self._introduce()
+        order = Order([str(rate) for rate in options.rates], options.http)
+        # The URL may hold a password: the environment of a process is its owner's alone, its arguments are everybody's.
+        environment = {**os.environ, **({ENVIRONMENT_VARIABLE: options.url} if options.url else {})}
+        with _on_interrupt(self._interrupt), Fleet(options.workers, order, environment) as fleet:
+            start_by = time.monotonic() + _START_TIMEOUT + options.workers
+            self._follow(fleet, lambda: self._starting(fleet) and time.monotonic() < start_by)
+            self._began = time.monotonic()
+            deadline = self._began + options.seconds
+            fleet.begin(deadline)
+            self._follow(fleet, lambda: not fleet.ended and time.monotonic() < deadline + _GRACE)
+            self._ended = min(time.monotonic(), deadline)
+            self._count(fleet.stop(_PATIENCE))
+            return self._sum_up(self._picture("ended", fleet.workers))
+
+    def _introduce(self) -> None:
+        options, say = self._options, self._view.say
+        rates = " and ".join(str(rate) for rate in options.rates)
+        api = "one pretend API" if options.http is None else options.http
+        say(
+            f"redisopt demo: {options.workers} processes call {api} for {options.seconds:g} s, all together {rates}. Ctrl-C ends it.",
+            "bold",
+        )
+        say(f"Server: {describe(self._client)}{self._version()}")
+        say(f"See it meanwhile: {redis_cli(self._client)} --scan --pattern 'redisopt:*'")
+
+    def _version(self) -> str:
+        """The version of a server that was not started by us, if we may ask."""
+        with contextlib.suppress(redis.RedisError, AttributeError):
+            facts = self._client.info("server")  # a cluster answers with the facts of each node
+            name = "Valkey" if "valkey_version" in facts else "Redis"
+            version = facts.get("valkey_version") or facts.get("redis_version")
+            if version and version not in describe(self._client):
+                return f", {name} {version}"
+        return ""
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+
+    def _starting(self, fleet: Fleet) -> bool:
+        return any(worker.state == STARTING for worker in fleet.workers)
+
+    def _follow(self, fleet: Fleet, going_on: Callable[[], bool]) -> None:
+        """Read what workers report and show it, while `going_on` and nothing is lost or interrupted."""
+        next_picture = time.monotonic() + (self._view.interval if self._began else 0.0)
+        while going_on() and not self._interrupted and not self._lost(fleet.workers):
+            self._count(fleet.read(min(0.1, max(0.0, next_picture - time.monotonic()))))
+            if (now := time.monotonic()) >= next_picture:
+                self._ask()
+                self._view.draw(self._picture("running" if self._began else "starting", fleet.workers))
+                next_picture = max(next_picture + self._view.interval, now)
+
+    def _count(self, times: Iterator[int]) -> None:
+        for time_ms in times:
+            self._log.add(time_ms)
+            if time_ms == self._log.newest:
+                self._newest_seen = time.monotonic()
+
+    def _ask(self) -> None:
+        try:
+            self._in_line = self._throttler.metrics().queue_length
+            self._unanswered = 0
+        except Unavailable:
+            self._in_line = None
+            self._unanswered += 1
+
+    def _lost(self, workers: list[Worker]) -> str:
+        """Why Redis is taken for lost; empty when it is not."""
+        told = next((worker.note for worker in workers if worker.state == LOST), "")
+        return told or ("it did not answer twice in a row" if self._unanswered > 1 else "")
+
+    def _picture(self, phase: str, workers: list[Worker]) -> Picture:
+        elapsed = 0.0 if self._began is None else (self._ended or time.monotonic()) - self._began
+        log, recent = self._log, 0
+        if len(log):  # what the server's clock says now, by ours since the newest grant
+            now_ms = log.newest + round((time.monotonic() - self._newest_seen) * 1000)
+            recent = log.count_after(now_ms - 1000)
+        highest = [(rate, log.highest(rate.period_ms)) for rate in self._options.rates]
+        return Picture(phase, elapsed, self._options.seconds, workers, highest, len(log), recent, self._in_line)
+
+    def _sum_up(self, picture: Picture) -> int:
+        say, workers = self._view.say, list(picture.workers)
+        self._view.finish(picture)
+        say("")
+        for held, words in picture.limits():
+            say(words, "bold green" if held else "bold red")
+        share = picture.granted / picture.allowed
+        say(
+            f"granted {picture.granted:,} of at most {picture.allowed:,} that the limits allow in {picture.elapsed:.1f} s: {share:.1%}"
+        )
+        if picture.granted and not picture.mean_wait:
+            say("nobody had to wait: the workers asked for less than the limits allow; try a lower --rate")
+        say("")
+        lost = self._lost(workers) or self._show_keys()
+        return self._verdict(picture, lost)
+
+    def _show_keys(self) -> str:
+        """What stands in Redis now. Returns why it could not be shown."""
+        say = self._view.say
+        say("What stands in Redis, and how to see it:", "bold")
+        try:
+            for line in show(self._client, throttle_keys(NAME, (rate.period_ms for rate in self._options.rates))):
+                say(line, "dim" if line.startswith("#") else "")
+        except redis.RedisError as error:
+            return str(error)
+        if describe(self._client).startswith("embedded"):
+            say("This server ends with the demo: type these lines in another terminal while it runs (--seconds 60).")
+        return ""
+
+    def _verdict(self, picture: Picture, lost: str) -> int:
+        if self._interrupted:
+            self._view.say("Interrupted: this is the sum so far.")
+        for worker in picture.workers:
+            if worker.state in (DEAD, FAILED):
+                self._view.say(f"worker {worker.number} {worker.state}: {worker.note}", "red")
+        if lost:
+            return _failed(f"Redis was lost after {picture.elapsed:.1f} s: {lost}")
+        if all(worker.state in (DEAD, FAILED) for worker in picture.workers):
+            return _failed("no worker is left")
+        if not picture.granted and not self._interrupted:
+            return _failed("nothing was granted")
+        return 1 if picture.exceeded else 0
+
+
+@contextlib.contextmanager
+def _on_interrupt(act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` at Ctrl-C or a plea to end, in place of breaking off what is under way."""
+    before = {number: signal.signal(number, lambda *_: act()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

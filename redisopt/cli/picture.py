@@ -1,0 +1,95 @@
+"""What there is to show of the demo at one time, in words and rows; how it is shown is the view's business."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redisopt.cli.fleet import Worker
+from redisopt.throttle.rate import Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The demo at one time.
+
+    Attributes:
+        phase: what it is doing, in a word.
+        elapsed: seconds since the workers were told to start; 0 before.
+        seconds: how long they are to run.
+        workers: each worker as it stands.
+        highest: for each rate, the highest count found in any trailing period.
+        granted: permits of the whole fleet.
+        per_second: permits granted in the last second.
+        in_line: callers that wait, as the limiter counts them; None when it was not asked.
+    """
+
+    phase: str
+    elapsed: float
+    seconds: float
+    workers: Sequence[Worker]
+    highest: Sequence[tuple[Rate, int]]
+    granted: int
+    per_second: int
+    in_line: int | None = None
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether a limit was."""
+        return any(count > rate.limit for rate, count in self.highest)
+
+    @property
+    def allowed(self) -> int:
+        """The most that the limits allow in `elapsed` seconds: the tightest one at the start of each of its periods."""
+        elapsed_ms = max(1, round(self.elapsed * 1000))
+        return min(rate.limit * -(-elapsed_ms // rate.period_ms) for rate, _ in self.highest)
+
+    @property
+    def mean_wait(self) -> float:
+        """Seconds that a permit was waited for."""
+        return sum(worker.waited for worker in self.workers) / max(1, self.granted)
+
+    @property
+    def per_second_overall(self) -> float:
+        """Permits per second over the whole run."""
+        return self.granted / self.elapsed if self.elapsed else 0.0
+
+    def limits(self) -> list[tuple[bool, str]]:
+        """For each rate: whether it held, and the count in words."""
+        return [
+            (
+                count <= rate.limit,
+                f"highest count in any trailing {period_words(rate)}: {count:,} of {rate.limit:,}: "
+                f"{'never exceeded' if count <= rate.limit else 'EXCEEDED'}",
+            )
+            for rate, count in self.highest
+        ]
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """The head and the rows of the table of workers, the whole fleet in the last row."""
+        answers = any(worker.answers for worker in self.workers)
+        head = ["worker", "pid", "granted", "share", "mean wait", "state"] + (["answers"] if answers else [])
+        rows = []
+        sum_of_answers: Counter[str] = Counter()
+        for worker in self.workers:
+            state = f"{worker.state}: {worker.note}" if worker.note else worker.state
+            share = f"{worker.granted / max(1, self.granted):.1%}"
+            wait = f"{worker.waited / max(1, worker.granted):.3f} s"
+            row = [str(worker.number), str(worker.pid), f"{worker.granted:,}", share, wait, state]
+            rows.append(row + ([_counts(worker.answers)] if answers else []))
+            sum_of_answers += worker.answers
+        fleet = ["fleet", "", f"{self.granted:,}", "", f"{self.mean_wait:.3f} s", f"{self.per_second_overall:,.1f}/s"]
+        rows.append(fleet + ([_counts(sum_of_answers)] if answers else []))
+        return head, rows
+
+
+def period_words(rate: Rate) -> str:
+    """The period of a rate: "1 s", "10 s", "500 ms", "1 h"."""
+    number, unit = re.findall(r"(\d*)([a-z]+)", str(rate).partition("/")[2])[0]
+    return f"{number or 1} {unit}"
+
+
+def _counts(answers: Counter[str]) -> str:
+    return ", ".join(f"{answer} x {count:,}" for answer, count in answers.most_common())

@@ -1,0 +1,139 @@
+"""How the demo is shown: live in a terminal, drawn by rich; as plain lines, one a second, everywhere else."""
+
+from __future__ import annotations
+
+import sys
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from redisopt.cli.fleet import DEAD, FAILED, LOST
+from redisopt.cli.picture import Picture
+
+_RIGHT = ("worker", "pid", "granted", "share", "mean wait")
+_MOST_IN_A_LINE = 16
+
+
+class View(Protocol):
+    """What the demo is shown with. `interval` is the seconds between two pictures."""
+
+    interval: float
+
+    def say(self, line: str, style: str = "") -> None:
+        """Print one line that stays. `style` is rich's."""
+
+    def draw(self, picture: Picture) -> None:
+        """Show how it stands."""
+
+    def finish(self, picture: Picture) -> None:
+        """Show how it ended, in place of all pictures before where that can be."""
+
+
+def view_for_stdout() -> View:
+    """The view that standard output can show."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal:
+        return LiveView(console)
+    return PlainView()
+
+
+class PlainView:
+    """Lines of plain ASCII."""
+
+    interval = 1.0
+
+    def say(self, line: str, style: str = "") -> None:  # noqa: ARG002 - plain
+        """See `View`."""
+        print(line, flush=True)  # noqa: T201 - this is where the demo prints
+
+    def draw(self, picture: Picture) -> None:
+        """See `View`."""
+        if picture.elapsed == 0:
+            return
+        counts = [
+            f"{worker.granted:,}{f' ({worker.state})' if worker.state in (DEAD, FAILED, LOST) else ''}"
+            for worker in picture.workers[:_MOST_IN_A_LINE]
+        ]
+        more = ", ..." if len(picture.workers) > _MOST_IN_A_LINE else ""
+        highest = "; ".join(
+            f"{count:,} of {rate.limit:,} in any {str(rate).partition('/')[2]}" for rate, count in picture.highest
+        )
+        self.say(
+            f"{picture.elapsed:6.1f} s  granted {picture.granted:,} ({', '.join(counts)}{more})  "
+            f"now {picture.per_second:,}/s  mean wait {picture.mean_wait:.3f} s  highest {highest}"
+            f"{'' if picture.in_line is None else f'  in line {picture.in_line:,}'}"
+        )
+
+    def finish(self, picture: Picture) -> None:
+        """See `View`."""
+        head, rows = picture.rows()
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        self.say("")
+        for row in [head, *rows]:
+            cells = zip(head, row, widths, strict=True)
+            self.say(
+                "  ".join(
+                    cell.rjust(width) if name in _RIGHT else cell.ljust(width) for name, cell, width in cells
+                ).rstrip()
+            )
+
+
+class LiveView:
+    """A picture that is drawn anew four times a second, and replaced by the summary at the end."""
+
+    interval = 0.25
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+
+    def say(self, line: str, style: str = "") -> None:
+        """See `View`."""
+        # Long commands must stay one line for who copies them: the terminal wraps them, not rich.
+        self._console.print(Text(line, style=style), soft_wrap=True)
+
+    def draw(self, picture: Picture) -> None:
+        """See `View`."""
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        self._live.update(self._moving(picture), refresh=True)
+
+    def finish(self, picture: Picture) -> None:
+        """See `View`."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        self._console.print(_table(picture))
+
+    def _moving(self, picture: Picture) -> Group:
+        time = Table.grid(padding=(0, 2))
+        time.add_row(
+            Text(picture.phase, style="bold"),
+            Text(f"{min(picture.elapsed, picture.seconds):.1f} of {picture.seconds:g} s"),
+            ProgressBar(total=picture.seconds, completed=picture.elapsed, width=24),
+        )
+        fleet = Text.assemble(
+            "granted ", (f"{picture.granted:,}", "bold"),
+            "   now ", (f"{picture.per_second:,}/s", "bold"),
+            "   mean wait ", (f"{picture.mean_wait:.3f} s", "bold"),
+            *(() if picture.in_line is None else ("   in line ", (f"{picture.in_line:,}", "bold"))),
+        )  # fmt: skip
+        limits = [Text(words, style="green" if held else "bold red") for held, words in picture.limits()]
+        return Group("", time, "", fleet, *limits, _table(picture))
+
+
+def _table(picture: Picture) -> Padding:
+    head, rows = picture.rows()
+    table = Table(box=None, header_style="bold cyan", padding=(0, 2, 0, 0), pad_edge=False)
+    for name in head:
+        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=name in _RIGHT, overflow="fold")
+    for worker, row in zip(picture.workers, rows, strict=False):
+        table.add_row(*row, style="red" if worker.state in (DEAD, FAILED, LOST) else "")
+    table.add_row(*rows[-1], style="bold")
+    return Padding(table, (1, 0, 0, 0))

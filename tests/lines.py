@@ -1,0 +1,65 @@
+"""Callers that wait while no time passes, and what stands in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+
+import redisopt.runner
+from tests.faces import Face
+
+
+def stored(client: redis.Redis) -> dict[str, Any]:
+    """All that redisopt keeps in this database, byte for byte."""
+    pipes: Any = client
+    read = {
+        b"hash": pipes.hgetall,
+        b"list": lambda key: pipes.lrange(key, 0, -1),
+        b"zset": lambda key: pipes.zrange(key, 0, -1, withscores=True),
+    }
+    return {key.decode(): read[pipes.type(key)](key) for key in sorted(pipes.scan_iter("redisopt:*", count=1000))}
+
+
+def logs(client: redis.Redis) -> dict[str, Any]:
+    """What counts against the limits: closed slots, and the sums with the open slot."""
+    found: dict[str, Any] = {}
+    for key, value in stored(client).items():
+        if isinstance(value, dict):
+            found |= {f"{key}/{field.decode()}": text for field, text in value.items() if field.startswith(b"log:")}
+        elif ":log:" in key:
+            found[key] = value
+    return found
+
+
+def join(face: Face, *args: Any, **kwargs: Any) -> Any:
+    """Stand in line and stay there: the permit of a caller that waits, at once. Time does not pass.
+
+    To refund such a permit is what a caller does that is interrupted while it waits.
+    """
+    with _pausing(None):
+        return face.acquire(*args, **kwargs)
+
+
+def interrupt(face: Face, error: type[BaseException], *args: Any, **kwargs: Any) -> None:
+    """Stand in line and be interrupted with `error` as soon as the waiting begins."""
+    with _pausing(error), pytest.raises(error):
+        face.acquire(*args, **kwargs)
+
+
+@contextmanager
+def _pausing(error: type[BaseException] | None) -> Iterator[None]:
+    def pause(seconds: float) -> None:
+        if error is not None:
+            raise error
+
+    async def pause_async(seconds: float) -> None:
+        pause(seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redisopt.runner, "_pause", pause)
+        patch.setattr(redisopt.runner, "_pause_async", pause_async)
+        yield
