@@ -187,7 +187,9 @@ class Demo:
             now_ms = log.newest + round((time.monotonic() - self._newest_seen) * 1000)
             recent = log.count_after(now_ms - 1000)
         highest = [(rate, log.highest(rate.period_ms)) for rate in self._options.rates]
-        return Picture(phase, elapsed, self._options.seconds, workers, highest, len(log), recent, self._in_line)
+        return Picture(
+            phase, elapsed, self._options.seconds, workers, highest, len(log), log.span, recent, self._in_line
+        )
 
     def _sum_up(self, picture: Picture) -> int:
         say, workers = self._view.say, list(picture.workers)

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Self, cast
 
 from redisopt.cli.worker import Order
 
@@ -71,9 +71,9 @@ class Worker:
         """Whether nothing more is to come from it."""
         return self.state in ENDED
 
-    def begin(self) -> None:
-        """Tell it to start calling."""
-        if self.state == READY and self._write(b"\n"):
+    def begin(self, deadline: float) -> None:
+        """Tell it to start calling, until `deadline` by the monotonic clock, which all processes of a machine share."""
+        if self.state == READY and self._write(f"{deadline!r}\n".encode()):
             self.state = RUNNING
 
     def ask_to_stop(self) -> None:
@@ -169,10 +169,10 @@ class Fleet:
             if worker.output.closed:
                 self._selector.unregister(key.fileobj)
 
-    def begin(self) -> None:
-        """Tell all that are ready to start calling."""
+    def begin(self, deadline: float) -> None:
+        """Tell all that are ready to start calling, until `deadline` by the monotonic clock."""
         for worker in self.workers:
-            worker.begin()
+            worker.begin(deadline)
 
     def stop(self, patience: float) -> Iterator[int]:
         """Ask all to end, read their last reports, and kill what has not ended after `patience` seconds."""
@@ -185,7 +185,7 @@ class Fleet:
             self._selector.unregister(key.fileobj)
             key.data.kill()
 
-    def __enter__(self) -> Fleet:
+    def __enter__(self) -> Self:
         """The fleet, whose processes run already."""
         return self
 

@@ -22,6 +22,7 @@ class Picture:
         workers: each worker as it stands.
         highest: for each rate, the highest count found in any trailing period.
         granted: permits of the whole fleet.
+        span_ms: ms of the server from the first grant to the end of the last.
         per_second: permits granted in the last second.
         in_line: callers that wait, as the limiter counts them; None when it was not asked.
     """
@@ -32,6 +33,7 @@ class Picture:
     workers: Sequence[Worker]
     highest: Sequence[tuple[Rate, int]]
     granted: int
+    span_ms: int
     per_second: int
     in_line: int | None = None
 
@@ -43,7 +45,7 @@ class Picture:
     @property
     def allowed(self) -> int:
         """The most that the limits allow in `elapsed` seconds: the tightest one at the start of each of its periods."""
-        elapsed_ms = max(1, round(self.elapsed * 1000))
+        elapsed_ms = max(1, round(self.elapsed * 1000), self.span_ms)
         return min(rate.limit * -(-elapsed_ms // rate.period_ms) for rate, _ in self.highest)
 
     @property
@@ -59,11 +61,7 @@ class Picture:
     def limits(self) -> list[tuple[bool, str]]:
         """For each rate: whether it held, and the count in words."""
         return [
-            (
-                count <= rate.limit,
-                f"highest count in any trailing {period_words(rate)}: {count:,} of {rate.limit:,}: "
-                f"{'never exceeded' if count <= rate.limit else 'EXCEEDED'}",
-            )
+            (held := count <= rate.limit, f"{in_any(rate, count)}: {'never exceeded' if held else 'EXCEEDED'}")
             for rate, count in self.highest
         ]
 
@@ -83,6 +81,11 @@ class Picture:
         fleet = ["fleet", "", f"{self.granted:,}", "", f"{self.mean_wait:.3f} s", f"{self.per_second_overall:,.1f}/s"]
         rows.append(fleet + ([_counts(sum_of_answers)] if answers else []))
         return head, rows
+
+
+def in_any(rate: Rate, count: int) -> str:
+    """A highest count in words."""
+    return f"highest count in any trailing {period_words(rate)}: {count:,} of {rate.limit:,}"
 
 
 def period_words(rate: Rate) -> str:

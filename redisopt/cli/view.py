@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from redisopt.cli.fleet import DEAD, FAILED, LOST
-from redisopt.cli.picture import Picture
+from redisopt.cli.picture import Picture, in_any
 
 _RIGHT = ("worker", "pid", "granted", "share", "mean wait")
 _MOST_IN_A_LINE = 16
@@ -60,13 +60,11 @@ class PlainView:
             for worker in picture.workers[:_MOST_IN_A_LINE]
         ]
         more = ", ..." if len(picture.workers) > _MOST_IN_A_LINE else ""
-        highest = "; ".join(
-            f"{count:,} of {rate.limit:,} in any {str(rate).partition('/')[2]}" for rate, count in picture.highest
-        )
+        highest = "; ".join(in_any(rate, count) for rate, count in picture.highest)
         self.say(
             f"{picture.elapsed:6.1f} s  granted {picture.granted:,} ({', '.join(counts)}{more})  "
-            f"now {picture.per_second:,}/s  mean wait {picture.mean_wait:.3f} s  highest {highest}"
-            f"{'' if picture.in_line is None else f'  in line {picture.in_line:,}'}"
+            f"now {picture.per_second:,}/s  mean wait {picture.mean_wait:.3f} s  "
+            f"{'' if picture.in_line is None else f'in line {picture.in_line:,}  '}{highest}"
         )
 
     def finish(self, picture: Picture) -> None:

@@ -39,6 +39,11 @@ class GrantLog:
         """The time of the latest grant. Raises IndexError when there is none."""
         return self._times[-1]
 
+    @property
+    def span(self) -> int:
+        """The milliseconds from the first to the last grant, both included; 0 when there is none."""
+        return self._times[-1] - self._times[0] + 1 if self._times else 0
+
     def add(self, time_ms: int) -> None:
         """Note one grant."""
         times = self._times

@@ -1,7 +1,7 @@
 """One worker of the demo: a program of its own, which shares nothing with the others but Redis.
 
-``python -m redisopt.cli.worker ORDER`` connects as $REDISOPT_URL says, reports that it is ready, waits for a byte on
-stdin, then calls the API under the shared limit as fast as it may until its time is over. Each grant is reported at once,
+``python -m redisopt.cli.worker ORDER`` connects as $REDISOPT_URL says, reports that it is ready, waits for a
+deadline on stdin, then calls the API under the shared limit as fast as it may until then. Each grant is reported at once,
 as a line of JSON on stdout. The end of stdin ends the worker: the demo has stopped it, or is gone, however it went.
 """
 
@@ -36,7 +36,6 @@ class Order:
     """What a worker is to do, as its one argument says it."""
 
     rates: list[str]
-    seconds: float
     http: str | None
 
     def __str__(self) -> str:
@@ -78,10 +77,10 @@ def _work(order: Order) -> None:
     with Throttler(connect(), NAME, rates=order.rates) as throttler:
         throttler.metrics()  # connects, so that the first call does not have to
         _report("ready")
-        if not os.read(0, 1):
+        if not (deadline_text := os.read(0, 100)):
             return
         threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
-        deadline = time.monotonic() + order.seconds
+        deadline = float(deadline_text)
         while (left := deadline - time.monotonic()) > 0:
             try:
                 permit = throttler.acquire(timeout=left)
