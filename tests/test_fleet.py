@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -36,6 +36,9 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.fleet
 
 RATES = ["10/s", "100/10s"]
+LIMIT = 1_000_000
+PATIENT: Any = {"command_timeout": 10.0}  # the machine may be busy, and that is not what is tested here
+PLENTY: Any = {"rates": [f"{LIMIT}/h"], **PATIENT}
 SOAK = float(os.environ.get("REDISOPT_TEST_SOAK", "0"))
 
 FLEET: Any = multiprocessing.get_context("forkserver")  # forks from a clean process, and imports only once
@@ -91,7 +94,10 @@ def be_hungry(url: str, kind: str, rates: list[str], callers: int, seconds: floa
                 grants.append(at_millisecond(await throttler.acquire(timeout=max(0.0, end - time.monotonic()))))
 
     async def in_tasks() -> None:
-        async with redis.asyncio.from_url(url) as client, redisopt.AsyncThrottler(client, "fleet", rates=rates) as it:
+        async with (
+            redis.asyncio.from_url(url) as client,
+            redisopt.AsyncThrottler(client, "fleet", rates=rates, **PATIENT) as it,
+        ):
             await it.peek()
             _start.wait()
             end = time.monotonic() + seconds
@@ -100,7 +106,7 @@ def be_hungry(url: str, kind: str, rates: list[str], callers: int, seconds: floa
     if kind == "async":
         asyncio.run(in_tasks())
         return grants
-    with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", rates=rates) as it:
+    with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", rates=rates, **PATIENT) as it:
         it.peek()
         _start.wait()
         end = time.monotonic() + seconds
@@ -126,7 +132,10 @@ def arrive(url: str, kind: str, rate: str, offsets: list[float]) -> list[tuple[s
         note(permit, await client.time())
 
     async def in_tasks() -> None:
-        async with redis.asyncio.from_url(url) as client, redisopt.AsyncThrottler(client, "fleet", rates=[rate]) as it:
+        async with (
+            redis.asyncio.from_url(url) as client,
+            redisopt.AsyncThrottler(client, "fleet", rates=[rate], **PATIENT) as it,
+        ):
             await it.peek()
             _start.wait()
             await asyncio.gather(*(in_task(client, it, offset) for offset in offsets))
@@ -134,7 +143,7 @@ def arrive(url: str, kind: str, rate: str, offsets: list[float]) -> list[tuple[s
     if kind == "async":
         asyncio.run(in_tasks())
         return returned
-    with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", rates=[rate]) as it:
+    with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", rates=[rate], **PATIENT) as it:
         it.peek()
         _start.wait()
         begin = time.monotonic()
@@ -147,7 +156,7 @@ def call_through_flushes(url: str, seconds: float) -> tuple[int, int]:
     reloaded: list[events.Event] = []
     events.add_hook(lambda event: reloaded.append(event) if isinstance(event, events.ScriptReloaded) else None)
     granted = 0
-    with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", rates=["1000000/h"]) as throttler:
+    with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", **PLENTY) as throttler:
         _start.wait()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -157,13 +166,13 @@ def call_through_flushes(url: str, seconds: float) -> tuple[int, int]:
 
 def wait_in_line(url: str, callers: int, results: Any) -> None:
     """Acquire in so many threads; sends what each was granted, when all are done."""
-    with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", rates=["5/s"]) as throttler:
+    with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", rates=["5/s"], **PATIENT) as throttler:
         permits: list[redisopt.Permit] = []
         in_threads([lambda: permits.append(throttler.acquire())] * callers)
         results.send([(permit.id, at_millisecond(permit)) for permit in permits])
 
 
-# --- what a history may look like
+# --- what a history may look like, and what stands on the server
 
 
 def allowance(rates: list[str], span_ms: int) -> int:
@@ -184,6 +193,17 @@ def assert_exact_and_greedy(grants: list[int], rates: list[str], span_ms: int) -
     assert sum(at < grants[0] + span_ms for at in grants) >= 0.99 * allowance(rates, span_ms)
 
 
+def charged(throttler: redisopt.Throttler) -> int:
+    """What the logs of a limiter of plenty hold."""
+    return LIMIT - throttler.peek().remaining
+
+
+def lanes(client: redis.Redis) -> list[str]:
+    """The lanes that the limiter remembers."""
+    state: Any = client.hkeys(f"{keys.tag('throttle', 'fleet')}state")
+    return [name.decode().removeprefix("lane:") for name in state if name.startswith(b"lane:")]
+
+
 # --- exact, greedy, in order
 
 
@@ -191,16 +211,16 @@ def test_a_hungry_fleet_gets_all_that_is_allowed_and_never_more(server: RunningS
     """Eight processes of eight callers each, threads and tasks, on two rates."""
     seconds = SOAK or {"valkey-9.1": 20.5}.get(server.flavour, 5.5)
     members = [(server.url, kind, RATES, 8, seconds, 0.0) for kind in ["sync", "async"] * 4]
-    grants = sorted(sum(run_fleet(be_hungry, *members), []))
+    grants = sorted(chain(*run_fleet(be_hungry, *members)))
     assert_exact_and_greedy(grants, RATES, round(seconds * 1000) - 500)
 
 
 def test_a_clock_that_is_a_minute_wrong_changes_nothing(server: RunningServer, client: redis.Redis) -> None:
     """One process is ahead and one behind: the limits hold, and each gets its share."""
-    skews = [("sync", 60.0), ("async", -60.0), ("sync", -60.0), ("async", 60.0), ("sync", 0.0), ("async", 0.0)]
-    shares = run_fleet(be_hungry, *((server.url, kind, ["20/s"], 2, 3.5, skew) for kind, skew in skews))
-    assert_exact_and_greedy(sorted(sum(shares, [])), ["20/s"], 3000)
-    assert min(map(len, shares)) >= 0.7 * max(map(len, shares)), shares
+    skews = [("sync", 60.0), ("async", -60.0), ("sync", 0.0), ("async", 0.0)]
+    shares = run_fleet(be_hungry, *((server.url, kind, ["8/s"], 4, 4.5, skew) for kind, skew in skews))
+    assert_exact_and_greedy(sorted(chain(*shares)), ["8/s"], 4000)
+    assert min(map(len, shares)) >= 0.5 * allowance(["8/s"], 4500) / 4, shares
 
 
 def test_sixty_waiters_are_served_in_order_without_a_wasted_call(server: RunningServer, client: redis.Redis) -> None:
@@ -208,12 +228,12 @@ def test_sixty_waiters_are_served_in_order_without_a_wasted_call(server: Running
     with redisopt.Throttler(client, "warm", rates=["10/s"]) as warm:
         warm.try_acquire()  # the server knows the script
     client.config_resetstat()
-    with client.monitor() as monitor:
+    with client.monitor() as monitor:  # type: ignore[no-untyped-call]
         members = [
             (server.url, kind, "10/s", [0.01 * (member + 6 * number) for number in range(10)])
             for member, kind in enumerate(["sync", "async"] * 3)
         ]
-        returned = sum(run_fleet(arrive, *members), [])
+        returned = list(chain(*run_fleet(arrive, *members)))
         stats = client.info("commandstats")
         asked = permit_ids_in_order(monitor, client)
     granted = {permit: at for permit, at, _ in returned}
@@ -225,7 +245,7 @@ def test_sixty_waiters_are_served_in_order_without_a_wasted_call(server: Running
     assert most_within(in_order, 1000) == 10
     ideal = in_order[9] + 5000 - in_order[0]
     assert in_order[-1] - in_order[0] <= 1.03 * ideal
-    assert [each for each in returned if each[2] < each[1]] == [], "came back before its time"
+    assert [each for each in returned if each[2] < each[1] - 1] == [], "came back before its time, rounded up to 1 ms"
     assert calls - 7 <= 1.2 * 60, "without the peeks by which the six connected, one of them in two tries"
 
 
@@ -250,9 +270,10 @@ def test_a_killed_waiter_loses_nobody_elses_place(server: RunningServer, client:
         members.append((member, here))
     line = f"{keys.tag('throttle', 'fleet')}waiting"
     wait_until(lambda: client.zcard(line) >= 12, timeout=20)  # five of the eighteen were granted at once
-    promised: Any = dict(client.zrange(line, 0, -1, withscores=True))
+    waiting: Any = client.zrange(line, 0, -1, withscores=True)
+    promised = {permit.decode(): at for permit, at in waiting}
     members[1][0].kill()
-    with redisopt.Throttler(client, "fleet", rates=["5/s"]) as throttler:
+    with redisopt.Throttler(client, "fleet", rates=["5/s"], **PATIENT) as throttler:
         last = throttler.acquire()
         granted = dict(members[0][1].recv() + members[2][1].recv())
         assert throttler.metrics().queue_length == 0
@@ -260,9 +281,7 @@ def test_a_killed_waiter_loses_nobody_elses_place(server: RunningServer, client:
         member.join(10)
 
     assert len(granted) == 12
-    assert {permit: at for permit, at in granted.items() if permit.encode() in promised} == {
-        permit.decode(): at for permit, at in promised.items() if permit.decode() in granted
-    }
+    assert {permit: at for permit, at in granted.items() if permit in promised}.items() <= promised.items()
     assert at_millisecond(last) <= max(promised.values()) + 1000
 
 
@@ -281,8 +300,8 @@ def test_a_script_flush_is_noticed_by_nobody(server: RunningServer, client: redi
     finally:
         stop.set()
         flusher.join()
-    with redisopt.Throttler(client, "fleet", rates=["1000000/h"]) as throttler:
-        assert 1_000_000 - throttler.peek().remaining == sum(granted for granted, _ in counts)
+    with redisopt.Throttler(client, "fleet", **PLENTY) as throttler:
+        assert charged(throttler) == sum(granted for granted, _ in counts)
     assert min(reloaded for _, reloaded in counts) > 0
 
 
@@ -294,7 +313,7 @@ def test_a_forked_child_uses_its_parents_throttler_also_while_a_thread_is_in_a_c
     server: RunningServer, client: redis.Redis
 ) -> None:
     """Replies go to who asked, each call is charged once, and no two processes share a lane."""
-    throttler = redisopt.Throttler(client, "fleet", rates=["1000000/h"])
+    throttler = redisopt.Throttler(client, "fleet", **PLENTY)
     ids: list[str] = []
     stop = threading.Event()
 
@@ -315,9 +334,8 @@ def test_a_forked_child_uses_its_parents_throttler_also_while_a_thread_is_in_a_c
         thread.join()
 
     assert len(set(names)) == 9
-    assert len(set(ids)) == len(ids) == 1_000_000 - throttler.peek().remaining
-    lanes = [name for name in client.hkeys(f"{keys.tag('throttle', 'fleet')}state") if name.startswith(b"lane:")]
-    assert {lane.decode().removeprefix("lane:").rpartition(".")[0] for lane in lanes} == set(names)
+    assert len(set(ids)) == len(ids) == charged(throttler)
+    assert {lane.rpartition(".")[0] for lane in lanes(client)} == set(names)
     assert {permit.partition(":")[0] for permit in ids} == set(names)
     throttler.close()
 
@@ -356,13 +374,15 @@ def test_the_end_of_a_forked_child_does_not_cut_its_parents_event_loop_off(
     async def call(times: int) -> int:
         for _ in range(times):
             await throttler.try_acquire()
-        return 1_000_000 - (await throttler.peek()).remaining
+        return LIMIT - (await throttler.peek()).remaining
 
     def be_a_child(results: Any) -> None:
         gc.collect()
         results.send((process_id(), [str(asyncio.run(call(10)))]))
 
-    throttler = redisopt.AsyncThrottler(redis.asyncio.from_url(server.url), "fleet", rates=["1000000/h"])
+    throttler = redisopt.AsyncThrottler(
+        redis.asyncio.from_url(server.url), "fleet", **PLENTY | {"command_timeout": 2.0}
+    )
     with asyncio.Runner() as runner:
         assert runner.run(call(10)) == 10
         counts: list[str] = []
@@ -384,23 +404,26 @@ def test_any_number_of_tasks_share_one_async_client(
     async def acquire_all() -> list[int]:
         async with (
             redis.asyncio.from_url(server.url, **options) as own,
-            redisopt.AsyncThrottler(own, "fleet", rates=["1000000/h"]) as throttler,
+            redisopt.AsyncThrottler(own, "fleet", **PLENTY) as throttler,
         ):
-            permits = [permit for _ in range(4) for permit in await asyncio.gather(*[throttler.acquire()] * 256)]
+            permits = [
+                permit for _ in range(4) for permit in await asyncio.gather(*(throttler.acquire() for _ in range(256)))
+            ]
             return [at_millisecond(permit) for permit in permits]
 
     times = asyncio.run(acquire_all())
-    with redisopt.Throttler(client, "fleet", rates=["1000000/h"]) as throttler:
-        assert len(times) == 1024 == 1_000_000 - throttler.peek().remaining
+    with redisopt.Throttler(client, "fleet", **PLENTY) as throttler:
+        assert len(times) == 1024 == charged(throttler)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's word on a loop that ends with connections open
 def test_one_async_throttler_serves_one_event_loop_after_another(server: RunningServer, client: redis.Redis) -> None:
     """As in a program that calls asyncio.run for each job; what the earlier loops had connected is closed."""
-    throttler = redisopt.AsyncThrottler(redis.asyncio.from_url(server.url), "fleet", rates=["1000000/h"])
+    throttler = redisopt.AsyncThrottler(redis.asyncio.from_url(server.url), "fleet", **PLENTY)
 
     async def call(last: bool) -> int:
         await asyncio.gather(*[throttler.acquire() for _ in range(8)])
-        used = 1_000_000 - (await throttler.peek()).remaining
+        used = LIMIT - (await throttler.peek()).remaining
         if last:
             await throttler.aclose()
         return used
@@ -420,33 +443,34 @@ def test_a_client_has_as_many_lanes_as_calls_under_way(server: RunningServer, cl
             throttler.try_acquire()
 
     async def call_in_tasks() -> None:
-        async def call() -> None:
+        async def call(throttler: redisopt.AsyncThrottler) -> None:
             for _ in range(50):
                 await throttler.try_acquire()
 
-        async with redis.asyncio.from_url(server.url) as own:
-            async with redisopt.AsyncThrottler(own, "fleet", rates=["1000000/h"]) as throttler:
-                await asyncio.gather(*(call() for _ in range(200)))
+        async with (
+            redis.asyncio.from_url(server.url) as own,
+            redisopt.AsyncThrottler(own, "fleet", **PLENTY) as throttler,
+        ):
+            await asyncio.gather(*(call(throttler) for _ in range(200)))
 
     if kind == "threads":
-        with redisopt.Throttler(client, "fleet", rates=["1000000/h"]) as throttler:
+        with redisopt.Throttler(client, "fleet", **PLENTY) as throttler:
             in_threads([lambda: call_in_thread(throttler)] * 8)
     else:
         asyncio.run(call_in_tasks())
-    state: Any = client.hgetall(f"{keys.tag('throttle', 'fleet')}state")
-    assert state[b"log:3600000"].startswith(b"10000 ")
-    assert 1 <= sum(name.startswith(b"lane:") for name in state) <= {"threads": 8, "tasks": 32}[kind]
+    with redisopt.Throttler(client, "fleet", **PLENTY) as throttler:
+        assert charged(throttler) == 10_000
+    assert 1 <= len(lanes(client)) <= {"threads": 8, "tasks": 32}[kind]
 
 
 def test_lanes_of_clients_that_are_gone_go_away(
     make_throttler: Callable[..., Face], client: redis.Redis, clock: ServerClock
 ) -> None:
     """After a minute of silence newcomers sweep them out, a few at a time."""
-    for _ in range(150):
-        make_throttler(rates=["100000/h"]).try_acquire()
+    for _ in range(60):
+        make_throttler("fleet", **PLENTY).try_acquire()
     clock.advance(61)
-    newcomers = 30
+    newcomers = 20
     for _ in range(newcomers):
-        make_throttler(rates=["100000/h"]).try_acquire()
-    lanes = [name for name in client.hkeys(f"{keys.tag('throttle', 'test')}state") if name.startswith(b"lane:")]
-    assert len(lanes) <= newcomers + 10
+        make_throttler("fleet", **PLENTY).try_acquire()
+    assert len(lanes(client)) <= newcomers + 10

@@ -48,7 +48,7 @@ def test_hungry_callers_use_all_that_the_limit_allows(kind: str, server: Running
 
 def test_two_rates_hold_together_while_many_ask(kind: str, server: RunningServer, client: redis.Redis) -> None:
     """Scenario 10: PyrateLimiter, test_postgres_concurrent.py."""
-    granted = grants(kind, server.url, 8, enough=15, rates=["3/500ms", "5/s"])
+    granted = grants(kind, server.url, 8, seconds=2.5, rates=["3/500ms", "5/s"])
 
     assert (most_within(granted, 500), most_within(granted, 1000)) == (3, 5)
 

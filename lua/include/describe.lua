@@ -4,17 +4,12 @@
 --   wait (ms from now), callers in line, what it waits for (the index of a log, 0 the line, -1 the cooldown),
 --   ms of cooldown left, then for each log the ms until all that is in use is back.
 local function describe(limiter, granted, time, cost, wait, queue, reason)
-  local words = { granted, time, cost }
-  for _, log in ipairs(limiter.logs) do
-    words[#words + 1] = granted == 1 and log.used or log.used_now
+  local words, resets = { granted, time, cost }, {}
+  for i, log in ipairs(limiter.logs) do
+    local used = granted == 1 and log.used or log.used_now
+    words[3 + i] = used
+    resets[i] = used > 0 and log.newest + log.period - limiter.now or 0
   end
-  words[#words + 1] = '|'
-  words[#words + 1] = wait
-  words[#words + 1] = queue
-  words[#words + 1] = reason
-  words[#words + 1] = math.max(0, limiter.cooling - limiter.now)
-  for _, log in ipairs(limiter.logs) do
-    words[#words + 1] = log.used > 0 and log.newest + log.period - limiter.now or 0
-  end
-  return table.concat(words, ' ')
+  local details = { wait, queue, reason, math.max(0, limiter.cooling - limiter.now) }
+  return table.concat(words, ' ') .. ' | ' .. table.concat(details, ' ') .. ' ' .. table.concat(resets, ' ')
 end

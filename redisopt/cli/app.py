@@ -29,7 +29,7 @@ app = typer.Typer(name="redisopt", add_completion=False, pretty_exceptions_enabl
 def run() -> int:
     """Run the command that `sys.argv` asks for; returns the exit code."""
     try:
-        return int(app(standalone_mode=False) or 0)
+        return int(app(prog_name="redisopt", standalone_mode=False) or 0)
     except _UsageError as error:
         command = error.ctx.command_path if error.ctx else app.info.name
         sys.stderr.write(f"{command}: {' '.join(error.format_message().split())}\n")
@@ -104,7 +104,7 @@ def _check_http(text: str) -> None:
     except ValueError:
         usable = False
     if not usable or not text.isprintable() or " " in text:
-        raise _bad("--http", "it must look like http://host[:port]/path, or https://…")
+        raise _bad("--http", "it must look like http://host[:port]/path, or https://...")
     if "@" in parts.netloc:
         raise _bad("--http", "a user or password in it would not be sent: leave it out")
 

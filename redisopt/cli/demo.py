@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import redis
@@ -31,6 +31,7 @@ from redisopt.throttle.throttler import Throttler
 
 _START_TIMEOUT = 30.0  # for the first workers to be ready, and a second more for each
 _GRACE = 0.5  # for workers to end by themselves when their time is over
+_SHOWN_PIDS = 8
 _PATIENCE = 3.0  # for workers to end when asked to
 
 
@@ -114,6 +115,9 @@ class Demo:
         # The URL may hold a password: the environment of a process is its owner's alone, its arguments are everybody's.
         environment = {**os.environ, **({ENVIRONMENT_VARIABLE: options.url} if options.url else {})}
         with _on_interrupt(self._interrupt), Fleet(options.workers, order, environment) as fleet:
+            pids = [str(worker.pid) for worker in fleet.workers]
+            shown = ", ".join(pids[:_SHOWN_PIDS]) + (", ..." if len(pids) > _SHOWN_PIDS else "")
+            self._view.say(f"Workers: processes {shown} (kill one: the others go on)")
             start_by = time.monotonic() + _START_TIMEOUT + options.workers
             self._follow(fleet, lambda: self._starting(fleet) and time.monotonic() < start_by)
             self._began = time.monotonic()
@@ -127,11 +131,11 @@ class Demo:
     def _introduce(self) -> None:
         options, say = self._options, self._view.say
         rates = " and ".join(str(rate) for rate in options.rates)
-        api = "one pretend API" if options.http is None else options.http
         say(
-            f"redisopt demo: {options.workers} processes call {api} for {options.seconds:g} s, all together {rates}. Ctrl-C ends it.",
+            f"redisopt demo: {options.workers} processes, {options.seconds:g} s, one limit: {rates}. Ctrl-C ends it.",
             "bold",
         )
+        say(f"API: {'a pretended one' if options.http is None else options.http}")
         say(f"Server: {describe(self._client)}{self._version()}")
         say(f"See it meanwhile: {redis_cli(self._client)} --scan --pattern 'redisopt:*'")
 
@@ -175,7 +179,7 @@ class Demo:
             self._in_line = None
             self._unanswered += 1
 
-    def _lost(self, workers: list[Worker]) -> str:
+    def _lost(self, workers: Sequence[Worker]) -> str:
         """Why Redis is taken for lost; empty when it is not."""
         told = next((worker.note for worker in workers if worker.state == LOST), "")
         return told or ("it did not answer twice in a row" if self._unanswered > 1 else "")
@@ -192,24 +196,39 @@ class Demo:
         )
 
     def _sum_up(self, picture: Picture) -> int:
-        say, workers = self._view.say, list(picture.workers)
-        self._view.finish(picture)
+        """Show where it ended and say what came of it, the verdict last. Returns the exit code."""
+        say, view = self._view.say, self._view
+        view.stop()
+        lost = self._lost(picture.workers) or self._show_keys()
+        view.table(picture)
         say("")
+        if self._interrupted:
+            say("Interrupted: this is the sum so far.")
+        for worker in picture.workers:
+            if worker.state in (DEAD, FAILED):
+                say(f"worker {worker.number} {worker.state}: {worker.note}", "red")
+        share = picture.granted / picture.allowed
+        allowed = f"at most {picture.allowed:,} that the limits allow in {picture.elapsed:.1f} s"
+        say(f"granted {picture.granted:,} of {allowed}: {share:.1%}")
+        if not picture.mean_wait and 0 < picture.granted < picture.allowed:
+            say("nobody had to wait: the workers asked for less than the limits allow; try a lower --rate")
         for held, words in picture.limits():
             say(words, "bold green" if held else "bold red")
-        share = picture.granted / picture.allowed
-        say(
-            f"granted {picture.granted:,} of at most {picture.allowed:,} that the limits allow in {picture.elapsed:.1f} s: {share:.1%}"
-        )
-        if picture.granted and not picture.mean_wait:
-            say("nobody had to wait: the workers asked for less than the limits allow; try a lower --rate")
-        say("")
-        lost = self._lost(workers) or self._show_keys()
-        return self._verdict(picture, lost)
+        return self._exit_code(picture, lost)
+
+    def _exit_code(self, picture: Picture, lost: str) -> int:
+        if lost:
+            return _failed(f"Redis was lost after {picture.elapsed:.1f} s: {lost}")
+        if all(worker.state in (DEAD, FAILED) for worker in picture.workers):
+            return _failed("no worker is left")
+        if not picture.granted and not self._interrupted:
+            return _failed("nothing was granted")
+        return 1 if picture.exceeded else 0
 
     def _show_keys(self) -> str:
-        """What stands in Redis now. Returns why it could not be shown."""
+        """Show what stands in Redis now. Returns why it could not be shown."""
         say = self._view.say
+        say("")
         say("What stands in Redis, and how to see it:", "bold")
         try:
             for line in show(self._client, throttle_keys(NAME, (rate.period_ms for rate in self._options.rates))):
@@ -219,20 +238,6 @@ class Demo:
         if describe(self._client).startswith("embedded"):
             say("This server ends with the demo: type these lines in another terminal while it runs (--seconds 60).")
         return ""
-
-    def _verdict(self, picture: Picture, lost: str) -> int:
-        if self._interrupted:
-            self._view.say("Interrupted: this is the sum so far.")
-        for worker in picture.workers:
-            if worker.state in (DEAD, FAILED):
-                self._view.say(f"worker {worker.number} {worker.state}: {worker.note}", "red")
-        if lost:
-            return _failed(f"Redis was lost after {picture.elapsed:.1f} s: {lost}")
-        if all(worker.state in (DEAD, FAILED) for worker in picture.workers):
-            return _failed("no worker is left")
-        if not picture.granted and not self._interrupted:
-            return _failed("nothing was granted")
-        return 1 if picture.exceeded else 0
 
 
 @contextlib.contextmanager

@@ -15,8 +15,7 @@ import redis.sentinel
 from redisopt import keys
 from redisopt.connect import Client
 
-MOST = 8
-"""Entries of one key that are shown."""
+_MOST_FIELDS, _MOST_ENTRIES = 8, 4  # shown of a HASH, and of anything else
 
 
 def redis_cli(client: Client) -> str:
@@ -49,7 +48,7 @@ def redis_cli(client: Client) -> str:
 def throttle_keys(name: str, periods_ms: Iterable[int]) -> list[tuple[str, tuple[str, ...]]]:
     """What each key of a throttle is for, and the Redis command that shows it."""
     tag = keys.tag("throttle", name)
-    last = str(MOST - 1)
+    last = str(_MOST_ENTRIES - 1)
     shown = [
         (
             "the clock, the sums of each log, and the latest call of each lane (of a process)",
@@ -78,9 +77,9 @@ def show(client: Client, commands: Iterable[tuple[str, tuple[str, ...]]]) -> Ite
         yield f"{beginning} {shlex.join(command)}"
         reply = client.execute_command(*command)  # type: ignore[no-untyped-call]
         entries = list(_entries(reply))
-        yield from (f"    {entry}" for entry in entries[:MOST])
-        if len(entries) > MOST:
-            yield f"    ... and {len(entries) - MOST} more"
+        yield from (f"    {entry}" for entry in entries[:_MOST_FIELDS])
+        if len(entries) > _MOST_FIELDS:
+            yield f"    ... and {len(entries) - _MOST_FIELDS} more"
         if not entries:
             yield "    (empty)"
 

@@ -16,7 +16,7 @@ class Picture:
     """The demo at one time.
 
     Attributes:
-        phase: what it is doing, in a word.
+        phase: what it is doing: "starting", "running" or "ended".
         elapsed: seconds since the workers were told to start; 0 before.
         seconds: how long they are to run.
         workers: each worker as it stands.
@@ -53,17 +53,14 @@ class Picture:
         """Seconds that a permit was waited for."""
         return sum(worker.waited for worker in self.workers) / max(1, self.granted)
 
-    @property
-    def per_second_overall(self) -> float:
-        """Permits per second over the whole run."""
-        return self.granted / self.elapsed if self.elapsed else 0.0
-
     def limits(self) -> list[tuple[bool, str]]:
         """For each rate: whether it held, and the count in words."""
-        return [
-            (held := count <= rate.limit, f"{in_any(rate, count)}: {'never exceeded' if held else 'EXCEEDED'}")
-            for rate, count in self.highest
-        ]
+        verdicts = []
+        for rate, count in self.highest:
+            held = count <= rate.limit
+            verdict = f"{count:,} of {rate.limit:,}: {'never exceeded' if held else 'EXCEEDED'}"
+            verdicts.append((held, f"highest count in any trailing {period_words(rate)}: {verdict}"))
+        return verdicts
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """The head and the rows of the table of workers, the whole fleet in the last row."""
@@ -78,14 +75,16 @@ class Picture:
             row = [str(worker.number), str(worker.pid), f"{worker.granted:,}", share, wait, state]
             rows.append(row + ([_counts(worker.answers)] if answers else []))
             sum_of_answers += worker.answers
-        fleet = ["fleet", "", f"{self.granted:,}", "", f"{self.mean_wait:.3f} s", f"{self.per_second_overall:,.1f}/s"]
+        fleet_rate = self._average() if self.phase == "ended" else f"{self.per_second:,}/s now"
+        fleet = ["fleet", "", f"{self.granted:,}", "", f"{self.mean_wait:.3f} s", fleet_rate]
         rows.append(fleet + ([_counts(sum_of_answers)] if answers else []))
         return head, rows
 
-
-def in_any(rate: Rate, count: int) -> str:
-    """A highest count in words."""
-    return f"highest count in any trailing {period_words(rate)}: {count:,} of {rate.limit:,}"
+    def _average(self) -> str:
+        """Permits per second over the whole run; nothing when an unfinished period would make it look like too many."""
+        average = self.granted / max(0.001, self.elapsed)
+        sustained = min(rate.limit / rate.period for rate, _ in self.highest)
+        return f"{average:,.1f}/s on average" if average <= sustained * 1.001 else ""
 
 
 def period_words(rate: Rate) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from redisopt.cli.fleet import DEAD, FAILED, LOST
-from redisopt.cli.picture import Picture, in_any
+from redisopt.cli.picture import Picture, period_words
 
 _RIGHT = ("worker", "pid", "granted", "share", "mean wait")
 _MOST_IN_A_LINE = 16
@@ -30,8 +30,11 @@ class View(Protocol):
     def draw(self, picture: Picture) -> None:
         """Show how it stands."""
 
-    def finish(self, picture: Picture) -> None:
-        """Show how it ended, in place of all pictures before where that can be."""
+    def stop(self) -> None:
+        """No picture is to come: take the last one away, where that can be."""
+
+    def table(self, picture: Picture) -> None:
+        """Show the workers one by one, to stay."""
 
 
 def view_for_stdout() -> View:
@@ -60,14 +63,18 @@ class PlainView:
             for worker in picture.workers[:_MOST_IN_A_LINE]
         ]
         more = ", ..." if len(picture.workers) > _MOST_IN_A_LINE else ""
-        highest = "; ".join(in_any(rate, count) for rate, count in picture.highest)
+        highest = [f"in any {period_words(rate)} {count:,} of {rate.limit:,}" for rate, count in picture.highest]
         self.say(
             f"{picture.elapsed:6.1f} s  granted {picture.granted:,} ({', '.join(counts)}{more})  "
             f"now {picture.per_second:,}/s  mean wait {picture.mean_wait:.3f} s  "
-            f"{'' if picture.in_line is None else f'in line {picture.in_line:,}  '}{highest}"
+            f"{'' if picture.in_line is None else f'in line {picture.in_line:,}  '}"
+            f"highest {', '.join(highest)}"
         )
 
-    def finish(self, picture: Picture) -> None:
+    def stop(self) -> None:
+        """See `View`."""
+
+    def table(self, picture: Picture) -> None:
         """See `View`."""
         head, rows = picture.rows()
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
@@ -82,7 +89,7 @@ class PlainView:
 
 
 class LiveView:
-    """A picture that is drawn anew four times a second, and replaced by the summary at the end."""
+    """A picture that is drawn anew four times a second, and taken away at the end."""
 
     interval = 0.25
 
@@ -102,11 +109,14 @@ class LiveView:
             self._live.start()
         self._live.update(self._moving(picture), refresh=True)
 
-    def finish(self, picture: Picture) -> None:
+    def stop(self) -> None:
         """See `View`."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def table(self, picture: Picture) -> None:
+        """See `View`."""
         self._console.print(_table(picture))
 
     def _moving(self, picture: Picture) -> Group:

@@ -245,8 +245,8 @@ class ThrottleModel:
         if unregistered := self._unregistered(terms):
             return unregistered
         self._open(terms)
-        if self._erase_overdue_holes(terms) or self.now > server_ms + self.offset:
-            self._save(terms, server_ms)
+        if self.is_untidy(server_ms):
+            self.tidy(terms, server_ms)
         if patience and (hole := self._take_hole(cost, patience)):
             self.taken = hole
             self.waiting[permit] = hole.time
@@ -305,22 +305,22 @@ class ThrottleModel:
         """throttle_undo."""
         self._look_at_clock(server_ms)
         known = self._recall(lane, number)
-        unregistered = self._unregistered(terms)
-        if known == STALE or (known is None and unregistered):
-            return Returned(0, 0)  # where other periods are on record, the call will not be granted either
-        if unregistered:
-            return unregistered
+        granted = isinstance(known, Answer) and known.granted
+        if unregistered := self._unregistered(terms):
+            return unregistered if granted else Returned(0, 0)  # such a call will not be granted either
+        if known == STALE:
+            return Returned(0, 0)
         self._open(terms)
         self._erase_overdue_holes(terms)
         returned = Returned(0, 0)
-        if isinstance(known, Answer) and known.granted:
+        if isinstance(known, Answer):
             returned = self._give_back(terms, permit, known.time, known.cost)
         self._save(terms, server_ms)
         self._remember(lane, number, UNDONE)
         return returned
 
     def peek(self, terms: Terms, server_ms: int, cost: int) -> Reply:
-        """throttle_peek: changes nothing."""
+        """throttle_peek."""
         self._look_at_clock(server_ms)
         if unregistered := self._unregistered(terms):
             return unregistered
@@ -368,8 +368,13 @@ class ThrottleModel:
         """Take over what a new log started with."""
         self.logs[period].uses = [Use(slot, cost, slot) for slot, cost in sorted(slots.items())]
 
+    def is_untidy(self, server_ms: int) -> bool:
+        """Whether the next call finds something to write down: that the clock was set back, that a hole is overdue."""
+        self._look_at_clock(server_ms)
+        return self.now > server_ms + self.offset or any(hole.time <= self.now for hole in self.holes)
+
     def tidy(self, terms: Terms, server_ms: int) -> None:
-        """Erase overdue holes and save, as a call may that otherwise only reads."""
+        """Write it down. Any call may do so, also one that otherwise only reads."""
         self._erase_overdue_holes(terms)
         self._save(terms, server_ms)
 

@@ -1,0 +1,329 @@
+"""What the network and the server can do to a call, and that it counts once all the same, or fails in time and says why.
+
+A proxy loses requests and replies, the server is stopped, killed, filled, demoted and locked, callers are cancelled. What
+was charged is what the limiter's logs hold. Where the server is silent its clock can't judge: then a call may take its
+`command_timeout`, a fifth more, and what a busy machine needs to wake a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+import redisopt
+from redisopt import events, keys
+from redisopt.connect import connect, connect_async
+from tests.faces import Face
+from tests.proxy import Delayed, Fate, Proxy, Words, first_copies, is_script
+from tests.servers import RunningServer, binary
+from tests.waiting import wait_until
+
+LIMIT = 1_000_000
+PLENTY: Any = {"rates": [f"{LIMIT}/h"], "command_timeout": 10.0}
+HASTY: Any = {"rates": [f"{LIMIT}/h"]}  # the default command_timeout
+SCHEDULING = 0.15
+
+KINDS = ["sync", "async"]
+CLIENTS = ["ours", "retrying", "unknown"]
+
+
+class Unknown(redis.UnixDomainSocketConnection):
+    """A connection of a class that redisopt does not know, so that calls go through the client itself."""
+
+
+class AsyncUnknown(redis.asyncio.UnixDomainSocketConnection):
+    """The same for asyncio."""
+
+
+def make_client(kind: str, which: str, url: str) -> Any:
+    """Our own client; one with redis-py's retries on and a long timeout; the same whose connections are of an unknown class."""
+    if which == "ours":
+        return connect(url) if kind == "sync" else connect_async(url)
+    flavour, retry, unknown = (
+        (redis, Retry(NoBackoff(), 10), Unknown)
+        if kind == "sync"
+        else (redis.asyncio, AsyncRetry(NoBackoff(), 10), AsyncUnknown)
+    )
+    settings: Any = {"path": url.removeprefix("unix://"), "retry": retry, "socket_timeout": 30}
+    known: Any = flavour.UnixDomainSocketConnection
+    pool: Any = flavour.ConnectionPool(connection_class=known if which == "retrying" else unknown, **settings)
+    client: Any = flavour.Redis(connection_pool=pool)
+    return client
+
+
+class FaceOf(Face):
+    """A throttle over a given client."""
+
+    def __init__(self, kind: str, client: Any, loop: asyncio.Runner, name: str = "test", **fields: Any) -> None:
+        self.kind, self.client, self._loop = kind, client, loop
+        maker: Any = redisopt.Throttler if kind == "sync" else redisopt.AsyncThrottler
+        self.real = maker(client, name, **fields)
+
+
+@pytest.fixture
+def proxy(server: RunningServer) -> Iterator[Proxy]:
+    """A proxy before the server."""
+    with Proxy(server.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The sync class or the async one."""
+    return str(request.param)
+
+
+@pytest.fixture
+def make(kind: str, loop: asyncio.Runner) -> Iterator[Callable[..., Face]]:
+    """Makes throttles over clients of a sort; closes them after."""
+    faces: list[Face] = []
+
+    def make(url: str, which: str = "ours", **fields: Any) -> Face:
+        faces.append(FaceOf(kind, make_client(kind, which, url), loop, **fields))
+        return faces[-1]
+
+    yield make
+    for face in faces:
+        face.close()
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Any]]:
+    """The events of this process."""
+    heard: list[events.Event] = []
+    hook = heard.append
+    events.add_hook(hook)
+    yield heard
+    events.remove_hook(hook)
+
+
+def charged(client: redis.Redis, period_ms: int = 3_600_000) -> int:
+    """What the limiter's log holds: its sum, which must be that of its entries."""
+    tag = keys.tag("throttle", "test")
+    sums: Any = client.hget(f"{tag}state", f"log:{period_ms}") or b"0 0 0 0"
+    used, _, _, newest = map(int, sums.split())
+    entries: Any = client.lrange(f"{tag}log:{period_ms}", 0, -1)
+    assert used == newest + sum(int(entry.split(b":")[1]) for entry in entries)
+    return used
+
+
+def contents(client: redis.Redis) -> dict[Any, Any]:
+    """All that stands in redisopt's keys."""
+    return {key: client.dump(key) for key in client.scan_iter("redisopt:*")}
+
+
+@contextmanager
+def in_time(command_timeout: float = 0.5) -> Iterator[None]:
+    """The block takes no longer than the longest call may."""
+    started = time.monotonic()
+    yield
+    took = time.monotonic() - started
+    assert took <= 1.2 * command_timeout + SCHEDULING, f"{took:.3f} s"
+
+
+@contextmanager
+def stopped(server: RunningServer) -> Iterator[None]:
+    """The server's process stands still during the block; its sockets stay open."""
+    if server.process is None:
+        pytest.skip("a server that is not ours cannot be stopped")
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+
+
+# --- lost on the way
+
+
+@pytest.mark.parametrize("which", CLIENTS)
+@pytest.mark.parametrize("fate", [Fate.CUT_REPLY, Fate.CUT_REQUEST])
+def test_a_thousand_calls_that_are_cut_are_charged_once_each(
+    make: Callable[..., Face], client: redis.Redis, proxy: Proxy, heard: list[Any], which: str, fate: Fate
+) -> None:
+    """The server's lane memory answers what is sent again, whoever sends it: we, or redis-py below us."""
+    calls = 1000 if fate is Fate.CUT_REPLY else 200
+    face = make(proxy.url, which, **PLENTY)
+    with proxy.during(first_copies(fate)):
+        assert all(face.try_acquire() for _ in range(calls))
+    assert charged(client) == calls
+    retried = [event for event in heard if isinstance(event, events.Retried)]
+    assert len(retried) == (0 if which == "unknown" else calls)
+
+
+def test_threads_under_a_storm_of_cuts_and_delays_get_every_answer_of_their_own(
+    client: redis.Redis, proxy: Proxy
+) -> None:
+    """Replies cut, requests cut, replies late, eight threads on one client."""
+    dice = random.Random(4711)
+
+    def storm(words: Words) -> Fate | Delayed:
+        return dice.choice([Fate.PASS, Fate.CUT_REPLY, Fate.CUT_REQUEST, Delayed(0.005)])
+
+    def call(throttler: redisopt.Throttler) -> list[str]:
+        permits = [throttler.try_acquire().permit for _ in range(50)]
+        return [permit.id for permit in permits if permit is not None]
+
+    with proxy.during(storm), redisopt.Throttler(make_client("sync", "ours", proxy.url), "test", **PLENTY) as throttler:
+        with ThreadPoolExecutor(8) as pool:
+            ids = [permit for done in [pool.submit(call, throttler) for _ in range(8)] for permit in done.result()]
+    assert len(set(ids)) == 400 == charged(client)
+
+
+def test_a_refund_whose_reply_is_cut_gives_back_once(
+    make: Callable[..., Face], client: redis.Redis, proxy: Proxy
+) -> None:
+    """As every script that changes what is charged: refund, settle down, settle up."""
+    face = make(proxy.url, **PLENTY)
+    permits = [face.try_acquire(cost=5).permit for _ in range(60)]
+    with proxy.during(first_copies(Fate.CUT_REPLY)):
+        for first, second, third in zip(permits[::3], permits[1::3], permits[2::3], strict=True):
+            assert face.refund(first, 2)
+            assert face.settle(second, 1)
+            assert face.settle(third, 6)
+    assert charged(client) == 20 * (3 + 1 + 6)
+
+
+def test_a_call_that_was_given_up_takes_effect_at_most_once(
+    make: Callable[..., Face], client: redis.Redis, proxy: Proxy
+) -> None:
+    """It comes after the next one of its lane: too late. Before it: it is charged, as if its caller had died."""
+    face = make(proxy.url, **HASTY)
+    face.try_acquire()
+    with proxy.during(lambda words: Fate.STRAY if is_script(words) else Fate.PASS):
+        with pytest.raises(redisopt.Unavailable), in_time():
+            face.try_acquire()
+    face.try_acquire()
+    assert set(proxy.deliver_strays()) == {b"$5\r\nstale\r\n"}
+    assert charged(client) == 2
+
+    with proxy.during(lambda words: Fate.STRAY if is_script(words) else Fate.PASS):
+        with pytest.raises(redisopt.Unavailable), in_time():
+            face.try_acquire()
+    assert len(set(proxy.deliver_strays())) == 1
+    assert charged(client) == 3
+
+
+def test_a_copy_that_comes_after_its_call_was_refused_is_not_charged(
+    make: Callable[..., Face], client: redis.Redis, proxy: Proxy
+) -> None:
+    """The first copy strays, the second is refused and its caller told so; then the first arrives, when there is room."""
+    face = make(proxy.url, rates=["1/200ms"])
+    assert face.try_acquire()
+    with proxy.during(first_copies(Fate.STRAY)):
+        assert not face.try_acquire()
+    wait_until(lambda: face.peek())
+    proxy.deliver_strays()
+    assert face.try_acquire(), "somebody was charged who had been refused"
+
+
+# --- a server that is away
+
+
+def test_a_restarted_server_is_found_again_without_a_new_client(
+    kind: str, make: Callable[..., Face], heard: list[Any]
+) -> None:
+    """While it is away each call fails in time; then the script is sent along, and all goes on."""
+    directory = Path(tempfile.mkdtemp(prefix="redisopt-test-"))
+    url = f"unix://{directory}/s"
+
+    def start() -> subprocess.Popen[bytes]:
+        options = ["--port", "0", "--unixsocket", str(directory / "s"), "--save", "", "--dir", str(directory)]
+        process = subprocess.Popen([binary("redis-6.2"), *options], stdout=subprocess.DEVNULL)
+        with redis.from_url(url) as probe:
+            wait_until(lambda: answers(probe), timeout=10)
+        return process
+
+    server = start()
+    try:
+        faces = [make(url, which, **HASTY) for which in CLIENTS]
+        assert all(face.try_acquire() for face in faces)
+        server.kill()
+        server.wait()
+        for face in faces:
+            for _ in range(2):
+                with pytest.raises(redisopt.Unavailable, match="reached|answer"), in_time():
+                    face.try_acquire()
+        heard.clear()
+        server = start()
+        assert all(face.try_acquire() for face in faces)
+        assert events.ScriptReloaded("throttle_acquire") in heard
+    finally:
+        server.kill()
+        server.wait()
+        shutil.rmtree(directory)
+
+
+def answers(client: redis.Redis) -> bool:
+    """Whether the server is up."""
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+@pytest.mark.parametrize("which", CLIENTS)
+def test_a_server_that_stands_still_costs_a_call_its_command_timeout(
+    make: Callable[..., Face], server: RunningServer, client: redis.Redis, which: str
+) -> None:
+    """Connected or not, whatever the client's own timeouts and retries; what was given up is charged at most once."""
+    connected, fresh = make(server.url, which, **HASTY), make(server.url, which, **HASTY)
+    assert connected.try_acquire()
+    with stopped(server):
+        for face in (connected, fresh):
+            with pytest.raises(redisopt.Unavailable, match="command_timeout"), in_time():
+                face.try_acquire()
+    assert connected.try_acquire()
+    assert fresh.try_acquire()
+    assert 3 <= charged(client) <= 5
+
+
+def test_a_slow_server_costs_a_call_its_command_timeout_however_many_replies_it_owes(
+    make: Callable[..., Face], client: redis.Redis, proxy: Proxy
+) -> None:
+    """Each reply comes just in time, those to the connection's own commands too; all together do not."""
+    face = make(proxy.url, **HASTY)
+    with proxy.during(lambda _: Delayed(0.4)):
+        with pytest.raises(redisopt.Unavailable, match="command_timeout"), in_time():
+            face.try_acquire()
+    assert face.try_acquire()
+
+
+@pytest.mark.parametrize("which", ["nobody listens", "no socket", "nobody accepts"])
+def test_a_dead_address_costs_a_call_no_more_than_its_command_timeout(make: Callable[..., Face], which: str) -> None:
+    """A port or path that nobody listens on, and a listener whose backlog is full, so that no connection comes about."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        host, port = listener.getsockname()
+        if which == "nobody accepts":
+            listener.listen(0)
+        crowd = [socket.socket() for _ in range(4)]
+        for each in crowd:
+            each.setblocking(False)
+            each.connect_ex((host, port))
+        face = make("unix:///nowhere/redis.sock" if which == "no socket" else f"redis://{host}:{port}", **HASTY)
+        for _ in range(2):
+            with pytest.raises(redisopt.Unavailable, match="command_timeout"), in_time():
+                face.try_acquire()
+        for each in crowd:
+            each.close()
