@@ -16,6 +16,8 @@ import redisopt
 from redisopt import ThrottleTimeout
 
 KINDS = ["threads", "tasks"]
+PATIENCE = 20.0
+"""The command_timeout of crowds: on a busy machine a call waits for the others of its process."""
 
 
 def grants(kind: str, url: str, workers: int, *, seconds: float = 60, enough: int = 10**9, **fields: Any) -> list[int]:
@@ -65,7 +67,11 @@ class _Crowd:
                 pass  # the next one would come after the end
 
         client = redis.from_url(url)
-        with client, redisopt.Throttler(client, "test", **fields) as throttler, ThreadPoolExecutor(workers) as pool:
+        with (
+            client,
+            redisopt.Throttler(client, "test", command_timeout=PATIENCE, **fields) as throttler,
+            ThreadPoolExecutor(workers) as pool,
+        ):
             for done in [pool.submit(work) for _ in range(workers)]:
                 done.result()
 
@@ -78,5 +84,5 @@ class _Crowd:
                 pass  # the next one would come after the end
 
         client = redis.asyncio.from_url(url)
-        async with client, redisopt.AsyncThrottler(client, "test", **fields) as throttler:
+        async with client, redisopt.AsyncThrottler(client, "test", command_timeout=PATIENCE, **fields) as throttler:
             await asyncio.gather(*(work() for _ in range(workers)))

@@ -25,14 +25,20 @@ def stored(client: redis.Redis) -> dict[str, Any]:
 
 
 def logs(client: redis.Redis) -> dict[str, Any]:
-    """What counts against the limits: closed slots, and the sums with the open slot."""
+    """What counts against the limits: the closed slots of each log, the cost in use, and time and cost of its open slot."""
     found: dict[str, Any] = {}
     for key, value in stored(client).items():
         if isinstance(value, dict):
-            found |= {f"{key}/{field.decode()}": text for field, text in value.items() if field.startswith(b"log:")}
+            sums = {field: text.split() for field, text in value.items() if field.startswith(b"log:")}
+            found |= {f"{key} {field.decode()}": (used, *slot) for field, (used, _, *slot) in sums.items()}
         elif ":log:" in key:
             found[key] = value
     return found
+
+
+def line(client: redis.Redis) -> list[int]:
+    """The times that callers wait for, in the server's milliseconds."""
+    return [round(time) for key, value in stored(client).items() if key.endswith(":waiting") for _, time in value]
 
 
 def join(face: Face, *args: Any, **kwargs: Any) -> Any:

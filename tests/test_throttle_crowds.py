@@ -10,7 +10,7 @@ import redis
 import redis.asyncio
 
 import redisopt
-from tests.crowds import KINDS, fully_used, grants, most_within
+from tests.crowds import KINDS, PATIENCE, fully_used, grants, most_within
 from tests.servers import RunningServer
 
 
@@ -40,10 +40,10 @@ def test_no_window_holds_more_than_the_limit_while_callers_wait(
 
 def test_hungry_callers_use_all_that_the_limit_allows(kind: str, server: RunningServer, client: redis.Redis) -> None:
     """Scenario 9: redisson, testRateValue: the limit is used up in 16 of 20 samples; here for 80 % of the time."""
-    granted = grants(kind, server.url, 50, enough=3000, rates=["1000/s"])
+    granted = grants(kind, server.url, 50, enough=1000, rates=["300/s"])
 
-    assert most_within(granted, 1000) == 1000
-    assert fully_used(granted, 1000, 1000) >= 0.8
+    assert most_within(granted, 1000) == 300
+    assert fully_used(granted, 1000, 300) >= 0.8
 
 
 def test_two_rates_hold_together_while_many_ask(kind: str, server: RunningServer, client: redis.Redis) -> None:
@@ -64,7 +64,7 @@ def test_a_crowd_gets_what_the_run_allows_and_no_less(kind: str, server: Running
 def _threads_that_passed(url: str) -> int:
     with (
         redis.from_url(url) as client,
-        redisopt.Throttler(client, "test", rates=["5/min"]) as throttler,
+        redisopt.Throttler(client, "test", rates=["5/min"], command_timeout=PATIENCE) as throttler,
         ThreadPoolExecutor(100) as pool,
     ):
         for number in range(100):
@@ -75,7 +75,7 @@ def _threads_that_passed(url: str) -> int:
 async def _tasks_that_passed(url: str) -> int:
     async with (
         redis.asyncio.from_url(url) as client,
-        redisopt.AsyncThrottler(client, "test", rates=["5/min"]) as throttler,
+        redisopt.AsyncThrottler(client, "test", rates=["5/min"], command_timeout=PATIENCE) as throttler,
     ):
         for number in range(100):
             await throttler.try_acquire(key=f"other {number}")

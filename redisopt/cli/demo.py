@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import redis
 
-from redisopt.cli.fleet import DEAD, FAILED, LOST, STARTING, Fleet, Worker
+from redisopt.cli.fleet import DEAD, DONE, FAILED, LOST, Fleet, Worker
 from redisopt.cli.look import redis_cli, show, throttle_keys
 from redisopt.cli.picture import Picture
 from redisopt.cli.view import View, view_for_stdout
@@ -62,13 +62,16 @@ def run(options: Options) -> int:
         with Throttler(client, NAME, rates=options.rates) as throttler:
             throttler.reset()  # a run just before this one must not slow it
         with Throttler(client, NAME, rates=options.rates) as throttler:
-            return Demo(options, client, throttler, view).run()
+            try:
+                return Demo(options, client, throttler, view).run()
+            finally:
+                view.stop()  # whatever happened, the terminal gets its cursor back
     except (RedisOptError, redis.RedisError) as error:
         return _failed(str(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        return _failed(f"a worker process could not be started: {error}")
+        return _failed(f"it could not go on: {error}")
 
 
 def _open(url: str | None) -> Client:
@@ -119,12 +122,13 @@ class Demo:
             shown = ", ".join(pids[:_SHOWN_PIDS]) + (", ..." if len(pids) > _SHOWN_PIDS else "")
             self._view.say(f"Workers: processes {shown} (kill one: the others go on)")
             start_by = time.monotonic() + _START_TIMEOUT + options.workers
-            self._follow(fleet, lambda: self._starting(fleet) and time.monotonic() < start_by)
-            self._began = time.monotonic()
-            deadline = self._began + options.seconds
-            fleet.begin(deadline)
-            self._follow(fleet, lambda: not fleet.ended and time.monotonic() < deadline + _GRACE)
-            self._ended = min(time.monotonic(), deadline)
+            self._follow(fleet, lambda: fleet.starting and time.monotonic() < start_by)
+            if not self._interrupted:
+                self._began = time.monotonic()
+                deadline = self._began + options.seconds
+                fleet.begin(deadline)
+                self._follow(fleet, lambda: not fleet.ended and time.monotonic() < deadline + _GRACE)
+                self._ended = min(time.monotonic(), deadline)
             self._count(fleet.stop(_PATIENCE))
             return self._sum_up(self._picture("ended", fleet.workers))
 
@@ -151,9 +155,6 @@ class Demo:
 
     def _interrupt(self) -> None:
         self._interrupted = True
-
-    def _starting(self, fleet: Fleet) -> bool:
-        return any(worker.state == STARTING for worker in fleet.workers)
 
     def _follow(self, fleet: Fleet, going_on: Callable[[], bool]) -> None:
         """Read what workers report and show it, while `going_on` and nothing is lost or interrupted."""
@@ -191,9 +192,9 @@ class Demo:
             now_ms = log.newest + round((time.monotonic() - self._newest_seen) * 1000)
             recent = log.count_after(now_ms - 1000)
         highest = [(rate, log.highest(rate.period_ms)) for rate in self._options.rates]
-        return Picture(
-            phase, elapsed, self._options.seconds, workers, highest, len(log), log.span, recent, self._in_line
-        )
+        in_time = log.count_within(max(1, round(elapsed * 1000)))
+        seconds = self._options.seconds
+        return Picture(phase, elapsed, seconds, workers, highest, len(log), in_time, recent, self._in_line)
 
     def _sum_up(self, picture: Picture) -> int:
         """Show where it ended and say what came of it, the verdict last. Returns the exit code."""
@@ -207,10 +208,11 @@ class Demo:
         for worker in picture.workers:
             if worker.state in (DEAD, FAILED):
                 say(f"worker {worker.number} {worker.state}: {worker.note}", "red")
-        share = picture.granted / picture.allowed
+        share = picture.in_time / picture.allowed
         allowed = f"at most {picture.allowed:,} that the limits allow in {picture.elapsed:.1f} s"
-        say(f"granted {picture.granted:,} of {allowed}: {share:.1%}")
-        if not picture.mean_wait and 0 < picture.granted < picture.allowed:
+        say(f"granted {picture.in_time:,} of {allowed}: {share:.1%}")
+        nobody_waited = not picture.mean_wait and all(worker.state == DONE for worker in picture.workers)
+        if nobody_waited and 0 < picture.in_time < picture.allowed:
             say("nobody had to wait: the workers asked for less than the limits allow; try a lower --rate")
         for held, words in picture.limits():
             say(words, "bold green" if held else "bold red")

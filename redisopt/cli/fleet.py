@@ -157,6 +157,11 @@ class Fleet:
             raise
 
     @property
+    def starting(self) -> bool:
+        """Whether any worker has yet to say that it is ready."""
+        return any(worker.state == STARTING for worker in self.workers)
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more is to come from any worker."""
         return not self._selector.get_map()

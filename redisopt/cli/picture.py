@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from redisopt.cli.fleet import Worker
+from redisopt.cli.fleet import DEAD, Worker
 from redisopt.throttle.rate import Rate
 
 
@@ -22,7 +22,8 @@ class Picture:
         workers: each worker as it stands.
         highest: for each rate, the highest count found in any trailing period.
         granted: permits of the whole fleet.
-        span_ms: ms of the server from the first grant to the end of the last.
+        in_time: of these, how many came within `elapsed` seconds of the first by the server's time. A busy machine grants
+            some a little later: those are not to be held against what the limits allow in `elapsed`.
         per_second: permits granted in the last second.
         in_line: callers that wait, as the limiter counts them; None when it was not asked.
     """
@@ -33,7 +34,7 @@ class Picture:
     workers: Sequence[Worker]
     highest: Sequence[tuple[Rate, int]]
     granted: int
-    span_ms: int
+    in_time: int
     per_second: int
     in_line: int | None = None
 
@@ -45,7 +46,7 @@ class Picture:
     @property
     def allowed(self) -> int:
         """The most that the limits allow in `elapsed` seconds: the tightest one at the start of each of its periods."""
-        elapsed_ms = max(1, round(self.elapsed * 1000), self.span_ms)
+        elapsed_ms = max(1, round(self.elapsed * 1000))
         return min(rate.limit * -(-elapsed_ms // rate.period_ms) for rate, _ in self.highest)
 
     @property
@@ -69,7 +70,7 @@ class Picture:
         rows = []
         sum_of_answers: Counter[str] = Counter()
         for worker in self.workers:
-            state = f"{worker.state}: {worker.note}" if worker.note else worker.state
+            state = f"{worker.state}: {worker.note}" if worker.state == DEAD else worker.state
             share = f"{worker.granted / max(1, self.granted):.1%}"
             wait = f"{worker.waited / max(1, worker.granted):.3f} s"
             row = [str(worker.number), str(worker.pid), f"{worker.granted:,}", share, wait, state]

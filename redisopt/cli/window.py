@@ -39,11 +39,6 @@ class GrantLog:
         """The time of the latest grant. Raises IndexError when there is none."""
         return self._times[-1]
 
-    @property
-    def span(self) -> int:
-        """The milliseconds from the first to the last grant, both included; 0 when there is none."""
-        return self._times[-1] - self._times[0] + 1 if self._times else 0
-
     def add(self, time_ms: int) -> None:
         """Note one grant."""
         times = self._times
@@ -60,6 +55,10 @@ class GrantLog:
                 self._look(period)
             self._unseen = len(self._times)
         return self._highest[period_ms]
+
+    def count_within(self, span_ms: int) -> int:
+        """How many grants came less than `span_ms` after the first, the first included."""
+        return bisect_left(self._times, self._times[0] + span_ms) if self._times else 0
 
     def count_after(self, time_ms: int) -> int:
         """How many grants are later than `time_ms`."""

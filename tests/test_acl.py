@@ -1,0 +1,207 @@
+"""The least-privilege user of docs/security.md: it may do all that is needed, and nothing else; what is missing is named."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import redis
+
+import redisopt
+from redisopt.scripts import DIRECTORY
+from tests.faces import Face
+from tests.servers import RunningServer
+
+SECURITY = Path(__file__).parent.parent / "docs" / "security.md"
+USER, PASSWORD = "redisopt", "change-me"
+
+# What it takes to connect and to run a script (the commands of the scripts themselves come on top).
+CONNECTION = {
+    "ping", "hello", "auth", "client|setname", "client|setinfo", "evalsha", "eval", "script|load", "time"
+}  # fmt: skip
+
+
+def acl_line() -> list[str]:
+    """The rule of the documentation, in words."""
+    found = re.findall(r"^ACL SETUSER .*$", SECURITY.read_text(), re.MULTILINE)
+    assert len(found) == 1
+    return str(found[0]).split()
+
+
+def commands_of_the_scripts() -> set[str]:
+    """Every command that a script calls."""
+    sources = [path.read_text() for path in DIRECTORY.rglob("*.lua")]
+    assert not any(re.search(r"redis\.p?call\((?!')", source) for source in sources), "a command that is not a literal"
+    return {name.lower() for source in sources for name in re.findall(r"redis\.p?call\('(\w+)'", source)}
+
+
+def as_user(url: str, user: str, password: str) -> str:
+    """The URL for somebody."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}"))
+
+
+def make_user(admin: Any, rule: list[str]) -> None:
+    """Run an ACL SETUSER line."""
+    admin.execute_command(*rule)
+
+
+@pytest.fixture
+def admin(server: RunningServer, client: redis.Redis) -> Iterator[redis.Redis]:
+    """Whoever may make users; those that were made are gone afterwards."""
+    client.acl_log_reset()
+    yield client
+    client.acl_deluser(USER)
+    client.acl_log_reset()
+
+
+@pytest.fixture(params=["sync", "async"])
+def log_in(
+    request: pytest.FixtureRequest, server: RunningServer, admin: redis.Redis, loop: asyncio.Runner
+) -> Iterator[Callable[..., Face]]:
+    """Makes throttles of the user that a rule describes."""
+    faces: list[Face] = []
+
+    def log_in(rule: list[str], password: str = PASSWORD, **fields: Any) -> Face:
+        make_user(admin, rule)
+        url = as_user(server.url, USER, password)
+        faces.append(Face(request.param, url, loop, "test", **fields | {"command_timeout": 5.0}))
+        return faces[-1]
+
+    yield log_in
+    for face in faces:
+        face.close()
+
+
+def test_the_documented_user_may_run_what_the_scripts_use_and_nothing_else() -> None:
+    """Whoever changes a script changes the line."""
+    granted = {word.removeprefix("+") for word in acl_line() if word.startswith("+")}
+    assert granted == CONNECTION | commands_of_the_scripts()
+
+
+def test_all_of_the_throttle_works_for_the_documented_user(log_in: Callable[..., Face], admin: redis.Redis) -> None:
+    """Grants, waits, refunds, places given up, two configs of one name, an unknown script: ACL LOG stays empty."""
+    admin.script_flush()
+    admin.config_resetstat()
+    face = log_in(acl_line(), rates=["9/h", "20/d"], max_burst_size=9, cooldown_period=0.05)
+    permits = []
+    for _ in range(4):
+        permits.append(face.try_acquire(cost=2).permit)
+        time.sleep(0.005)  # so that each has a slot of its own
+    assert face.refund(permits[0], 1)
+    assert face.refund(permits[1])
+    assert face.refund(permits[3])
+    assert face.settle(permits[2], 5)
+    assert face.release(permits[2]) is True
+    assert face.try_acquire(cost=9, minimum=1).permit.cost == 3
+    assert not face.try_acquire()
+    with pytest.raises(redisopt.ThrottleTimeout):
+        face.acquire(timeout=1.0)
+    assert face.wait_for(face.real.execute(answer if face.kind == "sync" else answer_async, "a")) == "a"
+    other = log_in(acl_line(), rates=["30/min"])
+    assert other.try_acquire(cost=9)
+    assert [limit.remaining for limit in face.metrics().limits] == [0, 1, 0]
+    brief = log_in(acl_line(), rates=["50/400ms"])
+    for _ in range(30):
+        assert brief.try_acquire(key="brief")
+        time.sleep(0.02)
+    assert brief.acquire(cost=50, key="brief").waited > 0
+    if face.kind == "async":
+        face.wait_for(give_places_up(face.real))
+    face.reset()
+
+    assert admin.acl_log() == []
+    if face.kind == "async":
+        ran = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
+        assert commands_of_the_scripts() - ran == set(), "this test no longer makes the scripts run these"
+
+
+def answer(text: str) -> str:
+    return text
+
+
+async def answer_async(text: str) -> str:
+    return text
+
+
+async def give_places_up(throttler: redisopt.AsyncThrottler) -> None:
+    """Have waiters cancelled: one that others stand behind, whose place another takes, then the last of the line, and all."""
+
+    async def wait() -> None:
+        await throttler.acquire(cost=3, key="line")
+
+    async def queue_is(length: int) -> None:
+        while (await throttler.metrics("line")).queue_length != length:
+            await asyncio.sleep(0.005)
+
+    for _ in range(3):
+        await wait()
+        await asyncio.sleep(0.005)
+    waiting = []
+    for length in (1, 2, 3):
+        waiting.append(asyncio.create_task(wait()))
+        await queue_is(length)
+    waiting[1].cancel()
+    await queue_is(2)
+    waiting.append(asyncio.create_task(wait()))
+    await queue_is(3)
+    for task in (waiting[2], waiting[3], waiting[0]):
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await queue_is(0)
+
+
+def test_the_documented_user_reaches_nothing_else(server: RunningServer, admin: redis.Redis) -> None:
+    """Neither other keys, by script or without, nor commands that tell or change anything."""
+    admin.set("secret", "s", ex=60)
+    make_user(admin, acl_line())
+    with redis.from_url(as_user(server.url, USER, PASSWORD), protocol=2) as user:
+        for attempt in (
+            ["GET", "secret"],
+            ["HGET", "secret", "field"],
+            ["EVAL", "return redis.call('HGET', KEYS[1], 'field')", 1, "secret"],
+            ["EVAL", "return redis.call('HGET', 'secret', 'field')", 0],
+            ["EVAL", "return redis.call('GET', KEYS[1])", 1, "redisopt:x"],
+            ["FLUSHALL"],
+            ["CONFIG", "GET", "*"],
+            ["KEYS", "*"],
+            ["ACL", "WHOAMI"],
+        ):
+            with pytest.raises(
+                redis.ResponseError, match=r"(?i)no permission|NOPERM|can't run|can't access|ACL failure"
+            ):
+                user.execute_command(*attempt)
+
+
+@pytest.mark.parametrize("missing", ["+evalsha", "+eval", "+hmget", "+hset", "~redisopt:*"])
+def test_a_missing_right_is_named_with_advice(log_in: Callable[..., Face], admin: redis.Redis, missing: str) -> None:
+    """Whether the server misses it at the call or within the script."""
+    admin.script_flush()
+    face = log_in([word for word in acl_line() if word != missing], rates=["10/s"])
+    with pytest.raises(redisopt.Unavailable, match=r"ACL.*docs/security|least-privilege ACL") as raised:
+        face.try_acquire()
+    assert isinstance(raised.value.__cause__, redis.RedisError)
+
+
+def test_a_wrong_password_is_named_with_advice(log_in: Callable[..., Face]) -> None:
+    """At once: no retry would go better."""
+    face = log_in(acl_line(), password="wrong", rates=["10/s"])
+    with pytest.raises(redisopt.Unavailable, match="check the user and password") as raised:
+        face.try_acquire()
+    assert "wrong" not in str(raised.value)
+
+
+def test_a_missing_password_is_named_with_advice(make_throttler: Callable[..., Face], admin: redis.Redis) -> None:
+    """The server wants a user, and the URL names none."""
+    make_user(admin, ["ACL", "SETUSER", "default", "resetpass", ">secret"])
+    try:
+        with pytest.raises(redisopt.Unavailable, match="check the user and password"):
+            make_throttler(rates=["10/s"]).try_acquire()
+    finally:
+        make_user(admin, ["ACL", "SETUSER", "default", "nopass"])

@@ -1,0 +1,227 @@
+"""On a Redis Cluster: the keys of a limiter lie on one node, those of many are spread, and every node's whims are borne."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis.crc import key_slot
+
+import redisopt
+from redisopt import events, keys
+from redisopt.connect import connect, connect_async
+from tests.cluster import Cluster
+from tests.faces import Face
+from tests.proxy import Fate, Proxy, first_copies
+from tests.test_acl import acl_line
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.fleet
+
+LIMIT = 1_000_000
+PLENTY: Any = {"rates": [f"{LIMIT}/h"], "command_timeout": 10.0}
+
+
+class ClusterFace(Face):
+    """A throttle, sync or async, over a Cluster client."""
+
+    def __init__(self, kind: str, url: str, loop: asyncio.Runner, name: str = "test", **fields: Any) -> None:
+        self.kind, self._loop = kind, loop
+        self.client = connect(url) if kind == "sync" else connect_async(url)
+        maker: Any = redisopt.Throttler if kind == "sync" else redisopt.AsyncThrottler
+        self.real = maker(self.client, name, **fields)
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[Cluster]:
+    """A cluster, started once."""
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(started: Cluster) -> Iterator[Cluster]:
+    """An empty cluster. When the test is over, every key in it must have a time to live."""
+    started.empty()
+    yield started
+    for admin in started.admins:
+        assert [key for key in admin.scan_iter() if admin.pttl(key) == -1] == []
+
+
+@pytest.fixture(params=["sync", "async"])
+def make(request: pytest.FixtureRequest, loop: asyncio.Runner) -> Iterator[Callable[..., Face]]:
+    """Makes throttles; closes them after."""
+    faces: list[Face] = []
+
+    def make(url: str, **fields: Any) -> Face:
+        faces.append(ClusterFace(request.param, url, loop, **fields))
+        return faces[-1]
+
+    yield make
+    for face in faces:
+        face.close()
+
+
+def on_each_node(cluster: Cluster) -> list[str]:
+    """A user's key for each node."""
+    found: dict[int, str] = {}
+    for number in range(1000):
+        found.setdefault(cluster.owner(slot_of(f"user:{number}")), f"user:{number}")
+        if len(found) == len(cluster.nodes):
+            break
+    return [found[node] for node in sorted(found)]
+
+
+def slot_of(key: str) -> int:
+    """Where a limiter's keys lie."""
+    return int(key_slot(keys.tag("throttle", "test", key).encode()))
+
+
+def test_all_that_a_throttle_does_works_on_every_node(cluster: Cluster, make: Callable[..., Face]) -> None:
+    """Grants, refusals, waits, refunds, another config, the end of it: no CROSSSLOT."""
+    face = make(cluster.url, rates=["5/400ms", "100/min"], max_burst_size=50, command_timeout=10.0)
+    for key in on_each_node(cluster):
+        permit = face.try_acquire(cost=3, key=key).permit
+        assert face.refund(permit, 2)
+        assert face.settle(face.try_acquire(cost=2, key=key).permit, 4)
+        assert not face.try_acquire(cost=2, key=key)
+        waited = face.acquire(cost=5, key=key)
+        assert waited.waited > 0
+        assert face.peek(key).remaining == 0
+        other = make(cluster.url, rates=["7/s"], command_timeout=10.0)
+        assert other.peek(key).remaining == 0 or other.acquire(key=key)
+        face.reset(key)
+        assert face.peek(key).remaining == 5
+
+
+def test_two_hundred_users_are_spread_over_all_nodes(cluster: Cluster, make: Callable[..., Face]) -> None:
+    """And all that belongs to one of them lies in one slot."""
+    face = make(cluster.url, rates=["1/min", "9/h"], command_timeout=10.0)
+    for number in range(200):
+        assert face.try_acquire(key=f"user:{number}")
+        assert not face.try_acquire(key=f"user:{number}")
+    held = [{match[1] for key in node if (match := re.search(r"\{(.*)\}", key))} for node in cluster.keys_of_nodes()]
+    assert sum(map(len, held)) == len(set.union(*held)) == 200
+    assert min(map(len, held)) > 30
+
+
+def test_each_node_is_given_the_scripts_it_does_not_know(cluster: Cluster, make: Callable[..., Face]) -> None:
+    """As after a failover, or when a node is new."""
+    heard: list[events.Event] = []
+    hook = heard.append
+    face = make(cluster.url, **PLENTY)
+    users = on_each_node(cluster)
+    for key in users:
+        assert face.try_acquire(key=key)
+    for admin in cluster.admins:
+        admin.script_flush()
+    events.add_hook(hook)
+    try:
+        for key in users * 2:
+            assert face.try_acquire(key=key)
+    finally:
+        events.remove_hook(hook)
+    assert heard.count(events.ScriptReloaded("throttle_acquire")) == len(users)
+    assert [face.peek(key).remaining for key in users] == [LIMIT - 3] * len(users)
+
+
+def test_a_call_whose_reply_is_cut_is_charged_once(cluster: Cluster, make: Callable[..., Face]) -> None:
+    """The node that the client asks for the others names a proxy as itself."""
+    key = on_each_node(cluster)[0]
+    with Proxy(cluster.nodes[0].url, tcp=True) as proxy:
+        announce(cluster, proxy.port)
+        try:
+            face = make(f"redis+cluster://127.0.0.1:{proxy.port}", **PLENTY)
+            assert face.try_acquire(key=key)
+            for fate in (Fate.CUT_REPLY, Fate.CUT_REQUEST):
+                with proxy.during(first_copies(fate)):
+                    for _ in range(20):
+                        assert face.try_acquire(key=key)
+            assert proxy.seen["EVALSHA"] >= 81
+            assert face.peek(key).remaining == LIMIT - 41
+        finally:
+            announce(cluster, None)
+
+
+def announce(cluster: Cluster, port: int | None) -> None:
+    """Have all nodes tell clients that the first node is at this port; at its own one for None."""
+    cluster.admins[0].config_set("cluster-announce-port", port or 0)
+    told = f"127.0.0.1:{port or cluster.ports[0]}@"
+    wait_until(
+        lambda: all(told in admin.execute_command("CLUSTER", "NODES") for admin in cluster.admins),
+        timeout=20,
+        message="the nodes did not tell each other",
+    )
+
+
+def test_a_slot_that_has_moved_is_followed(cluster: Cluster, make: Callable[..., Face]) -> None:
+    """The client learns of it by MOVED, from the node that had it."""
+    face = make(cluster.url, **PLENTY)
+    assert face.try_acquire()
+    slot = next(slot_of(f"user:{number}") for number in range(99) if cluster.owner(slot_of(f"user:{number}")) == 0)
+    key = next(f"user:{number}" for number in range(99) if slot_of(f"user:{number}") == slot)
+    names = [admin.execute_command("CLUSTER", "MYID") for admin in cluster.admins]
+    try:
+        for number in (1, 0, 2):
+            cluster.admins[number].execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[1])
+        assert face.try_acquire(key=key)
+        assert any("user%3A" in found for found in cluster.keys_of_nodes()[1])
+    finally:
+        cluster.admins[1].flushall()
+        for number in (0, 1, 2):
+            cluster.admins[number].execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[0])
+
+
+def test_a_plain_client_is_told_to_use_a_cluster_client(cluster: Cluster, loop: asyncio.Runner) -> None:
+    """The wrong node answers MOVED."""
+    key = on_each_node(cluster)[1]
+    for kind in ("sync", "async"):
+        face = Face(kind, f"redis://127.0.0.1:{cluster.ports[0]}", loop, "test", rates=["9/s"])
+        with pytest.raises(redisopt.Unavailable, match=r"redis\.RedisCluster"):
+            face.try_acquire(key=key)
+        face.close()
+
+
+def test_a_node_that_stands_still_costs_a_call_its_command_timeout(cluster: Cluster, make: Callable[..., Face]) -> None:
+    """The client's own timeouts and retries are longer. The users on the other nodes notice nothing."""
+    face = make(cluster.url, rates=[f"{LIMIT}/h"])
+    users = on_each_node(cluster)
+    for key in users:
+        assert face.try_acquire(key=key)
+    pid = cluster.nodes[0].pid
+    os.kill(pid, signal.SIGSTOP)
+    end = threading.Timer(3, os.kill, (pid, signal.SIGCONT))
+    end.start()
+    try:
+        assert face.try_acquire(key=users[1])
+        started = time.monotonic()
+        with pytest.raises(redisopt.Unavailable, match="command_timeout"):
+            face.try_acquire(key=users[0])
+        assert time.monotonic() - started <= 0.6 + 0.15
+        assert face.try_acquire(key=users[2])
+    finally:
+        end.cancel()
+        os.kill(pid, signal.SIGCONT)
+    assert face.try_acquire(key=users[0])
+
+
+def test_the_documented_rights_are_enough_on_a_cluster(cluster: Cluster, make: Callable[..., Face]) -> None:
+    """With the two more that docs/security.md names."""
+    for admin in cluster.admins:
+        admin.execute_command(*acl_line(), "+cluster|slots", "+command")
+        admin.acl_log_reset()
+    try:
+        face = make(cluster.url.replace("://", "://redisopt:change-me@"), **PLENTY)
+        for key in on_each_node(cluster):
+            assert face.refund(face.try_acquire(key=key).permit)
+        assert [admin.acl_log() for admin in cluster.admins] == [[], [], []]
+    finally:
+        for admin in cluster.admins:
+            admin.acl_deluser("redisopt")
