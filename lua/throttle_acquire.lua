@@ -89,6 +89,9 @@ end
 for _, log in ipairs(logs) do
   log_use(log, time, cost)
   if limiter.burst > 0 and log.period == 1000 and log.used >= limiter.burst then
+    if limiter.cooling - limiter.cooldown <= now + 1 then
+      limiter.cooled = limiter.cooling
+    end
     limiter.cooling = time + limiter.cooldown
   end
 end

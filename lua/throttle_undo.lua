@@ -31,9 +31,9 @@ local known = recall(lane, number)
 if known == 'stale' then
   return 0
 end
-local limiter = read_limiter(7)
+local limiter = read_limiter(7, true)
 if limiter.unregistered then
-  return 0 -- so the call was not granted either
+  return 0 -- the state is gone, and the grant with it
 end
 local returned = 0
 local time, cost = string.match(known or '', '^1 (%d+) (%d+)')

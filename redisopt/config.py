@@ -6,12 +6,15 @@ Durations are seconds as floats, with the unit in the description; Redis gets wh
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
+
+_LIST_COMMA = re.compile(r"(?<!\d),|,(?!\d)")  # not that of 1,000
 
 
 class Config(BaseModel):
@@ -71,7 +74,7 @@ class Config(BaseModel):
                 name = variable.removeprefix(prefix).lower()
                 field = cls.model_fields.get(name)
                 is_list = field is not None and get_origin(field.annotation) in (tuple, list)
-                found[name] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+                found[name] = [part.strip() for part in _LIST_COMMA.split(text) if part.strip()] if is_list else text
         return cls.from_dict(found)
 
 

@@ -83,7 +83,7 @@ def remove_hook(hook: Hook) -> None:
     global _hooks  # noqa: PLW0603
     if hook not in _hooks:
         raise ValueError(f"hook {hook!r} is not registered")
-    _hooks = tuple(other for other in _hooks if other is not hook)
+    _hooks = tuple(other for other in _hooks if other != hook)  # not `is`: a bound method is made anew at each look
 
 
 def listening() -> bool:

@@ -44,6 +44,7 @@ class Runner:
         self._links = _links.get(client) or _links.setdefault(client, Links(client))
         self._direct = self._links.direct
         self._links.users += 1
+        self._left = False
 
     def run(self, plan: Plan[R]) -> R:
         """Perform every step of `plan` and return its result. Raises what the plan raises."""
@@ -51,7 +52,9 @@ class Runner:
 
     def close(self) -> None:
         """Close the client's idle links, unless another primitive uses them. They are made anew when needed."""
-        self._links.leave()
+        if not self._left:
+            self._left = True
+            self._links.leave()
 
     def _perform(self, step: Any) -> Any:
         if isinstance(step, Command):
@@ -98,6 +101,7 @@ class AsyncRunner:
         self._links = _async_links.get(client) or _async_links.setdefault(client, AsyncLinks(client))
         self._direct = self._links.direct
         self._links.users += 1
+        self._left = False
 
     async def run(self, plan: Plan[R]) -> R:
         """Perform every step of `plan` and return its result. Raises what the plan raises."""
@@ -105,7 +109,9 @@ class AsyncRunner:
 
     async def aclose(self) -> None:
         """Close the client's idle links, unless another primitive uses them. They are made anew when needed."""
-        await self._links.leave()
+        if not self._left:
+            self._left = True
+            await self._links.leave()
 
     async def _perform(self, step: Any) -> Any:
         if isinstance(step, Command):

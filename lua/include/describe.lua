@@ -4,12 +4,17 @@
 --   wait (ms from now), callers in line, what it waits for (the index of a log, 0 the line, -1 the cooldown),
 --   ms of cooldown left, then for each log the ms until all that is in use is back.
 local function describe(limiter, granted, time, cost, wait, queue, reason)
-  local words, resets = { granted, time, cost }, {}
+  local used_up, resets, cooling = {}, {}, 0
   for i, log in ipairs(limiter.logs) do
     local used = granted == 1 and log.used or log.used_now
-    words[3 + i] = used
+    used_up[i] = string.format('%.0f', used)
     resets[i] = used > 0 and log.newest + log.period - limiter.now or 0
   end
-  local details = { wait, queue, reason, math.max(0, limiter.cooling - limiter.now) }
-  return table.concat(words, ' ') .. ' | ' .. table.concat(details, ' ') .. ' ' .. table.concat(resets, ' ')
+  if limiter.burst > 0 then
+    -- A cooldown that a place yet to come will start is not on yet.
+    local ends = limiter.cooling - limiter.cooldown > limiter.now + 1 and limiter.cooled or limiter.cooling
+    cooling = math.max(0, ends - limiter.now)
+  end
+  local basis = granted .. ' ' .. time .. ' ' .. cost .. ' ' .. table.concat(used_up, ' ')
+  return basis .. ' | ' .. table.concat({ wait, queue, reason, cooling }, ' ') .. ' ' .. table.concat(resets, ' ')
 end

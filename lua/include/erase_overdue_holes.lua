@@ -7,7 +7,7 @@ local function erase_overdue_holes(limiter)
     local cost = tonumber(string.match(overdue[i], '%d+$'))
     redis.call('ZREM', limiter.holes, overdue[i])
     for _, log in ipairs(limiter.logs) do
-      erase_use(log, tonumber(overdue[i + 1]), cost)
+      erase_use(log, tonumber(overdue[i + 1]), cost, limiter.now)
     end
     limiter.dirty = true
   end

@@ -1,17 +1,21 @@
--- Take up to `cost` out of the slot of a use at `time`, never more than stands there. Returns what was taken out.
--- Only before the log's cursor is started, and with save_limiter to follow.
+-- Take `cost` out of the slot of a use at `time`, all of it or nothing. Returns what was taken out.
+-- That is the first slot which ends at or after the use and holds as much. Where a process with coarser slots had opened a
+-- later one, the use stands in that; to take it out of an earlier one leaves the later to count, which is longer, never too
+-- short. Only before the log's cursor is started, and with save_limiter to follow.
 -- @include each_use
-local function erase_use(log, time, cost)
-  local slot = math.ceil(time / log.precision) * log.precision
-  local index, used
-  each_use(log, function(used_at, cost_there, at)
-    if used_at == slot then
-      index, used = at, cost_there
-    end
-    return used_at <= slot
-  end)
-  local erased = math.min(cost, used or 0)
-  if erased == 0 then
+local function erase_use(log, time, cost, now)
+  local index, slot, used
+  if time + log.period > now then
+    each_use(log, function(slot_end, cost_there, at)
+      if slot_end < time then
+        return true
+      end
+      if cost_there >= cost then
+        index, slot, used = at, slot_end, cost_there
+      end
+    end)
+  end
+  if not index then
     return 0
   end
 
@@ -19,21 +23,21 @@ local function erase_use(log, time, cost)
   local size = redis.call('LLEN', log.key)
   local is_passed = size + 1 - index <= log.passed
   if not is_passed then
-    log.used = log.used - erased
+    log.used = log.used - cost
   end
-  if erased < used then
+  if cost < used then
     if index == 0 then
-      log.newest_cost = used - erased
+      log.newest_cost = used - cost
     else
-      redis.call('LSET', log.key, index - 1, slot .. ':' .. (used - erased))
+      redis.call('LSET', log.key, index - 1, string.format('%.0f:%.0f', slot, used - cost))
     end
-    return erased
+    return cost
   end
   if is_passed then
     log.passed = log.passed - 1
   end
   if index > 0 then
-    redis.call('LREM', log.key, 1, slot .. ':' .. used)
+    redis.call('LREM', log.key, 1, string.format('%.0f:%.0f', slot, used))
   else
     local opened = redis.call('LPOP', log.key)
     log.newest, log.newest_cost = 0, 0
@@ -41,5 +45,5 @@ local function erase_use(log, time, cost)
       log.newest, log.newest_cost = split_use(opened)
     end
   end
-  return erased
+  return cost
 end

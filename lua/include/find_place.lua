@@ -7,7 +7,7 @@ local function find_place(limiter, cost)
   if limiter.last > time then
     time, reason = limiter.last, 0
   end
-  if limiter.cooling > time then
+  if limiter.burst > 0 and limiter.cooling > time then
     time, reason = limiter.cooling, -1
   end
   for i, log in ipairs(limiter.logs) do

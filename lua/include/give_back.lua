@@ -5,15 +5,19 @@
 -- Before the cursors are started, and with save_limiter to follow.
 -- @include erase_use
 -- @include entry_at
+-- @include restore_cooldown
 local function give_back(limiter, id, time, cost)
   local function erase(at, amount)
     local erased = 0
     for _, log in ipairs(limiter.logs) do
-      erased = math.max(erased, erase_use(log, at, amount))
+      erased = math.max(erased, erase_use(log, at, amount, limiter.now))
     end
     return erased
   end
 
+  if time < limiter.since then
+    return 0
+  end
   if time <= limiter.now or redis.call('ZREM', limiter.waiting, id) == 0 then
     return erase(time, cost)
   end
@@ -41,5 +45,6 @@ local function give_back(limiter, id, time, cost)
       log.passed, log.used = log.passed - 1, log.used + used
     end
   end
+  restore_cooldown(limiter)
   return cost
 end

@@ -18,7 +18,7 @@ local function save_limiter(limiter, granted)
     if log.next or log.over then
       log.oldest = log.next_time or log.newest
     end
-    set('log:' .. log.period, log.used .. ' ' .. log.oldest .. ' ' .. log.newest .. ' ' .. log.newest_cost)
+    set('log:' .. log.period, string.format('%.0f %.0f %.0f %.0f', log.used, log.oldest, log.newest, log.newest_cost))
     set('passed:' .. log.period, log.passed)
     passed = passed or log.passed > 0
     renew = renew or log.created
@@ -26,6 +26,7 @@ local function save_limiter(limiter, granted)
   end
   if limiter.fresh then
     set('periods', limiter.periods)
+    set('since', now + 1)
   end
   if conflict then
     -- Processes with other periods are about: show that these are still in use (see throttle_register).
@@ -39,6 +40,7 @@ local function save_limiter(limiter, granted)
   if busy or limiter.busy then
     set('last', limiter.last)
     set('cooling', limiter.cooling)
+    set('cooled', limiter.cooled)
     set('busy', 1)
   end
 
@@ -59,7 +61,7 @@ local function save_limiter(limiter, granted)
     end
   end
   if limiter.busy and not busy and redis.call('EXISTS', limiter.holes) == 0 then
-    redis.call('HDEL', limiter.state, 'busy', 'last', 'cooling')
+    redis.call('HDEL', limiter.state, 'busy', 'last', 'cooling', 'cooled')
   end
   if renew then
     local ttl = limiter.expires - now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -24,7 +25,15 @@ BURST_PERIOD_MS = 1000
 
 
 def _as_rate(value: Any) -> Any:
-    return Rate.parse(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return Rate.parse(value)
+    if isinstance(value, Mapping):
+        # By its own constructor: pydantic would first turn True into 1.
+        unknown = set(value) - {"limit", "period"}
+        if unknown or len(value) < 2:  # noqa: PLR2004 - a limit and a period
+            raise ValueError(f"a rate has a limit and a period, not {sorted(map(str, value))}")
+        return Rate(**value)
+    return value
 
 
 def _as_rates(value: Any) -> Any:
@@ -78,8 +87,10 @@ class ThrottleConfig(Config):
         periods = [rate.period_ms for rate in self.rates]
         if len(set(periods)) < len(periods):
             raise ValueError("rates has two rates of one period: only the smaller limit would ever matter")
+        precision = 0 if self.precision is None else milliseconds(self.precision)
+        if self.max_burst_size is not None and precision > BURST_PERIOD_MS:
+            raise ValueError(f"precision {self.precision} s is longer than the period of max_burst_size, 1 s")
         for rate in self.rates:
-            precision = 0 if self.precision is None else milliseconds(self.precision)
             if precision > rate.period_ms:
                 raise ValueError(f"precision {self.precision} s is longer than the period of {rate}")
             if precision and min(rate.limit, rate.period_ms / precision) > MAX_SLOTS:

@@ -14,7 +14,7 @@ class LimitState(NamedTuple):
     Attributes:
         name: ``"10/s"``, or ``"burst"``.
         limit: cost per period.
-        remaining: cost that this limit alone would still grant now.
+        remaining: cost that this limit alone would still grant now; 0 while somebody waits.
         reset_after: seconds until all that is in use is back.
     """
 

@@ -60,7 +60,8 @@ class Verdict:
         for name, limit, index, period, precision in self.layout.limits:
             # Granted at once, the open slot is the one of this grant; else the reply says when all is back.
             reset_ms = resets[index] if resets else -(-time_ms // precision) * precision + period - time_ms + 1
-            states.append(LimitState(name, limit, max(0, limit - used[index]), reset_ms / 1000))
+            left = 0 if self.queue_size else max(0, limit - used[index])
+            states.append(LimitState(name, limit, left, reset_ms / 1000))
         return tuple(states)
 
 
@@ -87,7 +88,15 @@ class Layout:
             " ".join(map(str, periods)),
             *(number for log in logs for number in log),
         )
-        self.keys = lru_cache(maxsize=1024)(lambda key: _keys(name, key, periods))
+        self._keys = lru_cache(maxsize=1024)(lambda key: _keys(name, key, periods))
+
+    def keys(self, key: str) -> tuple[str, ...]:
+        """The Redis keys of the limiter for `key`."""
+        try:
+            return self._keys(key)
+        except TypeError:
+            keys.checked_key(key)  # what cannot be hashed is no str
+            raise
 
     def read(self, reply: Any) -> Verdict | Unregistered:
         """The verdict in a script's line of numbers."""

@@ -20,11 +20,13 @@ from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, ThrottleMetrics
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.layout import Layout, Unregistered, Verdict, read_cost, unregistered
+from redisopt.throttle.rate import MAX_LIMIT
 
 G = TypeVar("G", bound=Grant)
 R = TypeVar("R")
 
 _FOR_EVER = -1
+_LONGEST_WAIT = 1e9  # seconds; a timeout beyond it is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class ThrottlePlans:
     def __init__(self, name: str, config: ThrottleConfig, on_throttle: Callable[[int], object] | None = None) -> None:
         self.name = keys.checked_name(name)
         self.config = config
+        if on_throttle is not None and not callable(on_throttle):
+            raise ValueError(f"on_throttle must be callable with the number of waiters, not {on_throttle!r}")
         self._on_throttle = on_throttle
         self._max_cost = config.max_cost
         self._layout = Layout(self.name, config)
@@ -55,7 +59,7 @@ class ThrottlePlans:
         """Take `cost` now, or at least `minimum` of it, or nothing."""
         least = cost if minimum is None else minimum
         self._check_cost(cost)
-        if least is not cost and not (isinstance(least, int) and 1 <= least <= cost):
+        if least is not cost and (type(least) is not int or not 1 <= least <= cost):
             raise ValueError(f"minimum must be a whole number from 1 to cost {cost}, not {minimum!r}")
         permit_id = next_permit_id()
         verdict = yield from self._acquire((permit_id, cost, least, 0), key)
@@ -130,6 +134,8 @@ class ThrottlePlans:
         """Replace the estimate by what was used."""
         if not isinstance(actual, int) or isinstance(actual, bool) or actual < 0:
             raise ValueError(f"actual must be a whole number, at least 0, not {actual!r}")
+        if actual > MAX_LIMIT:
+            raise ValueError(f"actual must be at most {MAX_LIMIT:,}: was it counted in another unit?")
         if not grant.mark_settled():
             return False
         excess = actual - grant.left
@@ -262,7 +268,8 @@ def _patience(timeout: float | None) -> int:
         return _FOR_EVER
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
         raise ValueError(f"timeout must be seconds, at least 0, or None to wait for ever, not {timeout!r}")
-    return _FOR_EVER if math.isinf(timeout) else int(timeout * 1000)
+    # To the nearest ms, since retry_after is one: it must do as a timeout.
+    return _FOR_EVER if timeout > _LONGEST_WAIT else round(timeout * 1000)
 
 
 def _verdict(layout: Layout) -> Callable[[Any], Verdict | Unregistered]:

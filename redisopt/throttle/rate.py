@@ -45,9 +45,9 @@ class Rate:
             raise ValueError(f"period must be seconds as a number, not {self.period!r}")
         if math.isnan(self.period) or not 0.001 <= self.period <= MAX_PERIOD:  # noqa: PLR2004 - the docstring's bound
             raise ValueError(f"period must be from 0.001 s to 400 days, not {self.period!r} s")
-        if abs(self.period * 1000 - round(self.period * 1000)) > 1e-6:  # noqa: PLR2004 - rounding of floats
+        if not math.isclose(self.period * 1000, round(self.period * 1000), rel_tol=1e-12):
             raise ValueError(f"period must be whole milliseconds, not {self.period!r} s")
-        object.__setattr__(self, "period", float(self.period))
+        object.__setattr__(self, "period", round(self.period * 1000) / 1000)
 
     @classmethod
     def parse(cls, text: str) -> Self:

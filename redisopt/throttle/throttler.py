@@ -137,6 +137,10 @@ class Throttler:
         return decorate if function is None else decorate(function)
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
+        if not callable(function):
+            raise ValueError(
+                f"function {function!r} cannot be called: decorate a function, and give cost and key by name"
+            )
         if inspect.iscoroutinefunction(function):
             raise ValueError(
                 f"function {function.__qualname__} is a coroutine function: decorate it with an AsyncThrottler"
