@@ -13,6 +13,7 @@ were under way at once; their number does not grow with the number of calls.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import weakref
@@ -32,7 +33,7 @@ import redis.sentinel
 from redisopt.identity import process_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 MAX_CALLS_IN_FLIGHT = 32
 """Async calls of one client that are under way at once; more wait their turn in order. One server executes one at a time."""
@@ -55,13 +56,14 @@ _ASYNC_CONNECTIONS = (
 _NOT_OURS = (
     "retry_on_error", "retry_on_timeout", "health_check_interval", "event_dispatcher", "himport_registry",
     "maint_notifications_config", "maint_notifications_pool_handler", "oss_cluster_maint_notifications_handler",
-    "orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout", "cache", "cache_config",
+    "orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout", "cache", "cache_config", "lib_name", "lib_version",
 )  # fmt: skip
 
 C = TypeVar("C")
 
 _lane_numbers = itertools.count(1)
 _all_links: weakref.WeakSet[Links | AsyncLinks] = weakref.WeakSet()
+_parents_links: list[deque[Any]] = []
 
 
 def _forget_parent() -> None:
@@ -164,7 +166,12 @@ class AsyncLinks:
         """A link that nobody else uses now, in the order of asking."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self.forget()  # connections belong to the loop that made them, and that one is over
+            # Connections belong to the loop that made them, and that one is over: nobody can await their end any more.
+            for link in self._idle:
+                if link.connection is not None:
+                    with contextlib.suppress(Exception):
+                        link.connection._close()  # type: ignore[no-untyped-call] # noqa: SLF001 - as redis-py's own finalizer does
+            self._idle = deque()
             self._loop = loop
             self._turns = asyncio.Semaphore(MAX_CALLS_IN_FLIGHT)
         await self._turns.acquire()
@@ -184,7 +191,7 @@ class AsyncLinks:
         if connection is None:
             connection = link.connection = self._make(None)  # type: ignore[misc] # only called when direct
         try:
-            async with asyncio.timeout(timeout):
+            async with _bounded(timeout):
                 await connection.send_packed_command([call], check_health=False)
                 return await connection.read_response(disable_decoding=True)
         except redis.ResponseError:
@@ -201,7 +208,7 @@ class AsyncLinks:
     ) -> Any:
         """Have the client itself make one call, all within `timeout` seconds."""
         try:
-            async with asyncio.timeout(timeout):
+            async with _bounded(timeout):
                 return await client.execute_command(*parts)
         except TimeoutError:
             raise redis.TimeoutError(f"no reply within {timeout:.3f} s") from None
@@ -213,7 +220,12 @@ class AsyncLinks:
             await connection.disconnect(nowait=True)
 
     def forget(self) -> None:
-        """As `Links.forget`."""
+        """Drop all links, as `Links.forget`.
+
+        The parent's are kept from being collected: to close one would take its socket out of the event loop's epoll, which
+        parent and child share.
+        """
+        _parents_links.append(self._idle)
         self._idle = deque()
         self._loop = None
 
@@ -225,6 +237,31 @@ class AsyncLinks:
                 await self.drop(link)
 
 
+@contextlib.asynccontextmanager
+async def _bounded(seconds: float) -> AsyncIterator[None]:
+    """As `asyncio.timeout`, but a reply that came while something else blocked the event loop is read first."""
+    loop = asyncio.get_running_loop()
+    over = False
+
+    async with asyncio.timeout(None) as bound:
+
+        def later(turns: int) -> None:
+            # What has arrived is handed to who waits for it within two turns of the loop; then time is up.
+            if over:
+                return
+            if turns:
+                loop.call_soon(later, turns - 1)
+            else:
+                bound.reschedule(loop.time())
+
+        timer = loop.call_later(seconds, later, 2)
+        try:
+            yield
+        finally:
+            over = True
+            timer.cancel()
+
+
 def _connection_maker(client: Any, known: tuple[type, ...], retry: Any) -> Callable[[float | None], Any] | None:
     """A maker of connections like the pool's, given the bound of their waits; None where only the client can talk."""
     pool = getattr(client, "connection_pool", None)
@@ -232,7 +269,8 @@ def _connection_maker(client: Any, known: tuple[type, ...], retry: Any) -> Calla
     if pool is None or connection_class not in known:
         return None
     arguments = {name: value for name, value in pool.connection_kwargs.items() if name not in _NOT_OURS}
-    arguments |= {"retry": retry, "protocol": 2, "decode_responses": False}
+    # Without CLIENT SETINFO: every command on connecting is one more wait within the bound of the first call.
+    arguments |= {"retry": retry, "protocol": 2, "decode_responses": False, "driver_info": None}
 
     def make(timeout: float | None) -> Any:
         return connection_class(**arguments | {"socket_timeout": timeout, "socket_connect_timeout": timeout})

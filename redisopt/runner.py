@@ -7,6 +7,7 @@ runner is cheap: the links below it are shared by all that use the same client.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
 import weakref
@@ -163,7 +164,7 @@ def _drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
 async def _drive_async(
     plan: Generator[Any, Any, R], perform: Callable[[Any], Awaitable[Any]], *, interrupted: bool = False
 ) -> R:
-    """As `_drive`. Once interrupted, the plan is giving back what it holds: a second cancel waits until a step is done."""
+    """As `_drive`. Once interrupted, the plan is giving back what it holds: a further cancel is absorbed."""
     try:
         step = plan.send(None)
         while True:
@@ -179,20 +180,14 @@ async def _drive_async(
 
 
 async def _to_its_end(step: Awaitable[R]) -> R:
-    """Await `step` to its end, bounded as every step is, and only then pass a cancellation on."""
+    """Await `step` to its end, bounded as every step is, whatever further cancellations come.
+
+    They are not passed on: the plan is already on its way out with the first one.
+    """
     task = asyncio.ensure_future(step)
-    cancelled: asyncio.CancelledError | None = None
     while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            if task.cancelled():
-                raise
-            cancelled = error
-        except BaseException:
-            break
-    if cancelled is not None:
-        raise cancelled
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
     return task.result()
 
 

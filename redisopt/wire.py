@@ -47,10 +47,19 @@ _TRANSIENT = (
 # These are ConnectionErrors to redis-py, but no try will go better.
 _FINAL = (AuthenticationError, AuthorizationError, MaxConnectionsError)
 
+_REFUSED_LOGINS = (
+    "invalid username-password pair",
+    "Authentication required",
+    "NOAUTH",
+    "WRONGPASS",
+    "unauthenticated",
+)
+_FORBIDDEN = ("NOPERM", "has no permissions to run", "can't run this command")
+
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed when it is sent again."""
-    return (isinstance(error, _TRANSIENT) and not isinstance(error, _FINAL)) or _is_read_only(error)
+    return (isinstance(error, _TRANSIENT) and not _is_final(error)) or _is_read_only(error)
 
 
 def is_no_script(error: BaseException) -> bool:
@@ -95,10 +104,14 @@ def unavailable(error: BaseException, script: str) -> RedisOptError:
         return Unavailable(
             f"Redis is full and refused {script} whole, nothing was charged: raise maxmemory or free memory ({text})"
         )
-    if isinstance(error, NoPermissionError) or text.startswith("NOPERM"):
-        return Unavailable(f"the Redis user may not run {script}: see the least-privilege ACL in the README ({text})")
-    if isinstance(error, _FINAL):
+    if _is_forbidden(error):
+        return Unavailable(
+            f"the Redis user may not run {script}: docs/security.md has the least-privilege ACL ({text})"
+        )
+    if _is_final(error):
         return Unavailable(f"Redis refused the connection: check the user and password in the URL ({text})")
+    if _is_read_only(error):
+        return Unavailable(f"Redis is a read-only replica and cannot run {script}: connect to the primary ({text})")
     if isinstance(error, MovedError):
         return Unavailable(
             f"the server is part of a Cluster: pass a redis.RedisCluster instead of a redis.Redis ({text})"
@@ -134,3 +147,15 @@ def _bulk(item: Arg) -> bytes:
 def _is_read_only(error: BaseException) -> bool:
     # Up to 6.2 the server wraps what a script's command said into a plain error of its own.
     return isinstance(error, ReadOnlyError) or (isinstance(error, RedisError) and "READONLY" in str(error))
+
+
+def _is_final(error: BaseException) -> bool:
+    # redis-py's asyncio wraps what the server said to AUTH into a plain ConnectionError.
+    text = str(error)
+    return isinstance(error, _FINAL) or any(said in text for said in _REFUSED_LOGINS)
+
+
+def _is_forbidden(error: BaseException) -> bool:
+    # A command refused inside a script comes as a plain error, worded by each server in its own way.
+    text = str(error)
+    return isinstance(error, NoPermissionError) or any(said in text for said in _FORBIDDEN)

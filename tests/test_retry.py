@@ -463,7 +463,10 @@ def test_waiters_that_are_cancelled_give_their_places_back(
     dice = random.Random(times)
 
     async def crowd() -> None:
-        async with connect_async(server.url) as own, redisopt.AsyncThrottler(own, "test", rates=["50/h"]) as throttler:
+        async with (
+            connect_async(server.url) as own,
+            redisopt.AsyncThrottler(own, "test", **PLENTY | {"rates": ["50/h"]}) as throttler,
+        ):
             tasks = [asyncio.create_task(take(throttler)) for _ in range(90)]
             while (await throttler.metrics()).queue_length < 40:
                 await asyncio.sleep(0.01)

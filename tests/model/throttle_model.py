@@ -66,10 +66,16 @@ class Use:
 
 @dataclass
 class Log:
-    """All uses of one period, oldest first. `line_until` is the time until which uses were let go for the line's sake."""
+    """All uses of one period, oldest first.
+
+    Attributes:
+        permits: those whose uses it has, or had.
+        line_until: the time until which uses were let go for the line's sake.
+    """
 
     period: int
     uses: list[Use] = field(default_factory=list)
+    permits: set[str] = field(default_factory=set)
     line_until: int = 0
 
     def used(self, time: int) -> int:
@@ -91,15 +97,21 @@ class Log:
         candidates = {start} | {use.slot + self.period for use in self.uses if use.slot + self.period > start}
         return min(time for time in candidates if self.used(time) + cost <= limit)
 
-    def erase(self, slot: int, cost: int) -> int:
-        """Take up to `cost` out of a slot. Returns how much was there to take."""
+    def erase(self, time: int, cost: int) -> int:
+        """Take a cost out of the first slot that has as much and does not end before `time`, or nothing.
+
+        The use stands there or in a later slot, which then counts on for the other: longer than it must, never too short.
+        """
+        slots = [slot for slot, there in self.counting(time).items() if slot >= time and there >= cost]
+        if not slots:
+            return 0
         left = cost
-        for use in reversed(self.uses):
-            if use.slot == slot:
+        for use in self.uses:
+            if use.slot == min(slots):
                 taken = min(use.cost, left)
                 use.cost -= taken
                 left -= taken
-        return cost - left
+        return cost
 
     def counting(self, now: int) -> dict[int, int]:
         """The cost of each slot that counts `now`."""
@@ -156,21 +168,6 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Returned:
-    """The cost that came back. What is over may have been dropped: then less may be found than there was."""
-
-    least: int
-    most: int
-
-    def __str__(self) -> str:
-        return f"{self.least}..{self.most}"
-
-    def admits(self, reply: str) -> bool:
-        """Whether a script may say so."""
-        return reply.isdigit() and self.least <= int(reply) <= self.most
-
-
-@dataclass(frozen=True)
 class Text:
     """A reply of one word or a list of periods."""
 
@@ -184,7 +181,7 @@ class Text:
         return reply == self.text
 
 
-Reply = Answer | Returned | Text
+Reply = Answer | Text
 STALE, UNDONE = Text("stale"), Text("undone")
 
 
@@ -195,6 +192,14 @@ class Memory:
     number: int
     time: int
     reply: Reply
+
+
+@dataclass(frozen=True)
+class Burst:
+    """A second that reached the burst size at `time`: nothing is granted until `end`."""
+
+    time: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -211,13 +216,11 @@ class ThrottleModel:
     Attributes:
         now: the limiter's time of the latest call.
         wrote: whether that call may have changed anything.
-        taken: the hole that it took.
     """
 
     def __init__(self) -> None:
         self.now = 0
         self.wrote = False
-        self.taken: Hole | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -226,8 +229,9 @@ class ThrottleModel:
         self.offset = 0
         self.on_record: tuple[int, ...] = ()
         self.logs: dict[int, Log] = {}
+        self.since = 0
         self.last = 0
-        self.cooling = 0
+        self.bursts: list[Burst] = []
         self.waiting: dict[str, int] = {}
         self.holes: list[Hole] = []
         self.lanes: dict[str, Memory] = {}
@@ -247,8 +251,7 @@ class ThrottleModel:
         self._open(terms)
         if self.is_untidy(server_ms):
             self.tidy(terms, server_ms)
-        if patience and (hole := self._take_hole(cost, patience)):
-            self.taken = hole
+        if patience and (hole := self._take_hole(terms, cost, patience)):
             self.waiting[permit] = hole.time
             return self._remember(lane, number, self._grant(terms, hole.time, cost, hole.time - self.now, self.now, 0))
 
@@ -262,8 +265,9 @@ class ThrottleModel:
         time = place if place > self.now else self.now + 1
         for log in terms.logs:
             self._log(log).add(log.slot(time), cost, time)
+            self._log(log).permits.add(permit)
             if terms.burst and log.period == 1000 and self._log(log).used(place) >= terms.burst:
-                self.cooling = time + terms.cooldown
+                self.bursts.append(Burst(time, time + terms.cooldown))
         if place > self.now:
             self.last = time
             self.waiting[permit] = time
@@ -299,25 +303,22 @@ class ThrottleModel:
         self._erase_overdue_holes(terms)
         returned = self._give_back(terms, permit, time, cost)
         self._save(terms, server_ms)
-        return self._remember(lane, number, returned)
+        return self._remember(lane, number, Text(str(returned)))
 
     def undo(self, terms: Terms, server_ms: int, lane: str, number: int, permit: str) -> Reply:
-        """throttle_undo."""
+        """throttle_undo: does with the caller's own logs, whatever is on record."""
         self._look_at_clock(server_ms)
         known = self._recall(lane, number)
-        granted = isinstance(known, Answer) and known.granted
-        if unregistered := self._unregistered(terms):
-            return unregistered if granted else Returned(0, 0)  # such a call will not be granted either
         if known == STALE:
-            return Returned(0, 0)
+            return Text("0")
         self._open(terms)
         self._erase_overdue_holes(terms)
-        returned = Returned(0, 0)
+        returned = 0
         if isinstance(known, Answer):
             returned = self._give_back(terms, permit, known.time, known.cost)
         self._save(terms, server_ms)
         self._remember(lane, number, UNDONE)
-        return returned
+        return Text(str(returned))
 
     def peek(self, terms: Terms, server_ms: int, cost: int) -> Reply:
         """throttle_peek."""
@@ -383,7 +384,7 @@ class ThrottleModel:
     def _look_at_clock(self, server_ms: int) -> None:
         """A limiter's time is the server's and an offset, which grows when the server's clock is set back."""
         self.now = max(server_ms + self.offset, self.seen - 1)
-        self.wrote, self.taken = False, None
+        self.wrote = False
 
     def _save(self, terms: Terms, server_ms: int) -> None:
         self.wrote = True
@@ -412,14 +413,22 @@ class ThrottleModel:
 
     def _open(self, terms: Terms) -> None:
         if not self.on_record:
+            self.since = self.now + 1
             self.on_record = tuple(log.period for log in terms.logs)
             self.logs = {period: Log(period) for period in self.on_record}
 
     def _log(self, log: LogTerms) -> Log:
         return self.logs[log.period]
 
-    def _cooling(self, terms: Terms) -> int:
-        return self.cooling if terms.burst else 0
+    @property
+    def cooling(self) -> int:
+        """When the latest cooldown ends, also of a burst yet to come."""
+        return max((burst.end for burst in self.bursts), default=0)
+
+    def _ms_of_cooldown(self, terms: Terms) -> int:
+        """What is left of the cooldown that is on."""
+        begun = [burst.end for burst in self.bursts if terms.burst and burst.time <= self.now + 1]
+        return max(0, max(begun, default=0) - self.now)
 
     @property
     def queue(self) -> dict[str, int]:
@@ -431,7 +440,7 @@ class ThrottleModel:
         time, reason = self.now, None
         if self.last > time:
             time, reason = self.last, 0
-        if self._cooling(terms) > time:
+        if terms.burst and self.cooling > time:
             time, reason = self.cooling, -1
         for index, log in enumerate(terms.logs, start=1):
             if log.limit != LOG_ONLY:
@@ -450,11 +459,11 @@ class ThrottleModel:
             wait=wait,
             queue=len(self.queue) if wait else 0,
             reason=reason or 0,
-            cooling=max(0, self._cooling(terms) - self.now),
+            cooling=self._ms_of_cooldown(terms),
             reset=tuple(slot + log.period - self.now for log, slot in zip(terms.logs, newest, strict=True)),
             # Without the details a client takes it that nobody cools and that the slot of this time is the newest.
             short=wait == 0
-            and self._cooling(terms) <= self.now
+            and self._ms_of_cooldown(terms) == 0
             and newest == [log.slot(time) for log in terms.logs],
         )
 
@@ -468,7 +477,7 @@ class ThrottleModel:
             wait=place - self.now,
             queue=len(self.queue),
             reason=reason or 0,
-            cooling=max(0, self._cooling(terms) - self.now),
+            cooling=self._ms_of_cooldown(terms),
             reset=tuple(
                 self._log(log).newest + log.period - self.now if count else 0
                 for log, count in zip(terms.logs, used, strict=True)
@@ -484,72 +493,83 @@ class ThrottleModel:
 
     # --- the line
 
-    def _take_hole(self, cost: int, patience: int) -> Hole | None:
+    def _take_hole(self, terms: Terms, cost: int, patience: int) -> Hole | None:
         for hole in sorted(self.holes, key=lambda hole: hole.rank)[:HOLES_LOOKED_AT]:
-            if cost <= hole.cost and (patience < 0 or hole.time - self.now <= patience):
+            in_time = patience < 0 or hole.time - self.now <= patience
+            if cost <= hole.cost and in_time and self._allowed(terms, hole.time):
                 hole.cost -= cost
                 if not hole.cost:
                     self.holes.remove(hole)
                 return hole
         return None
 
+    def _allowed(self, terms: Terms, time: int) -> bool:
+        """Whether the period until `time`, as it is logged, is within the limits: it may be that of another config."""
+        return all(
+            sum(use.cost for use in self._log(log).uses if time - log.period < use.slot < time + log.precision) <= log.limit
+            for log in terms.logs
+            if log.limit != LOG_ONLY
+        )
+
     def _erase_overdue_holes(self, terms: Terms) -> bool:
         overdue = [hole for hole in self.holes if hole.time <= self.now]
         for hole in overdue:
             self.holes.remove(hole)
-            self._erase(terms, hole.time, hole.cost)
+            self._erase(terms, hole.id, hole.time, hole.cost)
         return bool(overdue)
 
-    def _erase(self, terms: Terms, time: int, cost: int) -> Returned:
-        """Take a use out of every log. Where it is over, it may have been dropped."""
-        least = most = 0
-        for log in terms.logs:
-            slot = log.slot(time)
-            there = sum(use.cost for use in self._log(log).uses if use.slot == slot)
-            most = max(most, min(cost, there))
-            if slot + log.period > self.now:
-                least = max(least, self._log(log).erase(slot, cost))
-        return Returned(least, most)
+    def _erase(self, terms: Terms, permit: str, time: int, cost: int) -> int:
+        """Take a use out of every log that knows it and in which it is not over. Returns what was taken out."""
+        logs = [self.logs[log.period] for log in terms.logs if log.period in self.logs]
+        known = [log for log in logs if permit in log.permits and time + log.period > self.now]
+        return max([log.erase(time, cost) for log in known], default=0)
 
-    def _give_back(self, terms: Terms, permit: str, time: int, cost: int) -> Returned:
+    def _give_back(self, terms: Terms, permit: str, time: int, cost: int) -> int:
         if time <= self.now or permit not in self.waiting:
-            return self._erase(terms, time, cost)
+            return self._erase(terms, permit, time, cost)
         del self.waiting[permit]
         if time < self.last:
             self.holes.append(Hole(time, permit, cost))
-            return Returned(cost, cost)
+            return cost
 
-        self._erase(terms, time, cost)
+        self._erase(terms, permit, time, cost)
         self.last = max(self.queue.values(), default=0)
         for hole in [hole for hole in self.holes if hole.time > self.last]:
             self.holes.remove(hole)
-            self._erase(terms, hole.time, hole.cost)
-        line_end = max(self.last, self.now)
+            self._erase(terms, hole.id, hole.time, hole.cost)
         for log in self.logs.values():
-            log.line_until = min(log.line_until, line_end)
-        if terms.burst:
-            # A burst that was cancelled cools nobody: no grant that stands is later than this.
-            self.cooling = min(self.cooling, max(self.last, self.now + 1) + terms.cooldown)
-        return Returned(cost, cost)
+            log.line_until = min(log.line_until, max(self.last, self.now))
+        if terms.burst and self.bursts and self.bursts[-1].time > self.now + 1:
+            self._call_off_bursts(terms)
+        return cost
+
+    def _call_off_bursts(self, terms: Terms) -> None:
+        """Of the bursts yet to come only those stand that the places still given come to."""
+        slots = self.logs[1000].counting(self.now)
+        still = [
+            slot
+            for slot in slots
+            if slot > self.now and sum(slots[other] for other in slots if slot - 1000 < other <= slot) >= terms.burst
+        ]
+        self.bursts = [burst for burst in self.bursts if burst.time <= self.now + 1]
+        self.bursts += [Burst(slot, slot + terms.cooldown) for slot in sorted(still)]
 
     # --- registering
 
     def _seed(self, new: LogTerms) -> Seed:
         """A new log starts from the shortest period that is longer, else from the longest."""
-        known = sorted(self.on_record)
-        longer = [period for period in known if period >= new.period]
-        if not known:
-            return Seed({}, {})
-        source = self.logs[longer[0] if longer else known[-1]]
-        least: dict[int, int] = {}
-        most: dict[int, int] = {}
+        longer = [period for period in self.on_record if period >= new.period]
+        if not self.on_record:
+            return Seed({}, {}, {})
+        source = self.logs[longer[0] if longer else self.on_record[-1]]
+        seed = Seed({}, {}, {})
         for use in source.uses:
             if use.cost and use.slot + new.period > self.now:
                 slot = new.slot(use.slot)
-                most[slot] = most.get(slot, 0) + use.cost
+                seed.most[slot] = seed.most.get(slot, 0) + use.cost
                 if use.slot + source.period > self.now:
-                    least[slot] = least.get(slot, 0) + use.cost
-        return Seed(least, most)
+                    seed.least[slot] = seed.least.get(slot, 0) + use.cost
+        return seed
 
 
 def _line(*numbers: int) -> str:
