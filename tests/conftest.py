@@ -14,6 +14,7 @@ import redisopt.delivery
 import redisopt.runner
 from tests.clock import ServerClock, on_test_clock
 from tests.faces import Face
+from tests.known_faults import KNOWN_FAULTS
 from tests.servers import RunningServer, flavours
 
 # A test must find the servers that it starts, not one that a developer's shell names.
@@ -74,3 +75,11 @@ def clock(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> ServerClock:
     monkeypatch.setattr(redisopt.runner, "_pause", clock.advance)
     monkeypatch.setattr(redisopt.runner, "_pause_async", sleep)
     return clock
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Expect the known faults to fail."""
+    for item in items:
+        reason = KNOWN_FAULTS.get(item.name) or KNOWN_FAULTS.get(item.name.split("[")[0])
+        if reason is not None:
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=False))

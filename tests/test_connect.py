@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 import redis
-from tests.waiting import wait_until
 
 import redisopt.server
 from redisopt.connect import connect, connect_async, describe
 from redisopt.errors import Unavailable
 from redisopt.server import ENVIRONMENT_VARIABLE, EmbeddedServer, ServerBinary
+from tests.waiting import wait_until
 
 # The package may well have a function of the module's name.
 module: Any = importlib.import_module("redisopt.connect")

