@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from typing import Any
+
+import redis
 
 LIMIT = 1_000_000  # a second; never reached
 
@@ -22,8 +25,7 @@ def peers(url: str) -> dict[str, Callable[[], Any]]:
 
 
 def _limits(url: str) -> Callable[[], Any]:
-    import limits
-
+    limits: Any = importlib.import_module("limits")
     storage = limits.storage.RedisStorage(url.replace("unix://", "redis+unix://"))
     window = limits.strategies.MovingWindowRateLimiter(storage)
     item = limits.parse(f"{LIMIT} per second")
@@ -31,9 +33,7 @@ def _limits(url: str) -> Callable[[], Any]:
 
 
 def _pyrate(url: str) -> Callable[[], Any]:
-    import pyrate_limiter
-    import redis
-
+    pyrate_limiter: Any = importlib.import_module("pyrate_limiter")
     bucket = pyrate_limiter.RedisBucket.init(
         [pyrate_limiter.Rate(100_000, pyrate_limiter.Duration.SECOND)], redis.from_url(url), "pyrate"
     )
@@ -42,13 +42,12 @@ def _pyrate(url: str) -> Callable[[], Any]:
 
 
 def _throttled(url: str) -> Callable[[], Any]:
-    import redis
-    import throttled
-
+    throttled: Any = importlib.import_module("throttled")
     # Its store takes TCP addresses only, so its client is put in.
     store = throttled.RedisStore(server="redis://localhost:6379")
-    store._backend._client = redis.from_url(url)  # type: ignore[assignment] # its protocol asks for less than it is
+    store._backend._client = redis.from_url(url)
     throttle = throttled.Throttled(
         using="sliding_window", quota=throttled.per_sec(LIMIT), store=store, key="key", timeout=-1
     )
-    return throttle.limit
+    ask: Callable[[], Any] = throttle.limit
+    return ask
