@@ -557,7 +557,8 @@ class ThrottleModel:
         still = [
             slot
             for slot in slots
-            if slot > self.now and sum(slots[other] for other in slots if slot - 1000 < other <= slot) >= terms.burst
+            if slot > self.now + 1
+            and sum(slots[other] for other in slots if slot - 1000 < other <= slot) >= terms.burst
         ]
         self.bursts = [burst for burst in self.bursts if burst.time <= self.now + 1]
         self.bursts += [Burst(slot, slot + terms.cooldown) for slot in sorted(still)]
