@@ -80,7 +80,7 @@ def recover(call: Call, error: BaseException, started: float, timeout: float) ->
             try:
                 return (yield from _repair(call, call.command.script, error, timeout))
             except wire.FAILURES as failure:
-                return (yield from _try_again(call, failure, started + timeout))
+                return (yield from _try_again(call, call.command.script, failure, started + timeout))
         except wire.FAILURES as final:
             raise wire.unavailable(final, call.command.script) from final
         except Exception:
@@ -110,9 +110,8 @@ def _try(call: Call, name: str, timeout: float) -> Delivery:
         return (yield from _repair(call, name, error, timeout))
 
 
-def _try_again(call: Call, error: Exception, deadline: float) -> Delivery:
+def _try_again(call: Call, name: str, error: Exception, deadline: float) -> Delivery:
     """Further tries while the error is one that time may mend and time is left."""
-    name = call.command.script
 
     def out_of_time(state: tenacity.RetryCallState) -> bool:
         return time.monotonic() + state.upcoming_sleep >= deadline
@@ -151,10 +150,15 @@ def _try_again(call: Call, error: Exception, deadline: float) -> Delivery:
 def _undo(call: Call, timeout: float) -> Delivery:
     """The caller will never read the reply: take back what the call may have been granted."""
     yield Drop(call.link)
-    if call.command.undo is None:
+    undo = call.command.undo
+    if undo is None:
         return
+    deadline = time.monotonic() + timeout
     try:
-        yield from _try(call, call.command.undo, timeout)
+        try:
+            yield from _try(call, undo, timeout)
+        except wire.FAILURES as error:
+            yield from _try_again(call, undo, error, deadline)  # an undo may be repeated like any other call
     except wire.FAILURES as error:
         # The interruption goes on. The charge stays, as after a crash.
         events.logger.warning("an interrupted %s could not be undone: %s", call.command.script, error)

@@ -93,7 +93,8 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=10)
 
     async def _listen(self, *, tcp: bool) -> list[asyncio.Server]:
-        servers: list[asyncio.Server] = [await asyncio.start_unix_server(self._accept, self._directory / "p")]
+        path = self._directory / "p"
+        servers: list[asyncio.Server] = [await asyncio.start_unix_server(self._accept, path, backlog=1024)]
         if tcp:
             servers.append(await asyncio.start_server(self._accept, "127.0.0.1", 0))
             self.port = servers[-1].sockets[0].getsockname()[1]

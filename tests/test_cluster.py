@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.cluster import Cluster
 from tests.faces import Face
 from tests.proxy import Fate, Proxy, first_copies
 from tests.test_acl import acl_line
+from tests.test_retry import in_time
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fleet
@@ -86,17 +86,17 @@ def slot_of(key: str) -> int:
 
 def test_all_that_a_throttle_does_works_on_every_node(cluster: Cluster, make: Callable[..., Face]) -> None:
     """Grants, refusals, waits, refunds, another config, the end of it: no CROSSSLOT."""
-    face = make(cluster.url, rates=["5/400ms", "100/min"], max_burst_size=50, command_timeout=10.0)
+    face = make(cluster.url, rates=["5/h", "100/d"], max_burst_size=50, command_timeout=10.0)
+    brief = make(cluster.url, name="brief", rates=["5/300ms"], command_timeout=10.0)
     for key in on_each_node(cluster):
         permit = face.try_acquire(cost=3, key=key).permit
         assert face.refund(permit, 2)
         assert face.settle(face.try_acquire(cost=2, key=key).permit, 4)
-        assert not face.try_acquire(cost=2, key=key)
-        waited = face.acquire(cost=5, key=key)
-        assert waited.waited > 0
+        assert not face.try_acquire(key=key)
+        assert brief.acquire(cost=5, key=key).granted_at + 0.299 <= brief.acquire(cost=5, key=key).granted_at
+        other = make(cluster.url, rates=["7/min"], command_timeout=10.0)
+        assert other.acquire(key=key)
         assert face.peek(key).remaining == 0
-        other = make(cluster.url, rates=["7/s"], command_timeout=10.0)
-        assert other.peek(key).remaining == 0 or other.acquire(key=key)
         face.reset(key)
         assert face.peek(key).remaining == 5
 
@@ -201,10 +201,8 @@ def test_a_node_that_stands_still_costs_a_call_its_command_timeout(cluster: Clus
     end.start()
     try:
         assert face.try_acquire(key=users[1])
-        started = time.monotonic()
-        with pytest.raises(redisopt.Unavailable, match="command_timeout"):
+        with pytest.raises(redisopt.Unavailable, match="command_timeout"), in_time():
             face.try_acquire(key=users[0])
-        assert time.monotonic() - started <= 0.6 + 0.15
         assert face.try_acquire(key=users[2])
     finally:
         end.cancel()

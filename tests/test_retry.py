@@ -2,7 +2,7 @@
 
 A proxy loses requests and replies, the server is stopped, killed, filled, demoted and locked, callers are cancelled. What
 was charged is what the limiter's logs hold. Where the server is silent its clock can't judge: then a call may take its
-`command_timeout`, a fifth more, and what a busy machine needs to wake a thread.
+`command_timeout`, a fifth more, and what this busy machine needs to wake a thread.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from redis.retry import Retry
 import redisopt
 from redisopt import events, keys
 from redisopt.connect import connect, connect_async
+from redisopt.scripts import script
 from tests.faces import Face
-from tests.proxy import Delayed, Fate, Proxy, Words, first_copies, is_script
+from tests.proxy import Delayed, Fate, Proxy, Words, call_id, first_copies, is_script
 from tests.servers import RunningServer, binary
 from tests.waiting import wait_until
 
 LIMIT = 1_000_000
 PLENTY: Any = {"rates": [f"{LIMIT}/h"], "command_timeout": 10.0}
 HASTY: Any = {"rates": [f"{LIMIT}/h"]}  # the default command_timeout
-SCHEDULING = 0.15
 
 KINDS = ["sync", "async"]
 CLIENTS = ["ours", "retrying", "unknown"]
@@ -139,13 +139,26 @@ def contents(client: redis.Redis) -> dict[Any, Any]:
 
 @contextmanager
 def in_time(command_timeout: float = 0.5) -> Iterator[None]:
-    """The block takes no longer than the longest call may."""
+    """The block takes no longer than the longest call may, and than a thread that only sleeps was kept waiting meanwhile."""
+    late, over = 0.0, threading.Event()
+
+    def sleep() -> None:
+        nonlocal late
+        while not over.is_set():
+            before = time.monotonic()
+            time.sleep(0.01)
+            late += time.monotonic() - before - 0.01
+
+    sleeper = threading.Thread(target=sleep)
+    sleeper.start()
     started = time.monotonic()
     try:
         yield
     finally:
         took = time.monotonic() - started
-        assert took <= 1.2 * command_timeout + SCHEDULING, f"{took:.3f} s"
+        over.set()
+        sleeper.join()
+        assert took <= 1.2 * command_timeout + 0.1 + late, f"{took:.3f} s, of which {late:.3f} s for a busy machine"
 
 
 @contextmanager
@@ -226,21 +239,22 @@ def test_a_call_that_was_given_up_takes_effect_at_most_once(
 ) -> None:
     """It comes after the next one of its lane: too late. Before it: it is charged, as if its caller had died."""
 
-    def strays(words: Words) -> Fate:
-        return Fate.STRAY if is_script(words) else Fate.PASS
+    def strays(words: Words) -> Fate:  # every copy of the second call, and of the fourth
+        return Fate.STRAY if is_script(words) and call_id(words)[1] in (b"2", b"4") else Fate.PASS
 
     face = make(proxy.url, **HASTY)
-    face.try_acquire()
-    with proxy.during(strays), pytest.raises(redisopt.Unavailable), in_time():
-        face.try_acquire()
-    face.try_acquire()
-    assert set(proxy.deliver_strays()) == {b"$5\r\nstale\r\n"}
-    assert charged(client) == 2
+    with proxy.during(strays):
+        assert face.try_acquire()
+        with pytest.raises(redisopt.Unavailable), in_time():
+            face.try_acquire()
+        assert face.try_acquire()
+        assert set(proxy.deliver_strays()) == {b"$5\r\nstale\r\n"}
+        assert charged(client) == 2
 
-    with proxy.during(strays), pytest.raises(redisopt.Unavailable), in_time():
-        face.try_acquire()
-    assert len(set(proxy.deliver_strays())) == 1
-    assert charged(client) == 3
+        with pytest.raises(redisopt.Unavailable), in_time():
+            face.try_acquire()
+        assert len(set(proxy.deliver_strays())) == 1
+        assert charged(client) == 3
 
 
 def test_a_copy_that_comes_after_its_call_was_refused_is_not_charged(
@@ -320,8 +334,8 @@ def test_a_server_that_stands_still_costs_a_call_its_command_timeout(
 def test_a_slow_server_costs_a_call_its_command_timeout_however_many_replies_it_owes(
     make: Callable[..., Face], client: redis.Redis, proxy: Proxy
 ) -> None:
-    """Each reply comes just in time, those to the connection's own commands too; all together do not."""
-    face = make(proxy.url, **HASTY)
+    """Each reply comes just in time, those to AUTH and SELECT too; all together do not."""
+    face = make(f"{proxy.url.replace('://', '://default:any@')}?db=1", **HASTY)
     with proxy.during(lambda _: Delayed(0.4)), pytest.raises(redisopt.Unavailable, match="command_timeout"), in_time():
         face.try_acquire()
     assert face.try_acquire()
@@ -390,11 +404,15 @@ def test_a_full_server_refuses_a_call_whole_and_says_so(make: Callable[..., Face
 def test_a_read_only_replica_is_named_as_such(make: Callable[..., Face], client: redis.Redis) -> None:
     """The client has the wrong address, or the primary was demoted for good; where it is promoted in time, the call passes."""
     face = make(client_url(client), **HASTY)
+    told = []
     client.replicaof("127.0.0.1", "1")
     try:
-        with pytest.raises(redisopt.Unavailable, match=r"primary") as raised, in_time():
-            face.try_acquire()
-        assert "could not be reached" not in str(raised.value)
+        for _ in range(3):  # the last of a call's tries may have too little time to be told
+            with pytest.raises(redisopt.Unavailable) as raised, in_time():
+                face.try_acquire()
+            told.append(str(raised.value))
+        assert [text for text in told if "connect to the primary" in text], told
+        assert [text for text in told if "could not be reached" in text] == []
         promotion = threading.Timer(0.1, client.replicaof, ("NO", "ONE"))
         promotion.start()
         assert face.try_acquire()
@@ -445,7 +463,7 @@ def test_a_task_cancelled_at_any_moment_leaves_no_charge(
     async def storm() -> None:
         one = redisopt.AsyncThrottler(connect_async(proxy.url), "test", **PLENTY)
         await asyncio.gather(*(take(one) for _ in range(40)))
-        others = [redisopt.AsyncThrottler(connect_async(proxy.url), "test", **PLENTY) for _ in range(100)]
+        others = [redisopt.AsyncThrottler(connect_async(proxy.url), "test", **PLENTY) for _ in range(50)]
         with proxy.during(lambda words: Delayed(0.01) if not connected or is_script(words) else Fate.PASS):
             await asyncio.gather(*map(take_or_not, [one] * 100 if connected else others))
         await asyncio.gather(*(throttler.aclose() for throttler in [one, *others]))
@@ -483,20 +501,50 @@ def test_waiters_that_are_cancelled_give_their_places_back(
     assert client.exists(f"{keys.tag('throttle', 'test')}holes") == 0
 
 
+def test_a_cancelled_call_is_taken_back_although_the_network_fails_once_more(client: redis.Redis, proxy: Proxy) -> None:
+    """What takes it back is as safe to repeat as the call, so it is sent again as well."""
+    undone = []
+
+    def fate(words: Words) -> Fate | Delayed:
+        if words[:2] != [b"EVALSHA", script("throttle_undo").sha.encode()]:
+            return Delayed(0.1)
+        undone.append(words)
+        return Fate.CUT_REQUEST if len(undone) == 1 else Fate.PASS
+
+    async def interrupted() -> None:
+        async with connect_async(proxy.url) as own, redisopt.AsyncThrottler(own, "test", **PLENTY) as throttler:
+            await throttler.try_acquire()
+            with proxy.during(fate):
+                task = asyncio.create_task(throttler.try_acquire())
+                await asyncio.sleep(0.05)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(interrupted())
+    assert len(undone) >= 1
+    assert charged(client) == 1
+
+
 def test_a_caller_that_is_interrupted_in_a_call_is_not_charged(client: redis.Redis, proxy: Proxy) -> None:
     """Ctrl-C while the reply is under way: the charge is taken back before the exception goes on."""
+    calls: list[tuple[bytes, bytes]] = []
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
+
+    def strike(words: Words) -> Fate | Delayed:
+        if not is_script(words) or call_id(words) in calls:
+            return Fate.PASS
+        calls.append(call_id(words))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return Delayed(0.1)
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
         with redisopt.Throttler(make_client("sync", "ours", proxy.url), "test", **PLENTY) as throttler:
             throttler.try_acquire()
-            with proxy.during(lambda words: Delayed(0.1) if is_script(words) else Fate.PASS):
-                threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-                with pytest.raises(KeyboardInterrupt):
-                    throttler.try_acquire()
+            with proxy.during(strike), pytest.raises(KeyboardInterrupt):
+                throttler.try_acquire()
             assert charged(client) == 1
             assert throttler.try_acquire()
     finally:

@@ -213,7 +213,7 @@ class Seed:
         left = {slot: max(cost, self.least.get(slot, 0)) for slot, cost in slots.items()}
         chosen = []
         for use in self.uses:
-            if use.cost <= left.get(use.slot, 0):
+            if use.cost <= left.setdefault(use.slot, 0):
                 left[use.slot] -= use.cost
                 chosen.append(use)
         return chosen
@@ -225,11 +225,14 @@ class ThrottleModel:
     Attributes:
         now: the limiter's time of the latest call.
         wrote: whether that call may have changed anything.
+        logged: whether it logged a use.
+        ahead: by how much the limiter's time was ahead of the server's.
     """
 
     def __init__(self) -> None:
         self.now = 0
-        self.wrote = False
+        self.ahead = 0
+        self.wrote = self.logged = False
         self.forget()
 
     def forget(self) -> None:
@@ -246,6 +249,17 @@ class ThrottleModel:
         self.lanes: dict[str, Memory] = {}
         self.claims: dict[int, int] = {}
 
+    def lose(self, part: str) -> None:
+        """A key outlived its time. What was in it is over, unless the clock is set back after that and before a write."""
+        if part == "state":
+            self.forget()
+        elif part == "waiting":
+            self.waiting = {}
+        elif part == "holes":
+            self.holes = []
+        elif log := self.logs.get(int(part.removeprefix("log:"))):
+            log.uses = [use for use in log.uses if use.slot == log.newest]
+
     # --- the scripts
 
     def acquire(
@@ -258,8 +272,8 @@ class ThrottleModel:
         if unregistered := self._unregistered(terms):
             return unregistered
         self._open(terms)
-        if self.is_untidy(server_ms):
-            self.tidy(terms, server_ms)
+        if self.is_untidy():
+            self.tidy(terms)
         if patience and (hole := self._take_hole(terms, cost, patience)):
             self.waiting[permit] = hole.time
             for log_of_hole in self.logs.values():
@@ -275,6 +289,7 @@ class ThrottleModel:
             return self._refusal(terms, place, 0, reason)
 
         time = place if place > self.now else self.now + 1
+        self.logged = True
         for log in terms.logs:
             self._log(log).add(log.slot(time), cost, time, permit)
             if terms.burst and log.period == 1000 and self._log(log).used(place) >= terms.burst:
@@ -284,7 +299,7 @@ class ThrottleModel:
             self.waiting[permit] = time
             for log in terms.logs:
                 self._log(log).line_until = time
-        self._save(terms, server_ms)
+        self._save(terms)
         return self._remember(lane, number, self._grant(terms, time, cost, place - self.now, place, reason))
 
     def charge(self, terms: Terms, server_ms: int, lane: str, number: int, cost: int) -> Reply:
@@ -296,9 +311,10 @@ class ThrottleModel:
             return unregistered
         self._open(terms)
         self._erase_overdue_holes(terms)
+        self.logged = True
         for log in terms.logs:
             self._log(log).add(log.slot(self.now + 1), cost, self.now + 1)
-        self._save(terms, server_ms)
+        self._save(terms)
         return self._remember(lane, number, Text(str(cost)))
 
     def refund(self, terms: Terms, server_ms: int, lane: str, number: int, permit: str, time: int, cost: int) -> Reply:
@@ -311,7 +327,7 @@ class ThrottleModel:
         self._open(terms)
         self._erase_overdue_holes(terms)
         returned = self._give_back(terms, permit, time, cost)
-        self._save(terms, server_ms)
+        self._save(terms)
         return self._remember(lane, number, Text(str(returned)))
 
     def undo(self, terms: Terms, server_ms: int, lane: str, number: int, permit: str) -> Reply:
@@ -325,7 +341,7 @@ class ThrottleModel:
         returned = 0
         if isinstance(known, Answer):
             returned = self._give_back(terms, permit, known.time, known.cost)
-        self._save(terms, server_ms)
+        self._save(terms)
         self._remember(lane, number, UNDONE)
         return Text(str(returned))
 
@@ -378,30 +394,30 @@ class ThrottleModel:
         """Take over what a new log started with."""
         self.logs[period].uses = seed.chosen(slots)
 
-    def is_untidy(self, server_ms: int) -> bool:
-        """Whether the next call finds something to write down: that the clock was set back, that a hole is overdue."""
-        self._look_at_clock(server_ms)
-        return self.now > server_ms + self.offset or any(hole.time <= self.now for hole in self.holes)
+    def is_untidy(self) -> bool:
+        """Whether a call finds something to write down: that the clock was set back, that a hole is overdue."""
+        return self.ahead > self.offset or any(hole.time <= self.now for hole in self.holes)
 
-    def tidy(self, terms: Terms, server_ms: int) -> None:
+    def tidy(self, terms: Terms) -> None:
         """Write it down. Any call may do so, also one that otherwise only reads."""
         self._erase_overdue_holes(terms)
-        self._save(terms, server_ms)
+        self._save(terms)
 
     # --- what they have in common
 
     def _look_at_clock(self, server_ms: int) -> None:
         """A limiter's time is the server's and an offset, which grows when the server's clock is set back."""
         self.now = max(server_ms + self.offset, self.seen - 1)
-        self.wrote = False
+        self.ahead = self.now - server_ms
+        self.wrote = self.logged = False
 
-    def _save(self, terms: Terms, server_ms: int) -> None:
+    def _save(self, terms: Terms) -> None:
         self.wrote = True
         self.seen = self.now + 1
-        self.offset = self.now - server_ms
+        self.offset = self.ahead
         if any(log.limit == LOG_ONLY for log in terms.logs):
             for log in terms.logs:
-                if log.limit != LOG_ONLY:
+                if log.limit != LOG_ONLY and log.period in self.on_record:
                     self.claims[log.period] = self.now
 
     def _recall(self, lane: str, number: int) -> Reply | None:
@@ -533,8 +549,10 @@ class ThrottleModel:
         return max([log.erase(time, cost) for log in known], default=0)
 
     def _give_back(self, terms: Terms, permit: str, time: int, cost: int) -> int:
-        if time <= self.now or permit not in self.waiting:
+        if time <= self.now or (permit not in self.waiting and time == self.now + 1):
             return self._erase(terms, permit, time, cost)
+        if permit not in self.waiting:
+            return 0  # a place that was given up or forgotten
         del self.waiting[permit]
         if time < self.last:
             self.holes.append(Hole(time, permit, cost))
@@ -554,14 +572,12 @@ class ThrottleModel:
     def _call_off_bursts(self, terms: Terms) -> None:
         """Of the bursts yet to come only those stand that the places still given come to."""
         slots = self.logs[1000].counting(self.now)
-        still = [
-            slot
-            for slot in slots
-            if slot > self.now + 1
-            and sum(slots[other] for other in slots if slot - 1000 < other <= slot) >= terms.burst
-        ]
-        self.bursts = [burst for burst in self.bursts if burst.time <= self.now + 1]
-        self.bursts += [Burst(slot, slot + terms.cooldown) for slot in sorted(still)]
+
+        def stands(burst: Burst) -> bool:
+            second = [cost for slot, cost in slots.items() if burst.time - 1000 < slot <= burst.time]
+            return burst.time <= self.last and sum(second) >= terms.burst
+
+        self.bursts = [burst for burst in self.bursts if burst.time <= self.now + 1 or stands(burst)]
 
     # --- registering
 
