@@ -403,6 +403,7 @@ class ThrottleMachine(RuleBasedStateMachine):
     @rule(index=st.integers(0, 5))
     def repeat(self, index: int) -> None:
         """The reply was lost, or a copy was under way."""
+        self._arrive()
         call = _of(list(self.latest.values()), index)
         memory = self.model.lanes.get(call.lane)
         if call.permit is None or (memory and memory.number >= call.number):
@@ -429,7 +430,7 @@ class ThrottleMachine(RuleBasedStateMachine):
     def refund_what_is_forgotten(self, index: int) -> None:
         """What was granted before a reset cannot take out what was granted after it."""
         permit = _of(self.forgotten, index)
-        if permit.left and (permit.time < self.model.since or permit.early > self.model.now):
+        if permit.left and (permit.time < self.model.since or permit.early > self.model.now + 1):
             self._refund(permit, permit.left, False)
 
     @precondition(lambda self: self._standing_in_line())
@@ -484,6 +485,7 @@ class ThrottleMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.mixed)
     @rule(lane=st.sampled_from(LANES))
     def register_again(self, lane: str) -> None:
+        self._arrive()
         if self.content.state:
             self._register(self.processes[lane])
 

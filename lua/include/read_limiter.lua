@@ -2,7 +2,7 @@
 -- KEYS are state, waiting, holes, then a log for each period. ARGV from `at` on: burst, cooldown, periods, then period,
 -- precision and limit for each log (limit -1: only kept up to date for processes with another config).
 -- Where the declared periods are not those on record, `unregistered` holds the latter and nothing else may be relied on;
--- unless the caller will do with its own logs, `whatever_is_on_record`.
+-- unless the caller will do with those of its own logs that are, `whatever_is_on_record`.
 -- @include server_ms
 -- @include split_sums
 -- @include erase_overdue_holes
@@ -52,7 +52,9 @@ local function read_limiter(at, whatever_is_on_record)
     log.used, log.oldest, log.newest, log.newest_cost = split_sums(values[2 * i + 2])
     log.passed = tonumber(values[2 * i + 3] or 0)
     limiter.longest = math.max(limiter.longest, log.period)
-    limiter.logs[i - 3] = log
+    if limiter.fresh or string.find(' ' .. values[3] .. ' ', ' ' .. ARGV[shape] .. ' ', 1, true) then
+      limiter.logs[#limiter.logs + 1] = log
+    end
     if limiter.fresh and redis.call('EXISTS', log.key) == 1 then
       limiter.unregistered = '' -- the state was lost, the logs were not: have them counted again
     end

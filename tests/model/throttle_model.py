@@ -57,7 +57,7 @@ class Terms:
 
 @dataclass
 class Use:
-    """A cost that counts from its time to the end of its slot and a period more. What was charged has no permit."""
+    """A cost that counts from its time to the end of its slot and a period more; without a permit if it stays for good."""
 
     slot: int
     cost: int
@@ -331,17 +331,23 @@ class ThrottleModel:
         return self._remember(lane, number, Text(str(returned)))
 
     def undo(self, terms: Terms, server_ms: int, lane: str, number: int, permit: str) -> Reply:
-        """throttle_undo: does with the caller's own logs, whatever is on record."""
+        """throttle_undo. Where other periods are on record, it leaves a hole for a call that names all logs."""
         self._look_at_clock(server_ms)
         known = self._recall(lane, number)
         if known == STALE:
             return Text("0")
-        self._open(terms)
-        self._erase_overdue_holes(terms)
         returned = 0
-        if isinstance(known, Answer):
-            returned = self._give_back(terms, permit, known.time, known.cost)
-        self._save(terms)
+        if self._unregistered(terms):
+            if isinstance(known, Answer):
+                self.waiting.pop(permit, None)
+                self.holes.append(Hole(known.time, permit, known.cost))
+                returned = known.cost
+        else:
+            self._open(terms)
+            self._erase_overdue_holes(terms)
+            if isinstance(known, Answer):
+                returned = self._give_back(terms, permit, known.time, known.cost)
+            self._save(terms)
         self._remember(lane, number, UNDONE)
         return Text(str(returned))
 
@@ -582,7 +588,10 @@ class ThrottleModel:
     # --- registering
 
     def _seed(self, new: LogTerms) -> Seed:
-        """A new log starts from the shortest period that is longer, else from the longest."""
+        """A new log starts from the shortest period that is longer, else from the longest.
+
+        Of older uses than its source's period it has some and lacks others: none of those can be refunded in it.
+        """
         if not self.on_record:
             return Seed({}, [])
         longer = [period for period in self.on_record if period >= new.period]
@@ -592,7 +601,8 @@ class ThrottleModel:
             slot = new.slot(use.slot)
             counts = use.slot + source.period > self.now
             if use.slot + new.period > self.now and (use.cost or counts):
-                seed.uses.append(Use(slot, use.cost, use.time, use.permit))
+                permit = use.permit if use.time + source.period > self.now else ""
+                seed.uses.append(Use(slot, use.cost, use.time, permit))
                 if counts:
                     seed.least[slot] = seed.least.get(slot, 0) + use.cost
         return seed
