@@ -331,23 +331,23 @@ class ThrottleModel:
         return self._remember(lane, number, Text(str(returned)))
 
     def undo(self, terms: Terms, server_ms: int, lane: str, number: int, permit: str) -> Reply:
-        """throttle_undo. Where other periods are on record, it leaves a hole for a call that names all logs."""
+        """throttle_undo."""
         self._look_at_clock(server_ms)
         known = self._recall(lane, number)
         if known == STALE:
             return Text("0")
+        granted = isinstance(known, Answer)
+        if unregistered := self._unregistered(terms):
+            if granted:
+                return unregistered
+            self._remember(lane, number, UNDONE)  # such a call will not be granted either
+            return Text("0")
+        self._open(terms)
+        self._erase_overdue_holes(terms)
         returned = 0
-        if self._unregistered(terms):
-            if isinstance(known, Answer):
-                self.waiting.pop(permit, None)
-                self.holes.append(Hole(known.time, permit, known.cost))
-                returned = known.cost
-        else:
-            self._open(terms)
-            self._erase_overdue_holes(terms)
-            if isinstance(known, Answer):
-                returned = self._give_back(terms, permit, known.time, known.cost)
-            self._save(terms)
+        if isinstance(known, Answer):
+            returned = self._give_back(terms, permit, known.time, known.cost)
+        self._save(terms)
         self._remember(lane, number, UNDONE)
         return Text(str(returned))
 
@@ -394,6 +394,7 @@ class ThrottleModel:
             self.claims[period] = self.now
             self.logs.setdefault(period, Log(period))
         self.on_record = tuple(sorted(kept))
+        self.seen, self.offset = self.now + 1, self.ahead
         return Text(" ".join(map(str, self.on_record))), seeds
 
     def adopt(self, period: int, seed: Seed, slots: dict[int, int]) -> None:
@@ -533,13 +534,13 @@ class ThrottleModel:
         return None
 
     def _allowed(self, terms: Terms, time: int) -> bool:
-        """Whether the period until `time`, as it is logged, is within the limits: it may be that of another config."""
-        return all(
-            sum(use.cost for use in self._log(log).uses if time - log.period < use.slot < time + log.precision)
-            <= log.limit
-            for log in terms.logs
-            if log.limit != LOG_ONLY
-        )
+        """Whether the period until a hole, as it is logged, is within the limits: the hole may be of another config."""
+        for log in terms.logs:
+            slot = max(log.precision, log.period // 1000)  # of a process that keeps the log for others
+            until_then = [cost for end, cost in self._log(log).counting(time).items() if end < time + slot]
+            if log.limit != LOG_ONLY and sum(until_then) > log.limit:
+                return False
+        return True
 
     def _erase_overdue_holes(self, terms: Terms) -> bool:
         overdue = [hole for hole in self.holes if hole.time <= self.now]
@@ -571,6 +572,11 @@ class ThrottleModel:
             self._erase(terms, hole.id, hole.time, hole.cost)
         for log in self.logs.values():
             log.line_until = min(log.line_until, max(self.last, self.now))
+        for terms_of_log in terms.logs:
+            # What was charged stands at the end of the line that was: it comes back to where the line ends now.
+            end = terms_of_log.slot(max(self.last, self.now + 1))
+            for use in self._log(terms_of_log).uses:
+                use.slot = min(use.slot, end)
         if terms.burst and self.bursts and self.bursts[-1].time > self.now + 1:
             self._call_off_bursts(terms)
         return cost
