@@ -18,6 +18,7 @@ import redis
 import redis.asyncio
 
 from redisopt.commands import Command, Plan, Sleep
+from redisopt.deadlines import call_within, within
 from redisopt.delivery import Call, Drop, Exchange, recover
 from redisopt.links import AsyncLinks, Links
 
@@ -44,8 +45,7 @@ class Runner:
         self._timeout = command_timeout
         self._links = _links.get(client) or _links.setdefault(client, Links(client))
         self._direct = self._links.direct
-        self._links.users += 1
-        self._left = False
+        self._links.users.add(self)
 
     def run(self, plan: Plan[R]) -> R:
         """Perform every step of `plan` and return its result. Raises what the plan raises."""
@@ -53,9 +53,7 @@ class Runner:
 
     def close(self) -> None:
         """Close the client's idle links, unless another primitive uses them. They are made anew when needed."""
-        if not self._left:
-            self._left = True
-            self._links.leave()
+        self._links.leave(self)
 
     def _perform(self, step: Any) -> Any:
         if isinstance(step, Command):
@@ -81,7 +79,8 @@ class Runner:
     def _exchange(self, call: Call, name: str, timeout: float, *, whole: bool = False) -> Any:
         if self._direct:
             return self._links.send(call.link, call.packed(name, whole=whole), timeout)
-        return self._client.execute_command(*call.parts(name, whole=whole))  # type: ignore[no-untyped-call]
+        parts = call.parts(name, whole=whole)
+        return call_within(timeout, lambda: self._client.execute_command(*parts))  # type: ignore[no-untyped-call]
 
 
 class AsyncRunner:
@@ -101,8 +100,7 @@ class AsyncRunner:
         self._timeout = command_timeout
         self._links = _async_links.get(client) or _async_links.setdefault(client, AsyncLinks(client))
         self._direct = self._links.direct
-        self._links.users += 1
-        self._left = False
+        self._links.users.add(self)
 
     async def run(self, plan: Plan[R]) -> R:
         """Perform every step of `plan` and return its result. Raises what the plan raises."""
@@ -110,9 +108,7 @@ class AsyncRunner:
 
     async def aclose(self) -> None:
         """Close the client's idle links, unless another primitive uses them. They are made anew when needed."""
-        if not self._left:
-            self._left = True
-            await self._links.leave()
+        await self._links.leave(self)
 
     async def _perform(self, step: Any) -> Any:
         if isinstance(step, Command):
@@ -143,7 +139,8 @@ class AsyncRunner:
     async def _exchange(self, call: Call, name: str, timeout: float, *, whole: bool = False) -> Any:
         if self._direct:
             return await self._links.send(call.link, call.packed(name, whole=whole), timeout)
-        return await self._links.through(self._client, call.parts(name, whole=whole), timeout)
+        async with within(timeout):
+            return await self._client.execute_command(*call.parts(name, whole=whole))
 
 
 def _drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:

@@ -47,12 +47,22 @@ KINDS = ["sync", "async"]
 CLIENTS = ["ours", "retrying", "unknown"]
 
 
-class Unknown(redis.UnixDomainSocketConnection):
-    """A connection of a class that redisopt does not know, so that calls go through the client itself."""
+class Unknown:
+    """A connection that is not one of redis-py's, so that calls go through the client itself."""
+
+    kind: Any = redis.UnixDomainSocketConnection
+
+    def __init__(self, **arguments: Any) -> None:
+        self._real = self.kind(**arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
-class AsyncUnknown(redis.asyncio.UnixDomainSocketConnection):
+class AsyncUnknown(Unknown):
     """The same for asyncio."""
+
+    kind = redis.asyncio.UnixDomainSocketConnection
 
 
 def make_client(kind: str, which: str, url: str) -> Any:
