@@ -19,7 +19,8 @@ ARGV[9] periods    of the logs, rising, with spaces
 ARGV[10..] period (ms), precision (ms), limit (-1: log only) of each log
 
 Returns the line of numbers that include/describe.lua explains; or "register <periods>" when other periods are on record
-(call throttle_register, then again); or "stale" for a number below the lane's latest. Only a grant is remembered.
+(call throttle_register, then again); or "stale" for a number below the lane's latest. Refusals are remembered as well: a copy
+of a refused call that strays and arrives when there is room must not be charged.
 ]]
 -- @include plain_grant
 local plain = plain_grant()
@@ -78,7 +79,7 @@ end
 local time, reason = find_place(limiter, cost)
 local wait = time - now
 if patience >= 0 and wait > patience then
-  return describe(limiter, 0, time, 0, wait, count_waiting(limiter), reason)
+  return remember(limiter, lane, number, describe(limiter, 0, time, 0, wait, count_waiting(limiter), reason))
 end
 
 -- Granted. A use now is logged at the next whole millisecond, since `now` was rounded down.

@@ -24,6 +24,16 @@ def stored(client: redis.Redis) -> dict[str, Any]:
     return {key.decode(): read[pipes.type(key)](key) for key in sorted(pipes.scan_iter("redisopt:*", count=1000))}
 
 
+def shared(client: redis.Redis) -> dict[str, Any]:
+    """The same without what each lane keeps for itself, the reply to its latest call."""
+    return {
+        key: {field: text for field, text in value.items() if not field.startswith(b"lane")}
+        if isinstance(value, dict)
+        else value
+        for key, value in stored(client).items()
+    }
+
+
 def logs(client: redis.Redis) -> dict[str, Any]:
     """What counts against the limits: the closed slots of each log, the cost in use, and time and cost of its open slot."""
     found: dict[str, Any] = {}

@@ -13,7 +13,7 @@ import redisopt
 from redisopt import LimitState
 from tests.clock import START_MS, ServerClock
 from tests.faces import Face
-from tests.lines import join, stored
+from tests.lines import join, shared, stored
 from tests.servers import RunningServer
 
 Make = Callable[..., Face]
@@ -36,10 +36,10 @@ def test_a_refusal_leaves_no_trace_in_redis(make_throttler: Make, clock: ServerC
     """Byte for byte."""
     throttler = make_throttler(rates=["2/s", "10/min"])
     throttler.try_acquire(cost=2)
-    before = stored(client)
+    before = shared(client)
     assert not throttler.try_acquire().allowed
 
-    assert stored(client) == before
+    assert shared(client) == before
 
 
 def test_the_reason_is_the_rate_that_asks_for_the_longest_wait(make_throttler: Make, clock: ServerClock) -> None:

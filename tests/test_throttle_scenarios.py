@@ -10,7 +10,7 @@ import redis
 from redisopt import CostExceedsLimit, Rate
 from tests.clock import ServerClock
 from tests.faces import Face
-from tests.lines import stored
+from tests.lines import shared, stored
 
 Make = Callable[..., Face]
 
@@ -262,11 +262,11 @@ def test_a_request_for_more_than_is_left_learns_when_to_come_back(
     throttler = make_throttler(rates=["10/10s"])
     throttler.try_acquire(cost=8)
     clock.at(7.001)
-    before = stored(client)
+    before = shared(client)
     decision = throttler.try_acquire(cost=3)
 
     assert (decision.allowed, decision.remaining, decision.retry_after) == (False, 2, 3.0)
-    assert stored(client) == before
+    assert shared(client) == before
 
 
 def test_a_rate_of_zero_is_a_clear_error() -> None:

@@ -11,7 +11,7 @@ import redis
 from redisopt import ThrottleTimeout
 from tests.clock import START_MS, ServerClock
 from tests.faces import Face
-from tests.lines import join, stored
+from tests.lines import join, shared
 
 Make = Callable[..., Face]
 
@@ -166,11 +166,11 @@ def test_a_refused_wait_leaves_no_trace_in_redis(
     for _ in range(waiters):
         join(throttler)
     clock.advance(0.1)
-    before = stored(client)
+    before = shared(client)
     with pytest.raises(ThrottleTimeout):
         throttler.acquire(timeout=0.5)
 
-    assert stored(client) == before
+    assert shared(client) == before
 
 
 def test_a_refused_wait_is_nobodys_delay(make_throttler: Make, clock: ServerClock) -> None:

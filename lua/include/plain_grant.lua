@@ -24,7 +24,7 @@ local function plain_grant()
     local period, precision, limit = tonumber(ARGV[7 + 3 * i]), tonumber(ARGV[8 + 3 * i]), tonumber(ARGV[9 + 3 * i])
     local used, oldest, newest, newest_cost = string.match(values[6 + i] or '0 0 0 0', '^(%S+) (%S+) (%S+) (%S+)$')
     used = used + cost
-    if used > limit or oldest + period <= now or time + math.max(period, 60000) > expires or (burst > 0 and period == 1000 and used >= burst) then
+    if used > limit or oldest + period <= now or time + period + 60000 > expires or (burst > 0 and period == 1000 and used >= burst) then
       return nil
     end
     local slot = precision == 1 and time or math.ceil(time / precision) * precision

@@ -1,4 +1,4 @@
--- Write a limiter back, and let its keys live until nothing in them counts, at least for the minute that lanes are remembered.
+-- Write a limiter back, and let its keys live until nothing in them counts, and then for the minute that lanes are remembered.
 -- The time to live is set for twice as long as needed, so that a busy limiter sets it once a period and not at every call.
 -- `granted` is the time of what was just granted, nil when nothing was.
 -- @include count_over
@@ -44,7 +44,7 @@ local function save_limiter(limiter, granted)
     set('busy', 1)
   end
 
-  local keep = math.max(limiter.longest, 60000)
+  local keep = limiter.longest + 60000
   local needed_until = math.max(granted or now, limiter.last, limiter.cooling) + keep
   if renew or needed_until > limiter.expires then
     limiter.expires = math.max(limiter.expires, needed_until + keep)
