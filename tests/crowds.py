@@ -6,7 +6,6 @@ import asyncio
 import time
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import redis
@@ -25,6 +24,13 @@ def grants(kind: str, url: str, workers: int, *, seconds: float = 60, enough: in
 
     Returns the server's time of each grant in milliseconds.
     """
+    return [time for time, _ in waits(kind, url, workers, seconds=seconds, enough=enough, **fields)]
+
+
+def waits(
+    kind: str, url: str, workers: int, *, seconds: float = 60, enough: int = 10**9, **fields: Any
+) -> list[tuple[int, float]]:
+    """As `grants`, and for how many seconds each of them waited."""
     crowd = _Crowd(seconds, enough)
     if kind == "threads":
         crowd.of_threads(url, workers, fields)
@@ -38,20 +44,9 @@ def most_within(times: list[int], period_ms: int) -> int:
     return max(bisect_right(times, time) - bisect_right(times, time - period_ms) for time in times)
 
 
-def fully_used(times: list[int], period_ms: int, limit: int) -> float:
-    """The share of the time after the first period in which the trailing period held all that the limit allows."""
-    start, end = times[0] + period_ms, times[-1]
-    changes = sorted({start, end, *times, *(time + period_ms for time in times)})
-    full = 0
-    for moment, following in pairwise(change for change in changes if start <= change <= end):
-        if bisect_right(times, moment) - bisect_right(times, moment - period_ms) >= limit:
-            full += following - moment
-    return full / (end - start)
-
-
 class _Crowd:
     def __init__(self, seconds: float, enough: int) -> None:
-        self.granted: list[int] = []
+        self.granted: list[tuple[int, float]] = []
         self._enough = enough
         self._deadline = time.monotonic() + seconds
 
@@ -62,7 +57,8 @@ class _Crowd:
         def work() -> None:
             try:
                 while (left := self._time_left()) > 0:
-                    self.granted.append(throttler.acquire(timeout=left).time_ms)
+                    permit = throttler.acquire(timeout=left)
+                    self.granted.append((permit.time_ms, permit.waited))
             except ThrottleTimeout:
                 pass  # the next one would come after the end
 
@@ -79,7 +75,8 @@ class _Crowd:
         async def work() -> None:
             try:
                 while (left := self._time_left()) > 0:
-                    self.granted.append((await throttler.acquire(timeout=left)).time_ms)
+                    permit = await throttler.acquire(timeout=left)
+                    self.granted.append((permit.time_ms, permit.waited))
             except ThrottleTimeout:
                 pass  # the next one would come after the end
 
