@@ -38,6 +38,7 @@ end
 -- @include stand_in_line
 -- @include count_waiting
 -- @include log_use
+-- @include start_cooldown
 -- @include describe
 local lane, number, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local cost, least, patience = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -53,16 +54,18 @@ end
 if limiter.dirty then
   save_limiter(limiter)
 end
-start_cursors(limiter)
 local now, logs = limiter.now, limiter.logs
 
--- Somebody gave up a place: it can be had without touching a log.
-if limiter.busy and patience ~= 0 then
-  local time = take_hole(limiter, cost, patience)
-  if time then
-    local queue = stand_in_line(limiter, id, time)
-    return remember(limiter, lane, number, describe(limiter, 1, time, cost, time - now, queue, 0))
+-- Somebody gave up a place.
+local taken = limiter.busy and take_hole(limiter, cost, patience)
+start_cursors(limiter)
+if taken then
+  save_limiter(limiter, taken + 1)
+  if taken == now then
+    return remember(limiter, lane, number, describe(limiter, 1, now + 1, cost, 0, count_waiting(limiter), 0))
   end
+  local queue = stand_in_line(limiter, id, taken)
+  return remember(limiter, lane, number, describe(limiter, 1, taken, cost, taken - now, queue, 0))
 end
 
 -- Content with less: take what there is.
@@ -90,10 +93,7 @@ end
 for _, log in ipairs(logs) do
   log_use(log, time, cost)
   if limiter.burst > 0 and log.period == 1000 and log.used >= limiter.burst then
-    if limiter.cooling - limiter.cooldown <= now + 1 then
-      limiter.cooled = limiter.cooling
-    end
-    limiter.cooling = time + limiter.cooldown
+    start_cooldown(limiter, time)
   end
 end
 if wait > 0 then

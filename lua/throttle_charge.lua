@@ -1,6 +1,6 @@
 --[[
 throttle_charge: log `cost` that has been used already, whatever the limits say: the estimate was too low. What is above a
-limit delays whoever comes next. Safe to repeat.
+limit delays whoever comes next; what completes a burst starts its cooldown. Safe to repeat.
 
 KEYS[1] state    HASH    the limiter's clock, sums and lanes
 KEYS[2] waiting  ZSET    permit id -> the time its holder waits for (ms)
@@ -20,8 +20,11 @@ Returns the cost that was logged; or "register <periods>" or "stale" as throttle
 -- @include recall
 -- @include read_limiter
 -- @include remember
--- @include start_cursors
+-- @include start_cursor
+-- @include cost_between
+-- @include insert_use
 -- @include log_use
+-- @include start_cooldown
 -- @include save_limiter
 local lane, number, cost = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
@@ -33,9 +36,17 @@ local limiter = read_limiter(4)
 if limiter.unregistered then
   return 'register ' .. limiter.unregistered
 end
-start_cursors(limiter)
+local time = limiter.now + 1
 for _, log in ipairs(limiter.logs) do
-  log_use(log, limiter.now + 1, cost)
+  if log.newest > time + log.precision then
+    insert_use(log, time, cost) -- callers wait: what they were promised stands behind it
+  else
+    start_cursor(log, limiter.now)
+    log_use(log, time, cost)
+  end
+  if limiter.burst > 0 and log.period == 1000 and cost_between(log, time - 1000, time) >= limiter.burst then
+    start_cooldown(limiter, time)
+  end
 end
-save_limiter(limiter, limiter.now + 1)
+save_limiter(limiter, time)
 return remember(limiter, lane, number, tostring(cost))

@@ -64,7 +64,7 @@ end
 table.sort(kept)
 local periods = table.concat(kept, ' ')
 -- `expires` 0: the next grant sets the time to live anew, by the longest period there is now.
-redis.call('HSET', state, 'periods', periods, 'last', last, 'busy', 1, 'expires', 0)
+redis.call('HSET', state, 'periods', periods, 'last', last, 'busy', 1, 'expires', 0, 'shared', 1)
 local ttl = longest + math.max(0, last - now) + 60000
 redis.call('PEXPIRE', state, ttl)
 for _, log in ipairs(logs) do

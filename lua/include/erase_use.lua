@@ -2,20 +2,26 @@
 -- That is the first slot which ends at or after the use and holds as much. Where a process with coarser slots had opened a
 -- later one, the use stands in that; to take it out of an earlier one leaves the later to count, which is longer, never too
 -- short. Only before the log's cursor is started, and with save_limiter to follow.
--- @include each_use
+-- @include count_later
+-- @include split_use
 local function erase_use(log, time, cost, now)
-  local index, slot, used
-  if time + log.period > now then
-    each_use(log, function(slot_end, cost_there, at)
-      if slot_end < time then
-        return true
-      end
-      if cost_there >= cost then
-        index, slot, used = at, slot_end, cost_there
-      end
-    end)
+  if time + log.period <= now or log.newest < time then
+    return 0
   end
-  if not index then
+  -- Index 0 is the open slot, 1 and more are those of the list; the oldest that may hold the use is looked at first.
+  local index, slot, used = count_later(log, time - 1), nil, nil
+  while index >= 0 do
+    if index > 0 then
+      slot, used = split_use(redis.call('LINDEX', log.key, index - 1))
+    else
+      slot, used = log.newest, log.newest_cost
+    end
+    if used >= cost or slot >= time + log.period then
+      break
+    end
+    index = index - 1
+  end
+  if index < 0 or used < cost then
     return 0
   end
 
@@ -37,7 +43,8 @@ local function erase_use(log, time, cost, now)
     log.passed = log.passed - 1
   end
   if index > 0 then
-    redis.call('LREM', log.key, 1, string.format('%.0f:%.0f', slot, used))
+    local from_the_nearer_end = 2 * index > size and -1 or 1
+    redis.call('LREM', log.key, from_the_nearer_end, string.format('%.0f:%.0f', slot, used))
   else
     local opened = redis.call('LPOP', log.key)
     log.newest, log.newest_cost = 0, 0

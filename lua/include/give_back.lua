@@ -18,22 +18,27 @@ local function give_back(limiter, id, time, cost)
   if time < limiter.since then
     return 0
   end
-  if time <= limiter.now or redis.call('ZREM', limiter.waiting, id) == 0 then
+  if time <= limiter.now + 1 then
     return erase(time, cost)
+  end
+  if redis.call('ZREM', limiter.waiting, id) == 0 then
+    return 0 -- its place is gone
   end
   if time < limiter.last then
     redis.call('ZADD', limiter.holes, time, id .. ' ' .. cost)
-    redis.call('PEXPIRE', limiter.holes, limiter.expires - limiter.now)
+    redis.call('PEXPIRE', limiter.holes, limiter.last - limiter.now + limiter.longest)
     return cost
   end
 
   erase(time, cost)
   limiter.last = tonumber(redis.call('ZREVRANGE', limiter.waiting, 0, 0, 'WITHSCORES')[2] or 0)
-  local behind = redis.call('ZRANGEBYSCORE', limiter.holes, '(' .. limiter.last, '+inf', 'WITHSCORES')
-  for i = 1, #behind, 2 do
+  -- From the last on, where each is at hand. So many a call at most; the others stay holes until their time.
+  local behind = redis.call('ZREVRANGEBYSCORE', limiter.holes, '+inf', '(' .. limiter.last, 'WITHSCORES', 'LIMIT', 0, 501)
+  for i = 1, math.min(#behind, 1000), 2 do
     redis.call('ZREM', limiter.holes, behind[i])
     erase(tonumber(behind[i + 1]), tonumber(string.match(behind[i], '%d+$')))
   end
+  limiter.last = tonumber(behind[1002]) or limiter.last
   -- Uses that were passed for the sake of the places that are gone, and are not over by then, count again.
   local from = math.max(limiter.last, limiter.now)
   for _, log in ipairs(limiter.logs) do

@@ -2,14 +2,17 @@
 -- A decision then is three commands: HMGET, TIME, HSET. Returns the reply, or nil for every other case, nothing written.
 local function plain_grant()
   local key, lane, number, cost, burst, periods = KEYS[1], 'lane:' .. ARGV[1], tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[7]), ARGV[9]
-  local fields, logs = { 'seen', 'offset', 'busy', 'periods', 'expires', lane }, #KEYS - 3
+  local fields, logs = { 'seen', 'offset', 'busy', 'periods', 'expires', lane, 'shared' }, #KEYS - 3
   for i = 1, logs do
-    fields[6 + i] = 'log:' .. ARGV[7 + 3 * i]
+    fields[7 + i] = 'log:' .. ARGV[7 + 3 * i]
   end
   local values = redis.call('HMGET', key, unpack(fields)) -- a config has at most 17 logs
   local known = values[6]
   if values[3] or not known or values[4] ~= periods or tonumber(string.match(known, '^%d+')) >= number then
     return nil
+  end
+  if number % 256 == 0 then
+    return nil -- now and then the long way, where silent lanes are swept
   end
   local clock = redis.call('TIME')
   local now = clock[1] * 1000 + math.floor(clock[2] / 1000) + (values[2] or 0)
@@ -22,9 +25,10 @@ local function plain_grant()
   local reply, writes, closed = '1 ' .. time_text .. ' ' .. cost, { 'seen', time_text, lane, '' }, nil
   for i = 1, logs do
     local period, precision, limit = tonumber(ARGV[7 + 3 * i]), tonumber(ARGV[8 + 3 * i]), tonumber(ARGV[9 + 3 * i])
-    local used, oldest, newest, newest_cost = string.match(values[6 + i] or '0 0 0 0', '^(%S+) (%S+) (%S+) (%S+)$')
+    local used, oldest, newest, newest_cost = string.match(values[7 + i] or '0 0 0 0', '^(%S+) (%S+) (%S+) (%S+)$')
     used = used + cost
-    if used > limit or oldest + period <= now or time + period + 60000 > expires or (burst > 0 and period == 1000 and used >= burst) then
+    local fits = used <= limit or (limit < 0 and values[7])
+    if not fits or oldest + period <= now or time + period + 60000 > expires or (burst > 0 and period == 1000 and used >= burst) then
       return nil
     end
     local slot = precision == 1 and time or math.ceil(time / precision) * precision
@@ -36,12 +40,21 @@ local function plain_grant()
       newest, newest_cost = precision == 1 and time_text or string.format('%.0f', slot), cost
     end
     local used_text = string.format('%.0f', used)
-    writes[3 + 2 * i] = fields[6 + i]
+    writes[3 + 2 * i] = fields[7 + i]
     writes[4 + 2 * i] = used_text .. ' ' .. oldest .. ' ' .. newest .. ' ' .. newest_cost
     reply = reply .. ' ' .. used_text
   end
   writes[4] = ARGV[2] .. ' ' .. time_text .. ' ' .. reply
-  redis.call('HSET', key, unpack(writes))
+  if values[7] then
+    -- Processes with other periods are about: show that these are still in use, as save_limiter does.
+    for i = 1, logs do
+      if tonumber(ARGV[9 + 3 * i]) >= 0 then
+        writes[#writes + 1] = 'claimed:' .. ARGV[7 + 3 * i]
+        writes[#writes + 1] = now
+      end
+    end
+  end
+  redis.call('HSET', key, unpack(writes)) -- a config has at most 17 logs
   if closed then
     for log, slot in pairs(closed) do
       if redis.call('LPUSH', log, slot) == 1 then

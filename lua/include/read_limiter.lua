@@ -17,11 +17,11 @@ local function read_limiter(at, whatever_is_on_record)
     longest = 0,
     logs = {},
   }
-  local fields = { 'seen', 'offset', 'periods', 'expires', 'busy', 'last', 'cooling', 'cooled', 'since' }
+  local fields = { 'seen', 'offset', 'periods', 'expires', 'busy', 'last', 'cooling', 'cooled', 'since', 'shared' }
   for i = 4, #KEYS do
     local period = ARGV[at + 3 * (i - 3)]
-    fields[2 * i + 2] = 'log:' .. period
-    fields[2 * i + 3] = 'passed:' .. period
+    fields[2 * i + 3] = 'log:' .. period
+    fields[2 * i + 4] = 'passed:' .. period
   end
   local values = redis.call('HMGET', limiter.state, unpack(fields)) -- a config has at most 17 logs
   limiter.fresh = not values[3]
@@ -46,11 +46,12 @@ local function read_limiter(at, whatever_is_on_record)
   limiter.cooling = tonumber(values[7] or 0) -- end of the latest cooldown; that of a place yet to come may be given back,
   limiter.cooled = tonumber(values[8] or 0) -- then it ends with the one before
   limiter.since = tonumber(values[9] or 0) -- nothing that was granted before is known any more
+  limiter.shared = values[10] -- processes with other periods are about
   for i = 4, #KEYS do
     local shape = at + 3 * (i - 3)
     local log = { key = KEYS[i], period = tonumber(ARGV[shape]), precision = tonumber(ARGV[shape + 1]), limit = tonumber(ARGV[shape + 2]) }
-    log.used, log.oldest, log.newest, log.newest_cost = split_sums(values[2 * i + 2])
-    log.passed = tonumber(values[2 * i + 3] or 0)
+    log.used, log.oldest, log.newest, log.newest_cost = split_sums(values[2 * i + 3])
+    log.passed = tonumber(values[2 * i + 4] or 0)
     limiter.longest = math.max(limiter.longest, log.period)
     if limiter.fresh or string.find(' ' .. values[3] .. ' ', ' ' .. ARGV[shape] .. ' ', 1, true) then
       limiter.logs[#limiter.logs + 1] = log

@@ -1,9 +1,9 @@
--- Keep the reply to call `number` of this lane, and return it. A new lane sweeps a few others on its way: those that have
--- been silent for a minute are forgotten, since no copy of their latest call can still be on its way.
+-- Keep the reply to call `number` of this lane, and return it. A new lane, and any lane now and then, sweeps a few others on
+-- its way: those that have been silent for a minute are forgotten, since no copy of their latest call can still be on its way.
 local function remember(limiter, lane, number, reply)
   local field, now = 'lane:' .. lane, limiter.now
   local is_new = redis.call('HSET', limiter.state, field, number .. ' ' .. now .. ' ' .. reply) == 1
-  if is_new then
+  if is_new or number % 256 == 0 then
     local cursor = redis.call('HGET', limiter.state, 'lane_cursor') or '0'
     local swept = redis.call('HSCAN', limiter.state, cursor, 'MATCH', 'lane:*', 'COUNT', 32)
     for i = 1, #swept[2], 2 do

@@ -2,6 +2,7 @@
 -- The time to live is set for twice as long as needed, so that a busy limiter sets it once a period and not at every call.
 -- `granted` is the time of what was just granted, nil when nothing was.
 -- @include count_over
+-- @include drop_unclaimed
 local function save_limiter(limiter, granted)
   local now, line = limiter.now, limiter.last > limiter.now
   local fields = { 'seen', now + 1, 'offset', limiter.offset }
@@ -9,7 +10,13 @@ local function save_limiter(limiter, granted)
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
-  local renew, conflict, passed = limiter.fresh, false, false
+  local keep = limiter.longest + 60000
+  local needed_until = math.max(granted or now, limiter.last, limiter.cooling) + keep
+  local is_due = needed_until > limiter.expires
+  if is_due and drop_unclaimed(limiter) then
+    set('periods', limiter.periods)
+  end
+  local renew, passed = limiter.fresh or is_due, false
   for _, log in ipairs(limiter.logs) do
     if log.next then
       log.drops = count_over(log, now, line)
@@ -18,18 +25,19 @@ local function save_limiter(limiter, granted)
     if log.next or log.over then
       log.oldest = log.next_time or log.newest
     end
-    set('log:' .. log.period, string.format('%.0f %.0f %.0f %.0f', log.used, log.oldest, log.newest, log.newest_cost))
-    set('passed:' .. log.period, log.passed)
-    passed = passed or log.passed > 0
+    if not log.dropped then
+      set('log:' .. log.period, string.format('%.0f %.0f %.0f %.0f', log.used, log.oldest, log.newest, log.newest_cost))
+      set('passed:' .. log.period, log.passed)
+      passed = passed or log.passed > 0
+    end
     renew = renew or log.created
-    conflict = conflict or log.limit < 0
   end
   if limiter.fresh then
     set('periods', limiter.periods)
-    set('since', now + 1)
+    set('since', math.max(limiter.since, now + 1))
   end
-  if conflict then
-    -- Processes with other periods are about: show that these are still in use (see throttle_register).
+  if limiter.shared then
+    -- Show that these periods are still in use.
     for _, log in ipairs(limiter.logs) do
       if log.limit >= 0 then
         set('claimed:' .. log.period, now)
@@ -44,17 +52,14 @@ local function save_limiter(limiter, granted)
     set('busy', 1)
   end
 
-  local keep = limiter.longest + 60000
-  local needed_until = math.max(granted or now, limiter.last, limiter.cooling) + keep
-  if renew or needed_until > limiter.expires then
+  if renew then
     limiter.expires = math.max(limiter.expires, needed_until + keep)
     set('expires', limiter.expires)
-    renew = true
   end
   -- A full server refuses HSET, and LPUSH before it: then nothing has been written. What only removes comes after.
   redis.call('HSET', limiter.state, unpack(fields)) -- a config has at most 17 logs
   for _, log in ipairs(limiter.logs) do
-    if log.over then
+    if log.over or log.dropped then
       redis.call('DEL', log.key)
     elseif log.drops and log.drops > 0 then
       redis.call('LTRIM', log.key, 0, -(log.drops + 1))
@@ -66,6 +71,7 @@ local function save_limiter(limiter, granted)
   if renew then
     local ttl = limiter.expires - now
     redis.call('PEXPIRE', limiter.state, ttl)
+    redis.call('PEXPIRE', limiter.holes, ttl)
     for _, log in ipairs(limiter.logs) do
       redis.call('PEXPIRE', log.key, ttl)
     end
