@@ -11,11 +11,12 @@ ARGV[1] lane       of the caller
 ARGV[2] number     of this call in its lane, rising
 ARGV[3] id         of the permit
 ARGV[4] time       of the permit (ms)
-ARGV[5] cost       to give back
-ARGV[6] burst      as throttle_acquire
-ARGV[7] cooldown   ms
-ARGV[8] periods    of the logs, rising, with spaces
-ARGV[9..] period (ms), precision (ms), limit (-1: log only) of each log
+ARGV[5] asked      when it was asked for (ms): its time, less what it waited
+ARGV[6] cost       to give back
+ARGV[7] burst      as throttle_acquire
+ARGV[8] cooldown   ms
+ARGV[9] periods    of the logs, rising, with spaces
+ARGV[10..] period (ms), precision (ms), limit (-1: log only) of each log
 
 Returns the cost that came back, 0 when all limits have forgotten the use; or "register <periods>" or "stale" as
 throttle_acquire does.
@@ -25,16 +26,17 @@ throttle_acquire does.
 -- @include remember
 -- @include give_back
 -- @include save_limiter
-local lane, number, id, time, cost = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local lane, number, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local time, asked, cost = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local known = recall(lane, number)
 if known then
   return known
 end
-local limiter = read_limiter(6)
+local limiter = read_limiter(7)
 if limiter.unregistered then
   return 'register ' .. limiter.unregistered
 end
-local returned = give_back(limiter, id, time, cost)
+local returned = give_back(limiter, id, time, asked, cost)
 save_limiter(limiter)
 return remember(limiter, lane, number, tostring(returned))

@@ -1,6 +1,6 @@
 --[[
-throttle_reset: forget all that a limiter has granted, its places in the line and its lanes with it. What stays, until the
-last of those places is over, is from when on a permit can be given back.
+throttle_reset: forget all that a limiter has granted, its places in the line and its lanes with it. What stays, for
+a second, is from when on a permit can be given back.
 
 KEYS[1] state    HASH    the limiter's clock, sums and lanes
 KEYS[2] waiting  ZSET    permit id -> the time its holder waits for (ms)
@@ -14,16 +14,15 @@ ARGV[4..] period (ms), precision (ms), limit (-1: log only) of each log
 
 Returns how many keys were deleted; or "register <periods>" as throttle_acquire does.
 ]]
--- @include server_ms
-local state = redis.pcall('HMGET', KEYS[1], 'periods', 'seen', 'offset', 'last') -- a key that is not ours goes with the rest
+local state = redis.pcall('HMGET', KEYS[1], 'periods', 'seen', 'offset') -- a key that is not ours goes with the rest
 if state[1] and state[1] ~= ARGV[3] then
   return 'register ' .. state[1]
 end
 local deleted = redis.call('DEL', unpack(KEYS)) -- a config has at most 17 logs
 if state[2] then
-  -- Of what was granted until then, places in the line included, nothing can be given back to what is granted from now on.
-  local granted_until = math.max(tonumber(state[2]), tonumber(state[4] or 0))
-  redis.call('HSET', KEYS[1], 'seen', state[2], 'offset', state[3], 'since', granted_until + 1)
-  redis.call('PEXPIRE', KEYS[1], math.max(0, granted_until - server_ms() - state[3]) + 1000)
+  -- Of what was granted before nothing can be given back to what is granted from now on, even within this millisecond.
+  local from = state[2] + 1
+  redis.call('HSET', KEYS[1], 'seen', from, 'offset', state[3], 'since', from)
+  redis.call('PEXPIRE', KEYS[1], 1000)
 end
 return deleted

@@ -38,7 +38,7 @@ end
 local returned = 0
 local time, cost = string.match(known or '', '^1 (%d+) (%d+)')
 if time then
-  returned = give_back(limiter, id, tonumber(time), tonumber(cost))
+  returned = give_back(limiter, id, tonumber(time), limiter.now + 1, tonumber(cost)) -- a reset forgets its lane
 end
 save_limiter(limiter)
 remember(limiter, lane, number, 'undone')

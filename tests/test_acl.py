@@ -132,7 +132,10 @@ async def answer_async(text: str) -> str:
 
 
 async def give_places_up(throttler: redisopt.AsyncThrottler) -> None:
-    """Have waiters cancelled: one that others stand behind, whose place another takes, then the last of the line, and all."""
+    """Have waiters cancelled: one that others stand behind, whose place another takes, then the last of the line, and all.
+
+    Meanwhile more is charged for what was used before.
+    """
 
     async def wait() -> None:
         await throttler.acquire(cost=3, key="line")
@@ -141,13 +144,15 @@ async def give_places_up(throttler: redisopt.AsyncThrottler) -> None:
         while (await throttler.metrics("line")).queue_length != length:
             await asyncio.sleep(0.005)
 
-    for _ in range(3):
-        await wait()
+    for _ in range(2):
+        used = await throttler.acquire(cost=3, key="line")
         await asyncio.sleep(0.005)
+    await wait()
     waiting = []
     for length in (1, 2, 3):
         waiting.append(asyncio.create_task(wait()))
         await queue_is(length)
+    await used.settle(4)
     waiting[1].cancel()
     await queue_is(2)
     waiting.append(asyncio.create_task(wait()))

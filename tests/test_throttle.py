@@ -286,7 +286,7 @@ def test_a_reset_forgets_one_key_alone(make_throttler: Make, clock: ServerClock)
 
 
 def test_a_reset_leaves_nothing_behind(make_throttler: Make, clock: ServerClock, client: redis.Redis) -> None:
-    """Not even a line. From when on permits count is kept until the last of its places is over."""
+    """Not even a line. From when on permits can be given back is kept for a second."""
     throttler = make_throttler(rates=["1/s"])
     throttler.try_acquire()
     join(throttler)
@@ -294,7 +294,7 @@ def test_a_reset_leaves_nothing_behind(make_throttler: Make, clock: ServerClock,
 
     ((key, state),) = stored(client).items()
     assert set(state) == {b"seen", b"offset", b"since"}
-    assert 1000 < client.pttl(key) < 10**9
+    assert 0 < client.pttl(key) <= 1000
 
 
 def test_a_reset_reaches_the_logs_of_other_configs(

@@ -1,4 +1,4 @@
--- Give back `cost` of the permit `id` that was granted for `time`. Returns how much came back.
+-- Give back `cost` of the permit `id` that was granted for `time` when it was `asked` for. Returns how much came back.
 -- A use that has begun is taken out of the logs. A place in the line that somebody else stands behind becomes a hole: it
 -- stays in the logs, since the places behind it were given with it counted, and the next caller may take it. The last
 -- place is taken out, with the holes right before it, and the line ends where the last one still waiting stands.
@@ -6,7 +6,7 @@
 -- @include erase_use
 -- @include entry_at
 -- @include restore_cooldown
-local function give_back(limiter, id, time, cost)
+local function give_back(limiter, id, time, asked, cost)
   local function erase(at, amount)
     local erased = 0
     for _, log in ipairs(limiter.logs) do
@@ -15,8 +15,8 @@ local function give_back(limiter, id, time, cost)
     return erased
   end
 
-  if time < limiter.since then
-    return 0
+  if asked < limiter.since then
+    return 0 -- the limiter was reset, or its state lost, since then
   end
   if time <= limiter.now + 1 then
     return erase(time, cost)
