@@ -36,7 +36,38 @@ class Config(BaseModel):
         Raises:
             pydantic.ValidationError: a field is unknown, missing or out of range.
         """
+        if not isinstance(fields, Mapping):
+            raise ValueError(f"fields must be a dict, not {type(fields).__name__}")
         return cls.model_validate(dict(fields))
+
+    @classmethod
+    def given(cls, config: Any, fields: Mapping[str, Any]) -> Self:
+        """The config that was given whole, or as fields.
+
+        Raises:
+            ValueError: it was given both ways, or is of another class.
+            pydantic.ValidationError: a field is unknown, missing or out of range.
+        """
+        if config is None:
+            return cls(**fields)
+        if not isinstance(config, cls):
+            raise ValueError(
+                f"config must be a {cls.__name__}, not {type(config).__name__}: "
+                "give fields as keywords, or a dict to from_dict()"
+            )
+        if fields:
+            raise ValueError(
+                f"config and the fields {', '.join(fields)} were both given: use config.model_copy(update=...) or one of them"
+            )
+        return config
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002 - it is frozen
+        """The config with some fields changed, checked like any other (pydantic's own copy is not).
+
+        Raises:
+            pydantic.ValidationError: a field is unknown or out of range.
+        """
+        return type(self)(**dict(self) | dict(update or {}))
 
     @classmethod
     def from_toml(cls, path: str | Path, table: str = "") -> Self:
@@ -66,16 +97,26 @@ class Config(BaseModel):
         ``REDISOPT_GITHUB_RATES=10/s,5000/h``.
 
         Raises:
+            ValueError: `prefix` is empty, and would mean the whole environment.
             pydantic.ValidationError: a field is unknown, missing or out of range.
         """
+        if not prefix:
+            raise ValueError('prefix is empty: name the variables that are meant, such as "REDISOPT_GITHUB_"')
         found: dict[str, Any] = {}
         for variable, text in (os.environ if environ is None else environ).items():
             if variable.startswith(prefix):
                 name = variable.removeprefix(prefix).lower()
                 field = cls.model_fields.get(name)
-                is_list = field is not None and get_origin(field.annotation) in (tuple, list)
-                found[name] = [part.strip() for part in _LIST_COMMA.split(text) if part.strip()] if is_list else text
+                if field is None:
+                    found[name] = "(not shown)"  # $REDISOPT_URL, or another secret that shares the prefix
+                else:
+                    found[name] = split_list(text) if get_origin(field.annotation) in (tuple, list) else text
         return cls.from_dict(found)
+
+
+def split_list(text: str) -> list[str]:
+    """The parts of a list in one text, separated by commas."""
+    return [part.strip() for part in _LIST_COMMA.split(text) if part.strip()]
 
 
 def milliseconds(seconds: float) -> int:

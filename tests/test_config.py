@@ -284,3 +284,35 @@ def test_a_mistake_in_the_environment_is_named(environ: dict[str, str], message:
     """By the field and what is wrong with it."""
     with pytest.raises(ValidationError, match=message):
         ThrottleConfig.from_env("T_", environ)
+
+
+def test_a_copy_with_changes_is_checked_like_any_other() -> None:
+    """Pydantic's own copy is not: a margin of -5 s would switch the limit off."""
+    config = ThrottleConfig.from_dict({"rates": ["3/s"], "margin": 0.5})
+    changed = config.model_copy(update={"rates": ["5/s"]})
+
+    assert (changed.rates, changed.margin) == ((Rate(5, 1),), 0.5)
+    for update in ({"margin": -5}, {"marginn": 5}, {"command_timeout": 0}):
+        with pytest.raises(ValidationError, match=next(iter(update))):
+            config.model_copy(update=update)
+
+
+def test_the_environment_is_never_told_of() -> None:
+    """$REDISOPT_URL may share the prefix, and hold a password."""
+    with pytest.raises(ValidationError, match="url") as raised:
+        ThrottleConfig.from_env("REDISOPT_", {"REDISOPT_URL": "redis://u:hunter2@h:1", "REDISOPT_RATES": "1/s"})
+    assert "hunter2" not in str(raised.value)
+    with pytest.raises(ValueError, match="prefix is empty"):
+        ThrottleConfig.from_env("", {"SECRET": "hunter2"})
+
+
+def test_several_rates_can_be_one_text_everywhere() -> None:
+    """As in the environment."""
+    assert ThrottleConfig.from_dict({"rates": "10/s,5000/h"}).rates == (Rate(10, 1), Rate(5000, 3600))
+
+
+def test_fields_that_are_no_dict_are_refused() -> None:
+    """With the field's name."""
+    nothing: Any = None
+    with pytest.raises(ValueError, match="fields must be a dict"):
+        ThrottleConfig.from_dict(nothing)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable
+import pickle
+from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,8 +15,10 @@ import redis
 import redis.asyncio
 
 from redisopt import AsyncThrottler, Throttler, ThrottleTimeout
+from redisopt.throttle.plans import ThrottlePlans
 from tests.clock import START_MS, ServerClock
 from tests.faces import Face
+from tests.servers import RunningServer
 
 Make = Callable[..., Face]
 
@@ -303,3 +306,102 @@ def dead_async_client() -> redis.asyncio.Redis:
 async def asyncio_sleep_for(seconds: float) -> None:
     """A coroutine function."""
     await asyncio.sleep(seconds)
+
+
+async def count_up() -> AsyncIterator[int]:
+    """An async generator."""
+    yield 1
+
+
+class Caller:
+    """An object that is called like a coroutine function."""
+
+    async def __call__(self) -> str:
+        """Give a text."""
+        return "called"
+
+
+def test_a_function_whose_result_nobody_would_await_is_refused_everywhere(dead_client: redis.Redis) -> None:
+    """Partials and objects too; before anything is charged."""
+    throttler: Any = Throttler(dead_client, "test", rates=["2/s"])
+    for function in (asyncio_sleep_for, functools.partial(asyncio_sleep_for, 1), Caller()):
+        with pytest.raises(ValueError, match=r"coroutine function.*AsyncThrottler"):
+            throttler(function)
+        with pytest.raises(ValueError, match=r"coroutine function.*AsyncThrottler"):
+            throttler.execute(function)
+        with pytest.raises(ValueError, match=r"on_throttle .*coroutine function"):
+            Throttler(dead_client, "test", rates=["2/s"], on_throttle=function)
+
+
+def test_an_async_generator_function_is_refused_by_both(
+    dead_client: redis.Redis, dead_async_client: redis.asyncio.Redis
+) -> None:
+    """It runs long after the call that made it."""
+    both: tuple[Any, Any] = (
+        Throttler(dead_client, "test", rates=["2/s"]),
+        AsyncThrottler(dead_async_client, "test", rates=["2/s"]),
+    )
+    for throttler in both:
+        with pytest.raises(ValueError, match=r"async generator function.*inside it"):
+            throttler(count_up)
+
+
+async def test_what_is_called_like_a_coroutine_function_can_be_decorated(
+    server: RunningServer, client: redis.Redis
+) -> None:
+    """A partial of one, or an object."""
+    async with redis.asyncio.from_url(server.url) as async_client:
+        throttler = AsyncThrottler(async_client, "test", rates=["2/min"])
+        assert await throttler(Caller())() == "called"
+        await throttler(functools.partial(asyncio.sleep, 0))()
+        assert (await throttler.peek()).remaining == 0
+        await throttler.aclose()
+
+
+@pytest.mark.parametrize("terms", [{"cost": 0}, {"cost": 3}, {"key": 5}, {"timeout": -1}])
+def test_terms_that_no_call_could_meet_are_refused_when_decorating(dead_client: redis.Redis, terms: Any) -> None:
+    """Not at the first call, which may be days later."""
+    with pytest.raises(ValueError, match=next(iter(terms))):
+        Throttler(dead_client, "test", rates=["2/s"])(**terms)(greet)
+
+
+def test_a_permit_is_released_whatever_becomes_of_the_function(
+    make_throttler: Make, clock: ServerClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the block of a ``with`` would."""
+    released: list[str] = []
+    monkeypatch.setattr(ThrottlePlans, "release", lambda _, permit: released.append(permit.id))
+    throttler = make_throttler(rates=["9/s"])
+    throttler.wait_for(throttler.real.execute(of_kind(throttler, greet), "Ada"))
+    with pytest.raises(LookupError):
+        throttler.wait_for(throttler.real.execute(of_kind(throttler, fail)))
+
+    assert len(released) == 2
+
+
+def test_what_cannot_be_pickled_says_what_to_do(make_throttler: Make, clock: ServerClock) -> None:
+    """It is what multiprocessing would do."""
+    throttler = make_throttler(rates=["9/s"])
+    with pytest.raises(TypeError, match="make one in each process"):
+        pickle.dumps(throttler.real)
+    decision = throttler.try_acquire()
+    with pytest.raises(TypeError, match="send its cost"):
+        pickle.dumps(decision)
+    assert pickle.loads(pickle.dumps(throttler.peek())) == throttler.peek()
+
+
+async def test_an_acquisition_is_a_coroutine(server: RunningServer, client: redis.Redis) -> None:
+    """A task can be made of it; it is awaited once; one that never was is warned of."""
+    async with redis.asyncio.from_url(server.url) as async_client:
+        throttler = AsyncThrottler(async_client, "test", rates=["9/min"])
+        async with asyncio.TaskGroup() as tasks:
+            permits = [tasks.create_task(throttler.acquire()) for _ in range(2)]
+        assert all(permit.result().cost == 1 for permit in permits)
+        acquisition = throttler.acquire()
+        assert (await acquisition).cost == 1
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await acquisition
+        with pytest.warns(RuntimeWarning, match="never awaited"):
+            throttler.acquire()
+        assert (await throttler.peek()).remaining == 6
+        await throttler.aclose()

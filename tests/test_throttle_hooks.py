@@ -37,6 +37,22 @@ def test_on_throttle_hears_of_refusals_and_waits_with_the_length_of_the_line(
     assert heard == [0, 1, 2, 2]
 
 
+def test_a_callback_that_ends_the_process_leaves_nothing_charged(make_throttler: Make, clock: ServerClock) -> None:
+    """The caller never learns of what it was granted."""
+
+    def end(_: int) -> None:
+        raise SystemExit
+
+    throttler = make_throttler(rates=["1/s"], on_throttle=end)
+    throttler.acquire()
+    with pytest.raises(SystemExit):
+        throttler.acquire()
+
+    assert throttler.metrics().queue_length == 0
+    clock.advance(1.001)
+    assert throttler.try_acquire()
+
+
 def test_on_throttle_hears_of_a_timeout(make_throttler: Make, clock: ServerClock) -> None:
     """It is a refusal."""
     heard: list[int] = []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from redisopt.commands import Command, Invoke, Plan, Sleep
-from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout
+from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout, Unavailable
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
@@ -89,7 +89,7 @@ def test_a_wait_longer_than_the_timeout_is_refused_without_a_second_call() -> No
     assert refused.value.reason == "10/s"
 
 
-@pytest.mark.parametrize("interruption", [asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit()])
+@pytest.mark.parametrize("interruption", [asyncio.CancelledError(), KeyboardInterrupt()])
 def test_a_caller_that_gives_up_gives_its_place_back(interruption: BaseException) -> None:
     plan = plans().acquire(Grant, 2, "", None)
     answer(plan, next(plan), b"1 %d 2 10 | 250 1 1 0 1000" % NOW_MS)
@@ -97,9 +97,23 @@ def test_a_caller_that_gives_up_gives_its_place_back(interruption: BaseException
 
     assert isinstance(step, Command)
     assert step.script == "throttle_refund"
-    assert step.args[1:] == (NOW_MS, 2)
+    assert step.args[1:] == (NOW_MS, NOW_MS - 249, 2)
     with pytest.raises(type(interruption)):
         answer(plan, step, b"2")
+
+
+def test_an_interruption_goes_on_when_the_place_cannot_be_given_back() -> None:
+    plan = plans().acquire(Grant, 2, "", None)
+    answer(plan, next(plan), b"1 %d 2 10 | 250 1 1 0 1000" % NOW_MS)
+    plan.throw(asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        plan.throw(Unavailable("Redis is away"))
+
+
+def test_a_plan_that_nobody_performs_any_more_asks_for_nothing() -> None:
+    plan = plans().acquire(Grant, 2, "", None)
+    answer(plan, next(plan), b"1 %d 2 10 | 250 1 1 0 1000" % NOW_MS)
+    plan.close()
 
 
 def test_periods_of_another_config_are_registered_and_kept_up() -> None:
@@ -187,7 +201,7 @@ def test_settling_asks_only_for_the_difference() -> None:
         step = next(own.settle(Grant("id", "", 5, NOW_MS), actual), None)
         return (step.script, step.args) if isinstance(step, Command) else None
 
-    assert settled(3) == ("throttle_refund", ("id", NOW_MS, 2))
+    assert settled(3) == ("throttle_refund", ("id", NOW_MS, NOW_MS, 2))
     assert settled(8) == ("throttle_charge", (3,))
     assert settled(5) is None
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
+from redisopt.functions import check_function
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.permit import AsyncPermit
-from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans, config_of
+from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,22 +23,37 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Acquisition:
-    """What `AsyncThrottler.acquire` gives: await it for the permit, or enter it with ``async with``."""
+class Acquisition(Coroutine[Any, Any, AsyncPermit]):
+    """What `AsyncThrottler.acquire` gives: await it for the permit, or enter it with ``async with``.
 
-    __slots__ = ("_acquire", "_permit")
+    It is a coroutine like any other: a task can be made of it, it can be awaited once, and Python warns of one that never was.
+    """
 
-    def __init__(self, acquire: Callable[[], Awaitable[AsyncPermit]]) -> None:
-        self._acquire = acquire
+    __slots__ = ("_acquiring", "_permit")
+
+    def __init__(self, acquiring: Coroutine[Any, Any, AsyncPermit]) -> None:
+        self._acquiring = acquiring
         self._permit: AsyncPermit | None = None
 
     def __await__(self) -> Generator[Any, None, AsyncPermit]:
         """Wait for the permit."""
-        return self._acquire().__await__()
+        return self._acquiring.__await__()
+
+    def send(self, value: Any, /) -> Any:
+        """As a coroutine's."""
+        return self._acquiring.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """As a coroutine's."""
+        return self._acquiring.throw(*error)
+
+    def close(self) -> None:
+        """As a coroutine's."""
+        self._acquiring.close()
 
     async def __aenter__(self) -> AsyncPermit:
         """Wait for the permit."""
-        self._permit = await self._acquire()
+        self._permit = await self._acquiring
         return self._permit
 
     async def __aexit__(
@@ -73,7 +88,7 @@ class AsyncThrottler:
         on_throttle: Callable[[int], object] | None = None,
         **fields: Any,
     ) -> None:
-        self._plans = ThrottlePlans(name, config_of(config, fields), on_throttle)
+        self._plans = ThrottlePlans(name, ThrottleConfig.given(config, fields), on_throttle)
         self._runner = AsyncRunner(client, self.config.command_timeout)
         self._permit = functools.partial(AsyncPermit, self._runner, self._plans)
 
@@ -93,10 +108,11 @@ class AsyncThrottler:
 
     def acquire(self, cost: int = 1, key: str = "", *, timeout: float | None = None) -> Acquisition:
         """See `Throttler.acquire`. A task that is cancelled while it waits gives its place back."""
-        return Acquisition(lambda: self._runner.run(self._plans.acquire(self._permit, cost, key, timeout)))
+        return Acquisition(self._runner.run(self._plans.acquire(self._permit, cost, key, timeout)))
 
     async def execute(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Wait for one permit, then await ``function(*args, **kwargs)``. A plain function is called in the event loop."""
+        check_function(function, "function", awaited=None)
         return await self._runner.run(self._plans.execute(self._permit, PLAIN, function, args, kwargs))
 
     @overload
@@ -123,8 +139,8 @@ class AsyncThrottler:
         return decorate if function is None else decorate(function)
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
-        if not inspect.iscoroutinefunction(function):
-            raise ValueError(f"function {function!r} is not a coroutine function: decorate it with a Throttler")
+        check_function(function, "function", awaited=True, instead="a Throttler")
+        self._plans.check_terms(terms)
 
         @functools.wraps(function)
         async def throttled(*args: Any, **kwargs: Any) -> Any:
@@ -147,6 +163,14 @@ class AsyncThrottler:
     async def aclose(self) -> None:
         """Close the connections, unless another throttler uses them. The client stays open."""
         await self._runner.aclose()
+
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled: connections cannot go to another process."""
+        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their limits by the name")
+
+    def __repr__(self) -> str:
+        """The name and the limits."""
+        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
 
     async def __aenter__(self) -> Self:
         """The throttler itself."""

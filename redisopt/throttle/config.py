@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from redisopt.config import Config, milliseconds
+from redisopt.config import Config, milliseconds, split_list
 from redisopt.throttle.rate import MAX_LIMIT, Rate
 
 MAX_RATES = 16
@@ -37,7 +37,9 @@ def _as_rate(value: Any) -> Any:
 
 
 def _as_rates(value: Any) -> Any:
-    return (value,) if isinstance(value, str | Rate) else value
+    if isinstance(value, str):
+        return split_list(value)
+    return (value,) if isinstance(value, Rate) else value
 
 
 class ThrottleConfig(Config):

@@ -41,6 +41,11 @@ class Grant:
         self._settled = False
 
     @property
+    def asked_ms(self) -> int:
+        """When it was asked for, by the server's clock: a use begins with the next whole millisecond."""
+        return self.time_ms - round(self.waited * 1000) + 1 if self.waited else self.time_ms
+
+    @property
     def left(self) -> int:
         """The cost that has not been refunded."""
         return self._left

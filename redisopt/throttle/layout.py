@@ -19,6 +19,7 @@ from redisopt.throttle.config import BURST_PERIOD_MS, SLOTS, ThrottleConfig
 from redisopt.throttle.decision import LimitState
 
 _LOG_ONLY = -1
+_MOST_REMEMBERED = 4096
 _GRANTED = ord("1")
 
 
@@ -112,6 +113,36 @@ class Layout:
         _, time_ms, cost, *used = map(int, reply[:bar].split())
         wait_ms, queue_size, waits_for, cooling_ms, *reset_ms = map(int, reply[bar + 1 :].split())
         return Verdict(self, granted, time_ms, cost, used, wait_ms, queue_size, waits_for, cooling_ms, reset_ms)
+
+
+class Layouts:
+    """The layouts of one config: other periods than its own may be on record for some keys, and not for others."""
+
+    def __init__(self, name: str, config: ThrottleConfig) -> None:
+        self._name = name
+        self._config = config
+        self.own = Layout(name, config)
+        self._periods = {period for period, _, _ in self.own.own}
+        self._by_others: dict[tuple[int, ...], Layout] = {(): self.own}
+        self._others: dict[str, tuple[int, ...]] = {}
+
+    def of(self, key: str) -> Layout:
+        """The layout of a key, as far as is known."""
+        return self._by_others[self._others.get(key, ())] if self._others else self.own
+
+    def learn(self, key: str, on_record: tuple[int, ...]) -> Layout:
+        """Take note of the periods on record for `key`."""
+        others = tuple(sorted(self._periods.symmetric_difference(on_record) - self._periods))
+        if len(self._others) >= _MOST_REMEMBERED:
+            self._others.clear()  # what is forgotten costs one more script call
+        if others not in self._by_others:
+            self._by_others[others] = Layout(self._name, self._config, others)
+        self._others[key] = others
+        return self._by_others[others]
+
+    def has(self, on_record: tuple[int, ...]) -> bool:
+        """Whether the config's own periods are among those."""
+        return self._periods.issubset(on_record)
 
 
 def read_cost(reply: Any) -> int | Unregistered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from redisopt.runner import AsyncRunner, Runner
 from redisopt.throttle.grant import Grant
@@ -31,7 +31,7 @@ class Permit(Grant):
 
     def release(self) -> bool:
         """Say that the work is done. What was charged stays charged. False, and no more, the second time."""
-        return self.mark_released()
+        return self._plans.release(self)
 
     def refund(self, cost: int | None = None) -> bool:
         """Give back `cost`, or all that is left: the work was not done. False, and no more, when nothing is left.
@@ -55,6 +55,10 @@ class Permit(Grant):
             Unavailable: as `refund`.
         """
         return self._runner.run(self._plans.settle(self, actual))
+
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled: what it may give back it knows only in the process that was granted it."""
+        raise TypeError(f"{self!r} cannot be pickled: send its cost and granted_at instead")
 
     def __enter__(self) -> Self:
         """The permit itself."""
@@ -88,7 +92,7 @@ class AsyncPermit(Grant):
 
     async def release(self) -> bool:
         """See `Permit.release`."""
-        return self.mark_released()
+        return self._plans.release(self)
 
     async def refund(self, cost: int | None = None) -> bool:
         """See `Permit.refund`."""
@@ -97,6 +101,10 @@ class AsyncPermit(Grant):
     async def settle(self, actual: int) -> bool:
         """See `Permit.settle`."""
         return await self._runner.run(self._plans.settle(self, actual))
+
+    def __reduce__(self) -> Any:
+        """See `Permit.__reduce__`."""
+        raise TypeError(f"{self!r} cannot be pickled: send its cost and granted_at instead")
 
     async def __aenter__(self) -> Self:
         """The permit itself."""

@@ -14,12 +14,13 @@ from typing import Any, TypeVar, cast
 
 from redisopt import events, keys
 from redisopt.commands import Command, Invoke, Plan, Sleep, call
-from redisopt.errors import ConfigConflict, CostExceedsLimit, ThrottleTimeout
+from redisopt.errors import ConfigConflict, CostExceedsLimit, RedisOptError, ThrottleTimeout
+from redisopt.functions import check_function
 from redisopt.identity import next_permit_id
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, ThrottleMetrics
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.layout import Layout, Unregistered, Verdict, read_cost, unregistered
+from redisopt.throttle.layout import Layout, Layouts, Unregistered, Verdict, read_cost, unregistered
 from redisopt.throttle.rate import MAX_LIMIT
 
 G = TypeVar("G", bound=Grant)
@@ -47,11 +48,11 @@ class ThrottlePlans:
     def __init__(self, name: str, config: ThrottleConfig, on_throttle: Callable[[int], object] | None = None) -> None:
         self.name = keys.checked_name(name)
         self.config = config
-        if on_throttle is not None and not callable(on_throttle):
-            raise ValueError(f"on_throttle must be callable with the number of waiters, not {on_throttle!r}")
+        if on_throttle is not None:
+            check_function(on_throttle, "on_throttle", awaited=False, instead="a plain function that starts a task")
         self._on_throttle = on_throttle
         self._max_cost = config.max_cost
-        self._layout = Layout(self.name, config)
+        self._layouts = Layouts(self.name, config)
 
     # --- decisions
 
@@ -66,6 +67,8 @@ class ThrottlePlans:
         permit = None
         if verdict.granted:
             permit = make_permit(permit_id, key, verdict.cost, verdict.time_ms)
+        if verdict.wait_ms or events.listening():
+            yield from self._tell(verdict, permit, cost, key)
         return self._decision(verdict, permit)
 
     def acquire(self, make_permit: Callable[..., G], cost: int, key: str, timeout: float | None) -> Plan[G]:
@@ -74,19 +77,25 @@ class ThrottlePlans:
         patience = _patience(timeout)
         permit_id = next_permit_id()
         verdict = yield from self._acquire((permit_id, cost, cost, patience), key)
-        if not verdict.granted:
+        permit = None
+        if verdict.granted:
+            permit = make_permit(permit_id, key, cost, verdict.time_ms, verdict.wait_ms / 1000)
+        if verdict.wait_ms or events.listening():
+            yield from self._tell(verdict, permit, cost, key)
+        if permit is None:
             retry_after, reason = verdict.wait_ms / 1000, verdict.reason
             raise ThrottleTimeout(
                 f"throttle {self.name!r} would grant {cost} in {retry_after:.3f} s ({reason}), longer than timeout={timeout}",
                 retry_after=retry_after,
                 reason=reason,
             )
-        permit = make_permit(permit_id, key, cost, verdict.time_ms, verdict.wait_ms / 1000)
         if verdict.wait_ms:
             try:
                 yield Sleep(verdict.wait_ms / 1000)
+            except GeneratorExit:
+                raise  # nobody performs a step any more
             except BaseException:
-                yield from self.give_back(permit, cost)
+                yield from self._abandon(permit)
                 raise
         return permit
 
@@ -101,8 +110,23 @@ class ThrottlePlans:
         """Acquire on `how`'s terms, then call the user's function."""
         cost = how.cost(*args, **kwargs) if callable(how.cost) else how.cost
         key = how.key(*args, **kwargs) if callable(how.key) else how.key
-        yield from self.acquire(make_permit, cost, key, how.timeout)
-        return (yield Invoke(function, args, kwargs))
+        permit = yield from self.acquire(make_permit, cost, key, how.timeout)
+        try:
+            return (yield Invoke(function, args, kwargs))
+        finally:
+            self.release(permit)
+
+    def check_terms(self, how: Terms) -> None:
+        """Refuse terms that no call could meet; those that depend on a call's arguments are checked then.
+
+        Raises:
+            ValueError: cost, key or timeout.
+        """
+        if not callable(how.cost):
+            self._check_cost(how.cost)
+        if not callable(how.key):
+            keys.checked_key(how.key)
+        _patience(how.timeout)
 
     def peek(self, cost: int, key: str) -> Plan[Decision[Any]]:
         """What `try_acquire` would say."""
@@ -120,7 +144,24 @@ class ThrottlePlans:
 
     def give_back(self, grant: Grant, cost: int) -> Plan[int]:
         """Give back `cost` of a grant; returns what came back."""
-        return (yield from self._ask("throttle_refund", grant.key, (grant.id, grant.time_ms, cost), _cost, once=True))
+        return (
+            yield from self._ask(
+                "throttle_refund", grant.key, (grant.id, grant.time_ms, grant.asked_ms, cost), _cost, once=True
+            )
+        )
+
+    def release(self, grant: Grant) -> bool:
+        """The work is done. Of rates nothing comes back by that, so no script is called."""
+        return grant.mark_released()
+
+    def _abandon(self, grant: Grant) -> Plan[None]:
+        """Give back what an interrupted caller was granted. The interruption goes on, whatever becomes of this."""
+        try:
+            yield from self.give_back(grant, grant.cost)
+        except RedisOptError as error:
+            events.logger.warning(
+                "throttle %r: an interrupted call could not give back its place: %s", self.name, error
+            )
 
     def refund(self, grant: Grant, cost: int | None) -> Plan[bool]:
         """Give back what was not used."""
@@ -152,10 +193,7 @@ class ThrottlePlans:
     # --- script calls
 
     def _acquire(self, args: tuple[Any, ...], key: str) -> Plan[Verdict]:
-        verdict = yield from self._ask("throttle_acquire", key, args, _verdict, once=True, undo="throttle_undo")
-        if verdict.wait_ms or events.listening():
-            self._tell(verdict, args[1], key)
-        return verdict
+        return (yield from self._ask("throttle_acquire", key, args, _verdict, once=True, undo="throttle_undo"))
 
     def _ask(
         self,
@@ -168,28 +206,27 @@ class ThrottlePlans:
         undo: str | None = None,
     ) -> Plan[R]:
         """Call a script, and again after registering when other periods are on record."""
+        layout = self._layouts.of(key)
         for _ in range(5):
-            layout = self._layout
             reply = yield Command(script, layout.keys(key), args, parse(layout), layout.constants, once, undo)
             if not isinstance(reply, Unregistered):
                 return cast("R", reply)
-            yield from self._register(key, reply.periods)
+            layout = yield from self._register(key, reply.periods)
         raise ConfigConflict(
             f"throttle {self.name!r}: the periods on record changed at every try: do processes restart in a loop?"
         )
 
-    def _register(self, key: str, on_record: tuple[int, ...]) -> Plan[None]:
+    def _register(self, key: str, on_record: tuple[int, ...]) -> Plan[Layout]:
         """Learn the periods of other configs, and put ours beside them where they are not on record."""
-        own = {period for period, _, _ in self._layout.own}
-        self._layout = layout = Layout(self.name, self.config, tuple(sorted(set(on_record) - own)))
-        if own.issubset(on_record):
-            return
+        layout = self._layouts.learn(key, on_record)
+        if self._layouts.has(on_record):
+            return layout
         state = layout.keys(key)[0]
         logs = [(period, precision) for period, precision, _ in [*layout.own, *layout.others]]
         names = [f"{state.removesuffix('state')}log:{period}" for period, _ in logs]
         args = (len(layout.own), *(number for log in logs for number in log))
         registered = yield from call(Command("throttle_register", (state, *names), args, unregistered))
-        self._layout = Layout(self.name, self.config, tuple(sorted(set(registered.periods) - own)))
+        return self._layouts.learn(key, registered.periods)
 
     # --- what is told
 
@@ -218,15 +255,20 @@ class ThrottlePlans:
             states,
         )
 
-    def _tell(self, verdict: Verdict, cost: int, key: str) -> None:
-        if verdict.wait_ms and self._on_throttle is not None:
-            events.notify(self._on_throttle, verdict.queue_size)
-        if verdict.granted:
-            events.emit(events.Granted(self.name, key, verdict.cost, verdict.wait_ms / 1000, verdict.queue_size))
-        else:
-            events.emit(
-                events.Refused(self.name, key, cost, verdict.reason, verdict.wait_ms / 1000, verdict.queue_size)
-            )
+    def _tell(self, verdict: Verdict, permit: Grant | None, cost: int, key: str) -> Plan[None]:
+        """Tell whoever listens. A callback that ends the process (SystemExit, Ctrl-C) leaves nothing charged."""
+        try:
+            if verdict.wait_ms and self._on_throttle is not None:
+                events.notify(self._on_throttle, verdict.queue_size)
+            wait = verdict.wait_ms / 1000
+            if permit is not None:
+                events.emit(events.Granted(self.name, key, verdict.cost, wait, verdict.queue_size))
+            else:
+                events.emit(events.Refused(self.name, key, cost, verdict.reason, wait, verdict.queue_size))
+        except BaseException:
+            if permit is not None:
+                yield from self._abandon(permit)
+            raise
 
     def _check_cost(self, cost: int) -> None:
         if type(cost) is int and 1 <= cost <= self._max_cost:
@@ -236,31 +278,11 @@ class ThrottlePlans:
         if cost < 1:
             raise ValueError(f"cost must be at least 1, not {cost}: peek() asks without charging")
         if cost > self._max_cost:
-            name = min((limit, name) for name, limit, *_ in self._layout.limits)[1]
+            name = min((limit, name) for name, limit, *_ in self._layouts.own.limits)[1]
             raise CostExceedsLimit(
                 f"cost {cost:,} is above the limit {name} of throttle {self.name!r}, so that no wait could grant it: "
                 f"split the work into costs of at most {self._max_cost:,}, or raise the limit"
             )
-
-
-def config_of(config: ThrottleConfig | None, fields: dict[str, Any]) -> ThrottleConfig:
-    """The config that was given whole or as fields.
-
-    Raises:
-        ValueError: it was given both ways, or is not a ThrottleConfig.
-        pydantic.ValidationError: a field is unknown or out of range.
-    """
-    if config is None:
-        return ThrottleConfig(**fields)
-    if not isinstance(config, ThrottleConfig):
-        raise ValueError(
-            f"config must be a ThrottleConfig, not {type(config).__name__}: give fields as keywords, such as rates=['10/s']"
-        )
-    if fields:
-        raise ValueError(
-            f"config and the fields {', '.join(fields)} were both given: use config.model_copy(update=...) or one of them"
-        )
-    return config
 
 
 def _patience(timeout: float | None) -> int:

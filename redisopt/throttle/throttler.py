@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
+from redisopt.functions import check_function
 from redisopt.runner import Runner
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.permit import Permit
-from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans, config_of
+from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,8 +30,8 @@ class Throttler:
     >>> with throttler.acquire(timeout=5):
     ...     call_github()
 
-    Thread-safe, and safe to use in a forked child. Every method costs one script call of about 5 µs of server time,
-    whatever the limit; `acquire` costs one however long it waits.
+    Thread-safe, and safe to use in a forked child. Every method costs one script call, whose server time does not grow with
+    the limit; `acquire` costs one however long it waits. (benchmarks/README.md has the figures.)
 
     Args:
         client: a `redis.Redis` (of one server or a Sentinel master) or `redis.RedisCluster`.
@@ -54,7 +54,7 @@ class Throttler:
         on_throttle: Callable[[int], object] | None = None,
         **fields: Any,
     ) -> None:
-        self._plans = ThrottlePlans(name, config_of(config, fields), on_throttle)
+        self._plans = ThrottlePlans(name, ThrottleConfig.given(config, fields), on_throttle)
         self._runner = Runner(client, self.config.command_timeout)
         self._permit = functools.partial(Permit, self._runner, self._plans)
 
@@ -108,6 +108,7 @@ class Throttler:
         Raises:
             Whatever `function` raises, and what `acquire` raises.
         """
+        check_function(function, "function", awaited=False, instead="an AsyncThrottler")
         return self._runner.run(self._plans.execute(self._permit, PLAIN, function, args, kwargs))  # type: ignore[no-any-return]
 
     @overload
@@ -137,14 +138,8 @@ class Throttler:
         return decorate if function is None else decorate(function)
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
-        if not callable(function):
-            raise ValueError(
-                f"function {function!r} cannot be called: decorate a function, and give cost and key by name"
-            )
-        if inspect.iscoroutinefunction(function):
-            raise ValueError(
-                f"function {function.__qualname__} is a coroutine function: decorate it with an AsyncThrottler"
-            )
+        check_function(function, "function", awaited=False, instead="an AsyncThrottler")
+        self._plans.check_terms(terms)
 
         @functools.wraps(function)
         def throttled(*args: Any, **kwargs: Any) -> Any:
@@ -167,6 +162,14 @@ class Throttler:
     def close(self) -> None:
         """Close the connections, unless another throttler uses them. The client stays open."""
         self._runner.close()
+
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled: connections cannot go to another process."""
+        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their limits by the name")
+
+    def __repr__(self) -> str:
+        """The name and the limits."""
+        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
 
     def __enter__(self) -> Self:
         """The throttler itself."""

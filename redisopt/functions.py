@@ -1,0 +1,41 @@
+"""Which of the user's functions a sync or an async class may call."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+
+def is_async(function: Any) -> bool:
+    """Whether a call of `function` gives something to await: also through partials and objects with ``async __call__``."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def check_function(function: Any, field: str, *, awaited: bool | None, instead: str = "") -> None:
+    """Refuse what cannot be called, or whose result nobody would await.
+
+    Args:
+        function: what the user gave.
+        field: its name for the message.
+        awaited: whether its result is awaited; None where both kinds will do.
+        instead: what to use for the other kind.
+
+    Raises:
+        ValueError: naming the field and what to do.
+    """
+    if not callable(function):
+        raise ValueError(f"{field} must be a function, not {function!r}")
+    if inspect.isasyncgenfunction(inspect.unwrap(function)):
+        raise ValueError(
+            f"{field} {function!r} is an async generator function: a permit for its whole life is taken inside it, "
+            "with `async with throttler.acquire()`"
+        )
+    if awaited is False and is_async(function):
+        raise ValueError(
+            f"{field} {function!r} is a coroutine function, whose result nobody would await: use {instead}"
+        )
+    if awaited is True and not is_async(function):
+        raise ValueError(f"{field} {function!r} is not a coroutine function: use {instead}")
