@@ -1,6 +1,6 @@
 """redisopt: many processes share one set of limits through the Redis they already run."""
 
-from redisopt.connect import connect, connect_async, describe
+from redisopt.clients import AsyncClient, Client, connect, connect_async, describe
 from redisopt.errors import (
     ConfigConflict,
     CostExceedsLimit,
@@ -20,8 +20,10 @@ from redisopt.throttle.throttler import Throttler
 
 __version__ = "0.1.0"
 __all__ = [
+    "AsyncClient",
     "AsyncPermit",
     "AsyncThrottler",
+    "Client",
     "ConfigConflict",
     "CostExceedsLimit",
     "Decision",

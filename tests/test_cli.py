@@ -10,7 +10,7 @@ import pytest
 
 import redisopt
 import redisopt.cli
-import redisopt.server
+import redisopt.server_binary
 from redisopt.cli.demo import Options, run
 from redisopt.cli.look import redis_cli
 
@@ -75,7 +75,7 @@ def test_a_bad_url_in_the_environment_is_named(
 def test_without_a_server_it_says_that_fakeredis_cannot_be_shared(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(redisopt.server, "find_server", lambda: None)
+    monkeypatch.setattr(redisopt.server_binary, "find_server", lambda: None)
     monkeypatch.delenv("REDISOPT_URL", raising=False)
 
     assert run(Options(2, 1.0, (redisopt.Rate(5, 1.0),), None, None)) == 1

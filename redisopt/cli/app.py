@@ -34,7 +34,7 @@ def run() -> int:
         command = error.ctx.command_path if error.ctx else app.info.name
         sys.stderr.write(f"{command}: {' '.join(error.format_message().split())}\n")
         return 2
-    except (typer.Abort, KeyboardInterrupt):
+    except typer.Abort:  # what typer makes of KeyboardInterrupt
         return 130
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import sys
 import time
@@ -17,15 +18,17 @@ from dataclasses import dataclass
 
 import redis
 
+from redisopt.address import ENVIRONMENT_VARIABLE
 from redisopt.cli.fleet import DEAD, DONE, FAILED, LOST, Fleet, Worker
-from redisopt.cli.look import redis_cli, show, throttle_keys
+from redisopt.cli.look import command_line, show, throttle_keys
 from redisopt.cli.picture import Picture
 from redisopt.cli.view import View, view_for_stdout
 from redisopt.cli.window import GrantLog
-from redisopt.cli.worker import NAME, Order
-from redisopt.connect import Client, connect, describe
+from redisopt.cli.worker import Order
+from redisopt.clients import Client, connect, describe
 from redisopt.errors import RedisOptError, Unavailable
-from redisopt.server import ADVICE, ENVIRONMENT_VARIABLE
+from redisopt.server_binary import ADVICE
+from redisopt.stand_in import is_stand_in
 from redisopt.throttle.rate import Rate
 from redisopt.throttle.throttler import Throttler
 
@@ -51,7 +54,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Run the demo. Returns 0 when every limit held, 1 when one did not or the demo could not go on.
+    """Run the demo. Returns 0 when every limit held, 1 when one did not or the demo could not go on, 130 after Ctrl-C.
 
     Raises:
         BadUrl: the URL of the Redis cannot be used.
@@ -59,11 +62,12 @@ def run(options: Options) -> int:
     view = view_for_stdout()
     try:
         client = _open(options.url)
-        with Throttler(client, NAME, rates=options.rates) as throttler:
-            throttler.reset()  # a run just before this one must not slow it
-        with Throttler(client, NAME, rates=options.rates) as throttler:
+        # A name of its own: no other run shares its limit, and nothing of anybody else's is touched.
+        limiter = f"redisopt-demo-{secrets.token_hex(4)}"
+        with Throttler(client, limiter, rates=options.rates) as throttler:
+            throttler.metrics()  # is anybody there?
             try:
-                return Demo(options, client, throttler, view).run()
+                return Demo(options, client, limiter, throttler, view).run()
             finally:
                 view.stop()  # whatever happened, the terminal gets its cursor back
     except (RedisOptError, redis.RedisError) as error:
@@ -81,7 +85,7 @@ def _open(url: str | None) -> Client:
             client = connect(url)
         except ValueError as error:
             raise BadUrl(str(error)) from None
-    if type(client).__module__.startswith("fakeredis"):
+    if is_stand_in(client):
         raise Unavailable(
             "no Redis was found and no server binary to start, only fakeredis, which several processes cannot share, "
             f"so there is nothing to show: {ADVICE}"
@@ -97,16 +101,18 @@ def _failed(message: str) -> int:
 class Demo:
     """One run: what has been counted so far, and what is to be said about it."""
 
-    def __init__(self, options: Options, client: Client, throttler: Throttler, view: View) -> None:
+    def __init__(self, options: Options, client: Client, limiter: str, throttler: Throttler, view: View) -> None:
         self._options = options
         self._client = client
+        self._limiter = limiter
+        self._keys = throttle_keys(limiter, (rate.period_ms for rate in options.rates))
         self._throttler = throttler
         self._view = view
         self._log = GrantLog(rate.period_ms for rate in options.rates)
         self._began: float | None = None
         self._ended: float | None = None
         self._newest_seen = 0.0  # when, on our clock, the newest grant arrived
-        self._interrupted = False
+        self._signal = 0  # the one that has interrupted it
         self._unanswered = 0  # questions in a row that Redis did not answer
         self._in_line: int | None = None
 
@@ -114,7 +120,7 @@ class Demo:
         """Start the workers, show how they do, end them, and sum up."""
         options = self._options
         self._introduce()
-        order = Order([str(rate) for rate in options.rates], options.http)
+        order = Order(self._limiter, [str(rate) for rate in options.rates], options.http)
         # The URL may hold a password: the environment of a process is its owner's alone, its arguments are everybody's.
         environment = {**os.environ, **({ENVIRONMENT_VARIABLE: options.url} if options.url else {})}
         with _on_interrupt(self._interrupt), Fleet(options.workers, order, environment) as fleet:
@@ -123,13 +129,17 @@ class Demo:
             self._view.say(f"Workers: processes {shown} (kill one: the others go on)")
             start_by = time.monotonic() + _START_TIMEOUT + options.workers
             self._follow(fleet, lambda: fleet.starting and time.monotonic() < start_by)
-            if not self._interrupted:
+            if not self._signal:
                 self._began = time.monotonic()
                 deadline = self._began + options.seconds
                 fleet.begin(deadline)
                 self._follow(fleet, lambda: not fleet.ended and time.monotonic() < deadline + _GRACE)
                 self._ended = min(time.monotonic(), deadline)
             self._count(fleet.stop(_PATIENCE))
+            if self._signal and self._began is None:
+                self._view.stop()
+                self._view.say("Interrupted before the workers began.")
+                return self._interrupted_code
             return self._sum_up(self._picture("ended", fleet.workers))
 
     def _introduce(self) -> None:
@@ -141,7 +151,7 @@ class Demo:
         )
         say(f"API: {'a pretended one' if options.http is None else options.http}")
         say(f"Server: {describe(self._client)}{self._version()}")
-        say(f"See it meanwhile: {redis_cli(self._client)} --scan --pattern 'redisopt:*'")
+        say(f"See it meanwhile: {command_line(self._client, self._keys[0][1])}")
 
     def _version(self) -> str:
         """The version of a server that was not started by us, if we may ask."""
@@ -153,13 +163,18 @@ class Demo:
                 return f", {name} {version}"
         return ""
 
-    def _interrupt(self) -> None:
-        self._interrupted = True
+    def _interrupt(self, signal_number: int) -> None:
+        self._signal = signal_number
+
+    @property
+    def _interrupted_code(self) -> int:
+        """The exit code by which shells know that a signal ended it; 0 when none did."""
+        return 128 + self._signal if self._signal else 0
 
     def _follow(self, fleet: Fleet, going_on: Callable[[], bool]) -> None:
         """Read what workers report and show it, while `going_on` and nothing is lost or interrupted."""
         next_picture = time.monotonic() + (self._view.interval if self._began else 0.0)
-        while going_on() and not self._interrupted and not self._lost(fleet.workers):
+        while going_on() and not self._signal and not self._lost(fleet.workers):
             self._count(fleet.read(min(0.1, max(0.0, next_picture - time.monotonic()))))
             if (now := time.monotonic()) >= next_picture:
                 self._ask()
@@ -203,7 +218,7 @@ class Demo:
         lost = self._lost(picture.workers) or self._show_keys()
         view.table(picture)
         say("")
-        if self._interrupted:
+        if self._signal:
             say("Interrupted: this is the sum so far.")
         for worker in picture.workers:
             if worker.state in (DEAD, FAILED):
@@ -223,9 +238,9 @@ class Demo:
             return _failed(f"Redis was lost after {picture.elapsed:.1f} s: {lost}")
         if all(worker.state in (DEAD, FAILED) for worker in picture.workers):
             return _failed("no worker is left")
-        if not picture.granted and not self._interrupted:
+        if not picture.granted and not self._signal:
             return _failed("nothing was granted")
-        return 1 if picture.exceeded else 0
+        return 1 if picture.exceeded else self._interrupted_code
 
     def _show_keys(self) -> str:
         """Show what stands in Redis now. Returns why it could not be shown."""
@@ -233,19 +248,23 @@ class Demo:
         say("")
         say("What stands in Redis, and how to see it:", "bold")
         try:
-            for line in show(self._client, throttle_keys(NAME, (rate.period_ms for rate in self._options.rates))):
+            for line in show(self._client, self._keys):
                 say(line, "dim" if line.startswith("#") else "")
         except redis.RedisError as error:
             return str(error)
         if describe(self._client).startswith("embedded"):
             say("This server ends with the demo: type these lines in another terminal while it runs (--seconds 60).")
+        else:
+            say("Each of these keys expires by itself.")
         return ""
 
 
 @contextlib.contextmanager
-def _on_interrupt(act: Callable[[], None]) -> Iterator[None]:
+def _on_interrupt(act: Callable[[int], None]) -> Iterator[None]:
     """Call `act` at Ctrl-C or a plea to end, in place of breaking off what is under way."""
-    before = {number: signal.signal(number, lambda *_: act()) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda number, _: act(number)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ import redis
 import redis.sentinel
 
 from redisopt import keys
-from redisopt.connect import Client
+from redisopt.clients import Client
 
 _MOST_FIELDS, _MOST_ENTRIES = 8, 4  # shown of a HASH, and of anything else
 
@@ -58,11 +58,20 @@ def throttle_keys(name: str, periods_ms: Iterable[int]) -> list[tuple[str, tuple
             "who waits until when (ms); a time that has passed is cleared by the next who waits",
             ("ZRANGE", f"{tag}waiting", "0", last, "WITHSCORES"),
         ),
+        (
+            "places that were given up, as permit and cost, and their time (ms); who asks next takes them",
+            ("ZRANGE", f"{tag}holes", "0", last, "WITHSCORES"),
+        ),
     ]
     for period in sorted(set(periods_ms)):
         purpose = f"what was granted in {period} ms, as time (ms):cost; the newest is still in the state"
         shown.append((purpose, ("LRANGE", f"{tag}log:{period}", "0", last)))
     return shown
+
+
+def command_line(client: Client, command: tuple[str, ...]) -> str:
+    """A line for the shell that sends `command` to the Redis that `client` uses."""
+    return f"{redis_cli(client)} {shlex.join(command)}"
 
 
 def show(client: Client, commands: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
@@ -71,10 +80,9 @@ def show(client: Client, commands: Iterable[tuple[str, tuple[str, ...]]]) -> Ite
     Raises:
         redis.RedisError: Redis did not answer.
     """
-    beginning = redis_cli(client)
     for purpose, command in commands:
         yield f"# {purpose}"
-        yield f"{beginning} {shlex.join(command)}"
+        yield command_line(client, command)
         reply = client.execute_command(*command)  # type: ignore[no-untyped-call]
         entries = list(_entries(reply))
         yield from (f"    {entry}" for entry in entries[:_MOST_FIELDS])

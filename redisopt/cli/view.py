@@ -16,6 +16,8 @@ from redisopt.cli.fleet import DEAD, FAILED, LOST
 from redisopt.cli.picture import Picture, period_words
 
 _RIGHT = ("worker", "pid", "granted", "share", "mean wait")
+_DISPENSABLE = ("share", "mean wait", "pid")  # in this order, where the terminal is too narrow
+_LEAST_WORDS = 10  # the width to which a column of words may shrink
 _MOST_IN_A_LINE = 16
 
 
@@ -40,7 +42,7 @@ class View(Protocol):
 def view_for_stdout() -> View:
     """The view that standard output can show."""
     console = Console(highlight=False, markup=False, emoji=False)
-    if sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal:
+    if sys.stdout is not None and sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal:
         return LiveView(console)
     return PlainView()
 
@@ -117,7 +119,7 @@ class LiveView:
 
     def table(self, picture: Picture) -> None:
         """See `View`."""
-        self._console.print(_table(picture))
+        self._console.print(_table(picture, self._console.width))
 
     def _moving(self, picture: Picture) -> Group:
         time = Table.grid(padding=(0, 2))
@@ -133,11 +135,11 @@ class LiveView:
             *(() if picture.in_line is None else ("   in line ", (f"{picture.in_line:,}", "bold"))),
         )  # fmt: skip
         limits = [Text(words, style="green" if held else "bold red") for held, words in picture.limits()]
-        return Group("", time, "", fleet, *limits, _table(picture))
+        return Group("", time, "", fleet, *limits, _table(picture, self._console.width))
 
 
-def _table(picture: Picture) -> Padding:
-    head, rows = picture.rows()
+def _table(picture: Picture, width: int) -> Padding:
+    head, rows = _fitting(*picture.rows(), width)
     table = Table(box=None, header_style="bold cyan", padding=(0, 2, 0, 0), pad_edge=False)
     for name in head:
         table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=name in _RIGHT, overflow="fold")
@@ -145,3 +147,15 @@ def _table(picture: Picture) -> Padding:
         table.add_row(*row, style="red" if worker.state in (DEAD, FAILED, LOST) else "")
     table.add_row(*rows[-1], style="bold")
     return Padding(table, (1, 0, 0, 0))
+
+
+def _fitting(head: list[str], rows: list[list[str]], width: int) -> tuple[list[str], list[list[str]]]:
+    """As many of the columns as the terminal can show whole; the state of a worker always."""
+    columns = [[name, *cells] for name, cells in zip(head, zip(*rows, strict=True), strict=True)]
+    for dispensable in _DISPENSABLE:
+        least = [max(map(len, column)) if column[0] in _RIGHT else _LEAST_WORDS for column in columns]
+        if sum(least) + 2 * (len(least) - 1) <= width:
+            break
+        columns = [column for column in columns if column[0] != dispensable]
+    shown = [list(row) for row in zip(*columns, strict=True)]
+    return shown[0], shown[1:]

@@ -20,12 +20,9 @@ from dataclasses import asdict, dataclass
 from typing import NoReturn, Self
 from urllib.parse import urlsplit
 
-from redisopt.connect import connect
+from redisopt.clients import connect
 from redisopt.errors import ThrottleTimeout, Unavailable
 from redisopt.throttle.throttler import Throttler
-
-NAME = "demo"
-"""The limiter that all workers share."""
 
 HTTP_TIMEOUT = 5.0
 PRETEND_SECONDS = 0.002
@@ -35,6 +32,7 @@ PRETEND_SECONDS = 0.002
 class Order:
     """What a worker is to do, as its one argument says it."""
 
+    limiter: str  # the name of the one that all workers share
     rates: list[str]
     http: str | None
 
@@ -74,7 +72,7 @@ def _outcome(order: Order) -> tuple[str, ...]:
 
 def _work(order: Order) -> None:
     call = _pretend if order.http is None else _getter(order.http)
-    with Throttler(connect(), NAME, rates=order.rates) as throttler:
+    with Throttler(connect(), order.limiter, rates=order.rates) as throttler:
         throttler.metrics()  # connects, so that the first call does not have to
         _report("ready")
         if not (deadline_text := os.read(0, 100)):
