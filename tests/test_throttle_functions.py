@@ -324,7 +324,8 @@ class Caller:
 def test_a_function_whose_result_nobody_would_await_is_refused_everywhere(dead_client: redis.Redis) -> None:
     """Partials and objects too; before anything is charged."""
     throttler: Any = Throttler(dead_client, "test", rates=["2/s"])
-    for function in (asyncio_sleep_for, functools.partial(asyncio_sleep_for, 1), Caller()):
+    functions: list[Any] = [asyncio_sleep_for, functools.partial(asyncio_sleep_for, 1), Caller()]
+    for function in functions:
         with pytest.raises(ValueError, match=r"coroutine function.*AsyncThrottler"):
             throttler(function)
         with pytest.raises(ValueError, match=r"coroutine function.*AsyncThrottler"):

@@ -19,7 +19,7 @@ Make = Callable[..., Face]
 
 def seconds(permit: Any) -> float:
     """When a permit was granted, from the start."""
-    return round(permit.granted_at - START_MS / 1000, 3)
+    return round(float(permit.granted_at) - START_MS / 1000, 3)
 
 
 def test_what_was_charged_while_others_waited_delays_nobody_once_they_have_left(
