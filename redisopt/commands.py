@@ -5,7 +5,8 @@ yields steps and returns a result. Every decision of every primitive is a plan; 
 it is tested by feeding it replies. A runner (see `runner`) performs the steps, in a thread or in an event loop.
 
 A plan is sequential: it waits for one step before it yields the next. Cancellation, Ctrl-C and errors arrive inside the
-plan, at the step that was under way, so that its `except BaseException` can give back what it holds.
+plan, at the step that was under way, so that its `except BaseException` can give back what it holds. When the coroutine
+that awaits a plan is closed, nothing can be performed any more: the plan ends at the step that it is at.
 """
 
 from __future__ import annotations
@@ -57,6 +58,18 @@ class Invoke:
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] | None = None
+
+
+class Stopped(Exception):
+    """A StopIteration that the user's function raised, on its way through the plans.
+
+    No generator can raise a StopIteration: it would end as a RuntimeError in the first `yield from`. So plans see this
+    in its place, and the runner raises `error` itself outside of them all.
+    """
+
+    def __init__(self, error: StopIteration) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 Step = Command[Any] | Sleep | Invoke

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
@@ -16,16 +17,52 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+MAX_OVERDUE = 8
+"""Calls of one client that were given up and still run, before no more are begun."""
 
-def call_within(seconds: float, function: Callable[[], R], too_late: Callable[[], object] | None = None) -> R:
+
+class TooManyOverdue(redis.RedisError):
+    """Calls that were given up pile up: one more would do so too."""
+
+
+class Overdue:
+    """How many calls were given up and run on. Each holds a thread, and maybe one of the pool's connections."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._number = 0
+
+    def check(self) -> None:
+        """Raise `TooManyOverdue` when no more calls may be begun."""
+        if self._number >= MAX_OVERDUE:
+            raise TooManyOverdue(f"{self._number} earlier calls were given up and still wait for it")
+
+    def add(self, call: Future[R]) -> None:
+        """Count `call` until it ends."""
+        with self._lock:
+            self._number += 1
+        call.add_done_callback(self._ended)
+
+    def _ended(self, _: object) -> None:
+        with self._lock:
+            self._number -= 1
+
+
+def call_within(
+    seconds: float, function: Callable[[], R], overdue: Overdue, too_late: Callable[[], object] | None = None
+) -> R:
     """Call `function` and wait for it no longer than `seconds`; raises what it raises.
 
     It runs in a thread of its own, the only way to stop waiting for code that bounds each of its waits but not their sum
-    (or, as a lookup of a host's name, none). Given up, it runs on there to its end, and then `too_late` cleans up behind it.
+    (or, as a lookup of a host's name, none); it sees the caller's context variables. Given up, it runs on there to its
+    end, counted in `overdue`, and then `too_late` cleans up behind it.
 
     Raises:
         redis.TimeoutError: it is not done.
+        redis.ConnectionError: the process may start no more threads.
+        TooManyOverdue: too many earlier ones were given up and still run.
     """
+    overdue.check()
     future: Future[R] = Future()
 
     def work() -> None:
@@ -36,17 +73,26 @@ def call_within(seconds: float, function: Callable[[], R], too_late: Callable[[]
         else:
             future.set_result(result)
 
-    threading.Thread(target=work, name="redisopt-call", daemon=True).start()
+    context = contextvars.copy_context()
+    try:
+        threading.Thread(target=context.run, args=(work,), name="redisopt-call", daemon=True).start()
+    except RuntimeError as error:
+        raise redis.ConnectionError(f"no thread could be started for the call: {error}") from error
     try:
         return future.result(seconds)
     except BaseException as error:
         if future.done() and not future.cancelled() and future.exception() is error:
             raise
+        overdue.add(future)
         if too_late is not None:
             future.add_done_callback(lambda _: too_late())
         if isinstance(error, NotDone):
             raise redis.TimeoutError(f"no reply within {seconds:.3f} s") from None
         raise
+
+
+READS = 2
+"""What has arrived is handed to who waits for it within so many turns of the event loop."""
 
 
 @contextlib.asynccontextmanager
@@ -58,11 +104,11 @@ async def within(seconds: float) -> AsyncIterator[None]:
     """
     loop = asyncio.get_running_loop()
     over = False
+    timer: asyncio.Handle
     try:
         async with asyncio.timeout(None) as bound:
 
             def later(turns: int) -> None:
-                # What has arrived is handed to who waits for it within two turns of the loop; then time is up.
                 if over:
                     return
                 if turns:
@@ -70,7 +116,12 @@ async def within(seconds: float) -> AsyncIterator[None]:
                 else:
                     bound.reschedule(loop.time())
 
-            timer = loop.call_later(seconds, later, 2)
+            def begin() -> None:
+                nonlocal timer
+                timer = loop.call_later(seconds, later, READS)
+
+            # Time runs from the next turn of the loop: a burst of tasks may keep it busy until then.
+            timer = loop.call_soon(begin)
             try:
                 yield
             finally:

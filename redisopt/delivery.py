@@ -2,8 +2,9 @@
 
 The first try is the runner's; what becomes of a failure is decided here, as a generator that yields what to send and how
 long to pause, and touches no socket. A call that failed on the way is sent again, with tenacity's backoff and the same call
-number, until its time is over; a server that does not know the script is given it with EVAL, one trip more. What cannot be
-repaired becomes an error of our tree. A caller that is interrupted while a charge is under way has it undone.
+number, until its deadline; a server that does not know the script is given it with EVAL, one trip more; a node of a Cluster
+that sends a call on is followed. What cannot be repaired becomes an error of our tree. A caller that is interrupted while
+a charge is under way has it undone.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
+import redis
 import tenacity
 
 from redisopt import events, wire
 from redisopt.commands import Arg, Command, Sleep
 from redisopt.links import Link
+from redisopt.nodes import Hop
 from redisopt.scripts import script
 
 # The first retry goes out at once, for a connection that the server closed while it was idle; then full jitter.
 _BACKOFF = tenacity.wait_random_exponential(multiplier=0.005, max=0.1)
+
+_MAX_HOPS = 8
+"""Trips of one try: each may be sent on to another node, which may not know the script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class Exchange:
     name: str
     timeout: float
     whole: bool = False
+    hop: Hop | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +49,33 @@ class Drop:
     link: Link[Any]
 
 
-Delivery = Generator[Exchange | Drop | Sleep, Any, Any]
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Take note that a node of a Cluster sent the link's call on; the answer is the `Hop`."""
+
+    link: Link[Any]
+    error: redis.exceptions.AskError
+
+
+DeliveryStep = Exchange | Drop | Redirect | Sleep
+Delivery = Generator[DeliveryStep, Any, Any]
 
 
 class Call:
-    """One command on its way over one link, under one number."""
+    """One command on its way over one link, under one number.
 
-    __slots__ = ("command", "lane", "link")
+    Attributes:
+        timeout: seconds that a call may take.
+        deadline: when this one's are over, by this process's monotonic clock: of all tries, repairs and pauses.
+    """
 
-    def __init__(self, command: Command[Any], link: Link[Any]) -> None:
+    __slots__ = ("command", "deadline", "lane", "link", "timeout")
+
+    def __init__(self, command: Command[Any], link: Link[Any], timeout: float, deadline: float) -> None:
         self.command = command
         self.link = link
+        self.timeout = timeout
+        self.deadline = deadline
         self.lane: tuple[Arg, ...] = ()
         if command.once:
             link.number += 1
@@ -67,51 +90,66 @@ class Call:
         return wire.parts(script(name), self.command, self.lane, whole=whole)
 
 
-def recover(call: Call, error: BaseException, started: float, timeout: float) -> Delivery:
-    """What becomes of a call whose first try, begun at `started`, failed with `error`. Returns the reply of a later try.
+def recover(call: Call, error: BaseException) -> Delivery:
+    """What becomes of a call that failed with `error` on its first try. Returns what a later one gave, parsed.
 
     Raises:
-        Unavailable: no answer within `timeout` seconds, or an answer that no retry can mend.
+        Unavailable: no answer before the call's deadline, or an answer that no retry can mend.
         StateLost: a key holds something that is not ours.
         BaseException: `error` itself, when it is an interruption and not a failure.
     """
     if isinstance(error, wire.FAILURES):
         try:
-            try:
-                return (yield from _repair(call, call.command.script, error, timeout))
-            except wire.FAILURES as failure:
-                return (yield from _try_again(call, call.command.script, failure, started + timeout))
+            return call.command.parse((yield from _deliver(call, call.command.script, call.deadline, error)))
         except wire.FAILURES as final:
-            raise wire.unavailable(final, call.command.script) from final
+            raise wire.unavailable(final, call.command) from final
         except Exception:
             raise
         except BaseException as interruption:
-            yield from _undo(call, timeout)
+            yield from _undo(call)
             raise interruption from None
     if not isinstance(error, Exception):
-        yield from _undo(call, timeout)
+        yield from _undo(call)
     raise error
 
 
-def _repair(call: Call, name: str, error: Exception, timeout: float) -> Delivery:
-    """Mend at once what can be: send the script along. Anything else is raised again, off a connection in step."""
-    if wire.is_no_script(error):
-        events.emit(events.ScriptReloaded(name))
-        return (yield Exchange(call, name, timeout, whole=True))
-    if not wire.leaves_connection_usable(error):
-        yield Drop(call.link)
-    raise error
-
-
-def _try(call: Call, name: str, timeout: float) -> Delivery:
+def _deliver(call: Call, name: str, deadline: float, error: Exception | None = None) -> Delivery:
+    """Try until `deadline`; `error` is that of a try that the caller has made."""
     try:
-        return (yield Exchange(call, name, timeout))
-    except wire.FAILURES as error:
-        return (yield from _repair(call, name, error, timeout))
+        return (yield from _try(call, name, deadline, error))
+    except wire.FAILURES as failure:
+        first = failure
+    return (yield from _try_again(call, name, deadline, first))
 
 
-def _try_again(call: Call, name: str, error: Exception, deadline: float) -> Delivery:
-    """Further tries while the error is one that time may mend and time is left."""
+def _left(deadline: float) -> float:
+    return max(0.001, deadline - time.monotonic())
+
+
+def _try(call: Call, name: str, deadline: float, error: Exception | None = None) -> Delivery:
+    """One try, with all that can be mended at once. What can't is raised, off a connection in step."""
+    whole, hop = False, None
+    for _ in range(_MAX_HOPS):
+        if error is None:
+            try:
+                return (yield Exchange(call, name, _left(deadline), whole, hop))
+            except wire.FAILURES as failure:
+                error = failure
+        if wire.is_no_script(error):
+            events.emit(events.ScriptReloaded(name))
+            whole = True
+        elif wire.is_sent_on(error):
+            hop = yield Redirect(call.link, error)
+        else:
+            if not wire.leaves_connection_usable(error):
+                yield Drop(call.link)
+            raise error
+        error = None
+    raise redis.exceptions.ClusterDownError(f"the nodes of the Cluster sent the call on {_MAX_HOPS} times")
+
+
+def _try_again(call: Call, name: str, deadline: float, error: Exception) -> Delivery:
+    """Further tries while the error is one that time may mend and time is left. Raises the error that says most."""
 
     def out_of_time(state: tenacity.RetryCallState) -> bool:
         return time.monotonic() + state.upcoming_sleep >= deadline
@@ -133,12 +171,18 @@ def _try_again(call: Call, name: str, error: Exception, deadline: float) -> Deli
     state = tenacity.RetryCallState(retrying, fn=None, args=(), kwargs={})
     state.set_exception((type(error), error, error.__traceback__))  # the first try has been made
     while True:
-        action = retrying.iter(state)
+        try:
+            action = retrying.iter(state)
+        except wire.FAILURES:
+            raise error from None
         if isinstance(action, tenacity.DoAttempt):
+            left = _left(deadline)
             try:
-                state.set_result((yield from _try(call, name, max(0.001, deadline - time.monotonic()))))
-            except wire.FAILURES:
+                state.set_result((yield from _try(call, name, deadline)))
+            except wire.FAILURES as failure:
                 state.set_exception(sys.exc_info())  # type: ignore[arg-type] # there is one
+                if wire.is_telling(failure, left, call.timeout):
+                    error = failure
         elif isinstance(action, tenacity.DoSleep):
             state.prepare_for_next_attempt()
             if action > 0:
@@ -147,18 +191,15 @@ def _try_again(call: Call, name: str, error: Exception, deadline: float) -> Deli
             return action
 
 
-def _undo(call: Call, timeout: float) -> Delivery:
+def _undo(call: Call) -> Delivery:
     """The caller will never read the reply: take back what the call may have been granted."""
     yield Drop(call.link)
     undo = call.command.undo
     if undo is None:
         return
-    deadline = time.monotonic() + timeout
     try:
-        try:
-            yield from _try(call, undo, timeout)
-        except wire.FAILURES as error:
-            yield from _try_again(call, undo, error, deadline)  # an undo may be repeated like any other call
+        # It may be repeated like any other call, and has a call's time of its own: that of the call may be over.
+        yield from _deliver(call, undo, time.monotonic() + call.timeout)
     except wire.FAILURES as error:
         # The interruption goes on. The charge stays, as after a crash.
         events.logger.warning("an interrupted %s could not be undone: %s", call.command.script, error)

@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 import redis
 import redis.asyncio
 
-from redisopt.commands import Command, Plan, Sleep
-from redisopt.deadlines import call_within, within
-from redisopt.delivery import Call, Drop, Exchange, recover
-from redisopt.links import AsyncLinks, Links
+from redisopt.async_links import AsyncLinks
+from redisopt.commands import Command, Invoke, Plan, Sleep, Step, Stopped
+from redisopt.delivery import Call, DeliveryStep, Drop, Exchange, Redirect, recover
+from redisopt.links import Links
+from redisopt.turns import drop
 
 R = TypeVar("R")
 
@@ -28,8 +29,14 @@ _links: weakref.WeakKeyDictionary[Any, Links] = weakref.WeakKeyDictionary()
 _async_links: weakref.WeakKeyDictionary[Any, AsyncLinks] = weakref.WeakKeyDictionary()
 
 
-_pause = time.sleep
-_pause_async = asyncio.sleep
+def pause(seconds: float) -> None:
+    """What a `Sleep` does in a thread: whatever `time.sleep` is at the time, such as gevent's."""
+    time.sleep(seconds)
+
+
+async def pause_async(seconds: float) -> None:
+    """What a `Sleep` does in an event loop."""
+    await asyncio.sleep(seconds)
 
 
 class Runner:
@@ -41,46 +48,74 @@ class Runner:
 
     def __init__(self, client: redis.Redis | redis.RedisCluster, command_timeout: float) -> None:
         _check_client(client, (redis.Redis, redis.RedisCluster), "redis.Redis or redis.RedisCluster")
-        self._client = client
+        self._client = client  # kept alive: its links do not
         self._timeout = command_timeout
         self._links = _links.get(client) or _links.setdefault(client, Links(client))
         self._direct = self._links.direct
-        self._links.users.add(self)
+        self._closed = False
+        self._enter()
 
     def run(self, plan: Plan[R]) -> R:
         """Perform every step of `plan` and return its result. Raises what the plan raises."""
-        return _drive(plan, self._perform)
+        if self._users is not self._links.users:
+            self._enter()
+        try:
+            return _drive(plan, self._perform)
+        except Stopped as stopped:
+            error = stopped.error
+        raise error
 
     def close(self) -> None:
-        """Close the client's idle links, unless another primitive uses them. They are made anew when needed."""
+        """Close the client's idle links, unless another primitive uses them. Whoever calls all the same connects for it."""
+        self._closed = True
         self._links.leave(self)
 
-    def _perform(self, step: Any) -> Any:
+    def _enter(self) -> None:
+        """Be a user of the links, also in a forked child, where they begin without any."""
+        self._users = self._links.users
+        if not self._closed:
+            self._users.add(self)
+
+    def _perform(self, step: Step) -> Any:
         if isinstance(step, Command):
-            link = self._links.take()
-            try:
-                started = time.monotonic()
-                call = Call(step, link)
-                try:
-                    reply = self._exchange(call, step.script, self._timeout)
-                except BaseException as error:
-                    reply = _drive(recover(call, error, started, self._timeout), self._perform)
-                return step.parse(reply)
-            finally:
-                self._links.give(link)
-        if isinstance(step, Exchange):
-            return self._exchange(step.call, step.name, step.timeout, whole=step.whole)
+            return self._call(step)
         if isinstance(step, Sleep):
-            return _pause(step.seconds)
+            return pause(step.seconds)
+        if isinstance(step, Invoke):
+            try:
+                return step.function(*step.args, **step.kwargs or {})
+            except StopIteration as error:
+                raise Stopped(error) from None
+        raise TypeError(f"a plan yielded {step!r}, which is no step")
+
+    def _call(self, command: Command[R]) -> R:
+        link = self._links.take()
+        try:
+            call = Call(command, link, self._timeout, time.monotonic() + self._timeout)
+            try:
+                return command.parse(self._exchange(call, command.script, self._timeout))
+            except BaseException as error:
+                recovery: Generator[DeliveryStep, Any, R] = recover(call, error)
+                return _drive(recovery, self._deliver)
+        finally:
+            self._links.give(link)
+
+    def _deliver(self, step: DeliveryStep) -> Any:
+        if isinstance(step, Exchange):
+            return self._exchange(step.call, step.name, step.timeout, step)
+        if isinstance(step, Sleep):
+            return pause(step.seconds)
         if isinstance(step, Drop):
             return self._links.drop(step.link)
-        return step.function(*step.args, **step.kwargs or {})
+        if isinstance(step, Redirect):
+            return self._links.redirect(step.link, step.error)
+        raise TypeError(f"a delivery yielded {step!r}, which is no step")
 
-    def _exchange(self, call: Call, name: str, timeout: float, *, whole: bool = False) -> Any:
+    def _exchange(self, call: Call, name: str, timeout: float, how: Exchange | None = None) -> Any:
+        whole, hop = (False, None) if how is None else (how.whole, how.hop)
         if self._direct:
-            return self._links.send(call.link, call.packed(name, whole=whole), timeout)
-        parts = call.parts(name, whole=whole)
-        return call_within(timeout, lambda: self._client.execute_command(*parts))  # type: ignore[no-untyped-call]
+            return self._links.send(call.link, call.packed(name, whole=whole), timeout, call.command.keys[0], hop)
+        return self._links.send_through_client(call.parts(name, whole=whole), timeout)
 
 
 class AsyncRunner:
@@ -96,51 +131,83 @@ class AsyncRunner:
             (redis.asyncio.Redis, redis.asyncio.RedisCluster),
             "redis.asyncio.Redis or redis.asyncio.RedisCluster",
         )
-        self._client = client
+        self._client = client  # kept alive: its links do not
         self._timeout = command_timeout
         self._links = _async_links.get(client) or _async_links.setdefault(client, AsyncLinks(client))
         self._direct = self._links.direct
-        self._links.users.add(self)
+        self._closed = False
+        self._enter()
 
     async def run(self, plan: Plan[R]) -> R:
-        """Perform every step of `plan` and return its result. Raises what the plan raises."""
-        return await _drive_async(plan, self._perform)
+        """Perform every step of `plan` and return its result. Raises what the plan raises.
+
+        A StopIteration of the user's function ends as a RuntimeError that it caused, as it does in every coroutine.
+        """
+        if self._users is not self._links.users:
+            self._enter()
+        try:
+            return await _drive_async(plan, self._perform)
+        except Stopped as stopped:
+            error = stopped.error
+        raise error
 
     async def aclose(self) -> None:
-        """Close the client's idle links, unless another primitive uses them. They are made anew when needed."""
-        await self._links.leave(self)
+        """Close the client's idle links, unless another primitive uses them. Whoever calls all the same connects for it."""
+        self._closed = True
+        self._links.leave(self)
 
-    async def _perform(self, step: Any) -> Any:
+    def _enter(self) -> None:
+        self._users = self._links.users
+        if not self._closed:
+            self._users.add(self)
+
+    async def _perform(self, step: Step, interrupted: bool) -> Any:  # noqa: FBT001 - performers are called by position
         if isinstance(step, Command):
-            link = await self._links.take()
-            try:
-                started = time.monotonic()
-                call = Call(step, link)
-                try:
-                    reply = await self._exchange(call, step.script, self._timeout)
-                except BaseException as error:
-                    reply = await _drive_async(
-                        recover(call, error, started, self._timeout),
-                        self._perform,
-                        interrupted=not isinstance(error, Exception),
-                    )
-                return step.parse(reply)
-            finally:
-                self._links.give(link)
-        if isinstance(step, Exchange):
-            return await self._exchange(step.call, step.name, step.timeout, whole=step.whole)
+            return await self._call(step, interrupted)
         if isinstance(step, Sleep):
-            return await _pause_async(step.seconds)
-        if isinstance(step, Drop):
-            return await self._links.drop(step.link)
-        result = step.function(*step.args, **step.kwargs or {})
-        return await result if inspect.isawaitable(result) else result
+            return await pause_async(step.seconds)
+        if isinstance(step, Invoke):
+            try:
+                result = step.function(*step.args, **step.kwargs or {})
+            except StopIteration as error:
+                raise Stopped(error) from None
+            return await result if inspect.isawaitable(result) else result
+        raise TypeError(f"a plan yielded {step!r}, which is no step")
 
-    async def _exchange(self, call: Call, name: str, timeout: float, *, whole: bool = False) -> Any:
+    async def _call(self, command: Command[R], interrupted: bool) -> R:  # noqa: FBT001
+        link, deadline = await self._links.take(self._timeout, urgent=interrupted)
+        try:
+            call = Call(command, link, self._timeout, deadline)
+            try:
+                return command.parse(await self._exchange(call, command.script, deadline - time.monotonic()))
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                interrupted = not isinstance(error, Exception)
+                return await _drive_async(recover(call, error), self._deliver, interrupted=interrupted)
+        except GeneratorExit:
+            drop(link)
+            raise
+        finally:
+            self._links.give(link)
+
+    async def _deliver(self, step: DeliveryStep, _: bool) -> Any:  # noqa: FBT001
+        if isinstance(step, Exchange):
+            return await self._exchange(step.call, step.name, step.timeout, step)
+        if isinstance(step, Sleep):
+            return await pause_async(step.seconds)
+        if isinstance(step, Drop):
+            return drop(step.link)  # type: ignore[arg-type] # the links of async calls are AsyncLinks
+        if isinstance(step, Redirect):
+            return await self._links.redirect(step.link, step.error)  # type: ignore[arg-type]
+        raise TypeError(f"a delivery yielded {step!r}, which is no step")
+
+    async def _exchange(self, call: Call, name: str, timeout: float, how: Exchange | None = None) -> Any:
+        whole, hop = (False, None) if how is None else (how.whole, how.hop)
+        link: Any = call.link
         if self._direct:
-            return await self._links.send(call.link, call.packed(name, whole=whole), timeout)
-        async with within(timeout):
-            return await self._client.execute_command(*call.parts(name, whole=whole))
+            return await self._links.send(link, call.packed(name, whole=whole), timeout, call.command.keys[0], hop)
+        return await self._links.send_through_client(link, call.parts(name, whole=whole), timeout)
 
 
 def _drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
@@ -159,14 +226,17 @@ def _drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
 
 
 async def _drive_async(
-    plan: Generator[Any, Any, R], perform: Callable[[Any], Awaitable[Any]], *, interrupted: bool = False
+    plan: Generator[Any, Any, R], perform: Callable[[Any, bool], Awaitable[Any]], *, interrupted: bool = False
 ) -> R:
     """As `_drive`. Once interrupted, the plan is giving back what it holds: a further cancel is absorbed."""
     try:
         step = plan.send(None)
         while True:
             try:
-                result = await (_to_its_end(perform(step)) if interrupted else perform(step))
+                result = await (_to_its_end(perform(step, True)) if interrupted else perform(step, False))  # noqa: FBT003
+            except GeneratorExit:  # this coroutine was closed: it may await no more
+                _abandon(plan)
+                raise
             except BaseException as error:
                 interrupted = interrupted or not isinstance(error, Exception)
                 step = plan.throw(error)
@@ -174,6 +244,13 @@ async def _drive_async(
                 step = plan.send(result)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
+
+
+def _abandon(plan: Generator[Any, Any, Any]) -> None:
+    """End the plan without performing what it would still do."""
+    with contextlib.suppress(GeneratorExit, StopIteration):
+        while True:
+            plan.throw(GeneratorExit)
 
 
 async def _to_its_end(step: Awaitable[R]) -> R:

@@ -7,9 +7,10 @@ What an error means for the caller is decided here for both runners: send it aga
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     ClusterDownError,
@@ -28,6 +29,7 @@ from redis.exceptions import (
 )
 
 from redisopt.commands import Arg, Command
+from redisopt.deadlines import TooManyOverdue
 from redisopt.errors import RedisOptError, StateLost, Unavailable
 from redisopt.scripts import Script
 
@@ -62,6 +64,11 @@ def is_transient(error: BaseException) -> bool:
     return (isinstance(error, _TRANSIENT) and not _is_final(error)) or _is_read_only(error)
 
 
+def is_sent_on(error: BaseException) -> TypeGuard[AskError]:
+    """Whether a node of a Cluster says which other one to ask (MOVED or ASK): then the script has not run."""
+    return isinstance(error, AskError)
+
+
 def is_no_script(error: BaseException) -> bool:
     """Whether the server says that it does not know the script: then it has not run, and EVAL runs it."""
     return isinstance(error, NoScriptError)
@@ -85,8 +92,7 @@ def parts(script: Script, command: Command[Any], lane: tuple[Arg, ...], *, whole
 def packed(script: Script, command: Command[Any], lane: tuple[Arg, ...], *, whole: bool) -> bytes:
     """The call as bytes."""
     verb, body = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
-    _, keys, args, _, constants, _, _ = command
-    args = lane + args
+    keys, args, constants = command.keys, lane + command.args, command.constants
     count = 3 + len(keys) + len(args) + len(constants)
     if bytes in map(type, args):
         packed_args = b"".join(map(_bulk, args))
@@ -97,13 +103,15 @@ def packed(script: Script, command: Command[Any], lane: tuple[Arg, ...], *, whol
     return b"*%d\r\n%b%b%b" % (count, _head(verb, body, keys), packed_args, _bulks(constants))
 
 
-def unavailable(error: BaseException, script: str) -> RedisOptError:
-    """The error to raise for a call of `script` that failed for good with `error`."""
-    text = str(error)
+def unavailable(error: BaseException, command: Command[Any]) -> RedisOptError:
+    """The error to raise for a call of `command` that failed for good with `error`."""
+    text, script = str(error), command.script
     if isinstance(error, OutOfMemoryError) or "OOM" in text:
         return Unavailable(
-            f"Redis is full and refused {script} whole, nothing was charged: raise maxmemory or free memory ({text})"
+            f"Redis is full and refused {script} whole, nothing was changed: raise maxmemory or free memory ({text})"
         )
+    if isinstance(error, TooManyOverdue):
+        return Unavailable(f"Redis does not answer, and {script} was not sent: {text}")
     if _is_forbidden(error):
         return Unavailable(
             f"the Redis user may not run {script}: docs/security.md has the least-privilege ACL ({text})"
@@ -117,14 +125,20 @@ def unavailable(error: BaseException, script: str) -> RedisOptError:
             f"the server is part of a Cluster: pass a redis.RedisCluster instead of a redis.Redis ({text})"
         )
     if "WRONGTYPE" in text:
+        keys = f"{command.keys[0].rpartition(':')[0]}:*"
         return StateLost(
-            f"a key of this name holds something that redisopt did not write: reset() or delete it ({text})"
+            f"one of the keys {keys} holds something that redisopt did not write: reset() deletes it ({text})"
         )
     if isinstance(error, TimeoutError):
         return Unavailable(f"Redis did not answer {script} within command_timeout ({text})")
     if is_transient(error):
         return Unavailable(f"Redis could not be reached for {script} within command_timeout ({text})")
     return Unavailable(f"Redis refused {script}: {text}")
+
+
+def is_telling(error: BaseException, seconds: float, timeout: float) -> bool:
+    """Whether the error of a try that had so many `seconds` says what is wrong: silence of a moment says nothing."""
+    return not isinstance(error, TimeoutError) or seconds >= timeout / 2
 
 
 @lru_cache(maxsize=4096)

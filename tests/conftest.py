@@ -72,8 +72,8 @@ def clock(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> ServerClock:
         clock.advance(seconds)
 
     monkeypatch.setattr(redisopt.delivery, "script", on_test_clock)
-    monkeypatch.setattr(redisopt.runner, "_pause", clock.advance)
-    monkeypatch.setattr(redisopt.runner, "_pause_async", sleep)
+    monkeypatch.setattr(redisopt.runner, "pause", clock.advance)
+    monkeypatch.setattr(redisopt.runner, "pause_async", sleep)
     return clock
 
 

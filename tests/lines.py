@@ -76,6 +76,6 @@ def _pausing(error: type[BaseException] | None) -> Iterator[None]:
         pause(seconds)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(redisopt.runner, "_pause", pause)
-        patch.setattr(redisopt.runner, "_pause_async", pause_async)
+        patch.setattr(redisopt.runner, "pause", pause)
+        patch.setattr(redisopt.runner, "pause_async", pause_async)
         yield

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha1
 from typing import Any
 
 import pytest
 from redis.crc import key_slot
 
 import redisopt
+import redisopt.delivery
 from redisopt import events, keys
-from redisopt.connect import connect, connect_async
+from redisopt.clients import connect, connect_async
+from redisopt.commands import Command, call
+from redisopt.scripts import Script
 from tests.cluster import Cluster
 from tests.faces import Face
+from tests.outages import in_time
 from tests.proxy import Fate, Proxy, first_copies
 from tests.test_acl import acl_line
-from tests.test_retry import in_time
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fleet
@@ -177,6 +184,117 @@ def test_a_slot_that_has_moved_is_followed(cluster: Cluster, make: Callable[...,
         cluster.admins[1].flushall()
         for number in (0, 1, 2):
             cluster.admins[number].execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[0])
+
+
+@contextmanager
+def slot_at(cluster: Cluster, slot: int, owner: int, told: Sequence[int]) -> Iterator[None]:
+    """Within the block these nodes believe that a slot belongs to another owner."""
+    names = [admin.execute_command("CLUSTER", "MYID") for admin in cluster.admins]
+    before = cluster.owner(slot)
+    try:
+        for number in told:
+            cluster.admins[number].execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[owner])
+        yield
+    finally:
+        for admin in cluster.admins:
+            admin.flushall()
+        for number in range(len(names)):
+            cluster.admins[number].execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[before])
+
+
+def test_a_slot_that_moves_back_and_forth_is_followed_within_its_deadline(
+    cluster: Cluster, make: Callable[..., Face]
+) -> None:
+    """Each time by one more trip, and the client's own map is right afterwards: its other users need not be told again."""
+    face = make(cluster.url, rates=[f"{LIMIT}/h"])
+    key = on_each_node(cluster)[0]
+    tag = keys.tag("throttle", "test", key)
+    face.peek(key)
+    with slot_at(cluster, slot_of(key), 1, [1, 0, 2]):
+        for _ in range(3):
+            assert face.try_acquire(key=key)
+        assert face.client.get_node_from_key(tag).port == cluster.ports[1]
+    assert face.try_acquire(key=key)
+    assert face.client.get_node_from_key(tag).port == cluster.ports[0]
+
+
+def test_a_key_that_is_on_its_way_to_another_node_is_asked_for_there(
+    cluster: Cluster, make: Callable[..., Face], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ASK: the new node may serve it, and does not know the script; the map does not change.
+
+    (A script of several keys, some of which do not exist, is told TRYAGAIN there until all of the slot has moved.)
+    """
+    count = "redis.call('INCR', KEYS[1]) return redis.call('PEXPIRE', KEYS[1], 60000)"
+    monkeypatch.setattr(redisopt.delivery, "script", lambda _: Script("count", count, sha1(count.encode()).hexdigest()))
+    face = make(cluster.url, rates=[f"{LIMIT}/h"])
+    tag = keys.tag("throttle", "test", on_each_node(cluster)[0])
+    slot = int(key_slot(tag.encode()))
+    names = [admin.execute_command("CLUSTER", "MYID") for admin in cluster.admins]
+    try:
+        cluster.admins[1].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[0])
+        cluster.admins[0].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[1])
+        for _ in range(3):
+            plan = call(Command("count", (f"{tag}count",), (), int))
+            assert face.wait_for(face.real._runner.run(plan)) == 1
+        assert cluster.keys_of_nodes() == [[], [f"{tag}count"], []]
+        assert face.client.get_node_from_key(tag).port == cluster.ports[0]
+    finally:
+        for admin in cluster.admins[:2]:
+            admin.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
+        cluster.admins[1].flushall()
+
+
+def test_a_slot_whose_node_is_silent_is_found_where_it_was_taken_over(
+    cluster: Cluster, make: Callable[..., Face]
+) -> None:
+    """As after a failover: the first call costs its time, the next one asks another node, which tells the new owner."""
+    face = make(cluster.url, rates=[f"{LIMIT}/h"])
+    users = on_each_node(cluster)
+    for user in users:
+        assert face.try_acquire(key=user)
+    with slot_at(cluster, slot_of(users[0]), 1, [1, 2]):
+        pid = cluster.nodes[0].pid
+        os.kill(pid, signal.SIGSTOP)
+        end = threading.Timer(3, os.kill, (pid, signal.SIGCONT))
+        end.start()
+        try:
+            with pytest.raises(redisopt.Unavailable, match="command_timeout"), in_time():
+                face.try_acquire(key=users[0])
+            for _ in range(3):
+                with in_time(0.2):
+                    assert face.try_acquire(key=users[0])
+        finally:
+            end.cancel()
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_client_that_nobody_uses_any_more_is_collected(cluster: Cluster) -> None:
+    """What we keep for it does not keep it."""
+    client: Any = connect(cluster.url)
+    with redisopt.Throttler(client, "test", **PLENTY) as throttler:
+        throttler.try_acquire()
+    client.close()
+    gone = weakref.ref(client)
+    del client, throttler
+    gc.collect()
+    assert gone() is None
+
+
+def test_calls_of_many_threads_need_no_threads_of_ours(cluster: Cluster) -> None:
+    """They go over connections of our own, which is what keeps them from piling up when a node is silent."""
+    client: Any = connect(cluster.url)
+    users = on_each_node(cluster)
+    with redisopt.Throttler(client, "test", **PLENTY) as throttler:
+        for user in users:
+            throttler.try_acquire(key=user)
+        started: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threading.Thread, "start", lambda thread: started.append(thread.name))
+            for user in users:
+                assert throttler.try_acquire(key=user)
+        assert started == []
+    client.close()
 
 
 def test_a_plain_client_is_told_to_use_a_cluster_client(cluster: Cluster, loop: asyncio.Runner) -> None:

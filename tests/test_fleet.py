@@ -8,13 +8,8 @@ alive. ``REDISOPT_TEST_SOAK=120`` lets the hungry fleet run for so many seconds.
 from __future__ import annotations
 
 import asyncio
-import gc
-import multiprocessing
-import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from itertools import chain, pairwise
 from typing import Any
@@ -25,61 +20,25 @@ import redis.asyncio
 
 import redisopt
 from redisopt import events, keys
-from redisopt.identity import process_id
 from redisopt.scripts import script
-from tests.clock import ServerClock
 from tests.crowds import most_within
-from tests.faces import Face
+from tests.fleet import (
+    FLEET,
+    PATIENT,
+    PLENTY,
+    SOAK,
+    at_millisecond,
+    charged,
+    in_threads,
+    run_fleet,
+    wait_for_all,
+)
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fleet
 
 RATES = ["10/s", "100/10s"]
-LIMIT = 1_000_000
-PATIENT: Any = {"command_timeout": 10.0}  # the machine may be busy, and that is not what is tested here
-PLENTY: Any = {"rates": [f"{LIMIT}/h"], **PATIENT}
-SOAK = float(os.environ.get("REDISOPT_TEST_SOAK", "0"))
-
-FLEET: Any = multiprocessing.get_context("forkserver")  # forks from a clean process, and imports only once
-FLEET.set_forkserver_preload(["redisopt", "redis.asyncio", "pytest"])
-FORK: Any = multiprocessing.get_context("fork")
-
-_start: Any = None
-
-
-def _join_fleet(barrier: Any) -> None:
-    global _start
-    _start = barrier
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent: Any = multiprocessing.parent_process()
-    parent.join()
-    os._exit(1)
-
-
-def run_fleet(work: Callable[..., Any], *arguments: tuple[Any, ...]) -> list[Any]:
-    """Call `work` in a process for each of the arguments; `work` waits for the others at `_start`."""
-    barrier = FLEET.Barrier(len(arguments), timeout=30)
-    with ProcessPoolExecutor(len(arguments), FLEET, _join_fleet, (barrier,)) as pool:
-        return [future.result(timeout=SOAK + 60) for future in [pool.submit(work, *each) for each in arguments]]
-
-
-def in_threads(jobs: Sequence[Callable[[], Any]]) -> None:
-    """Call each in a thread of its own, until all are done."""
-    threads = [threading.Thread(target=job) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def at_millisecond(permit: redisopt.Permit | redisopt.AsyncPermit) -> int:
-    """When it was granted, by the server."""
-    return round(permit.granted_at * 1000)
-
 
 # --- what members of a fleet do, each in a process of its own
 
@@ -106,7 +65,7 @@ def be_hungry(url: str, kind: str, rates: list[str], callers: int, seconds: floa
             redisopt.AsyncThrottler(client, "fleet", rates=rates, **PATIENT) as it,
         ):
             await it.peek()
-            _start.wait()
+            wait_for_all()
             end = time.monotonic() + seconds
             await asyncio.gather(*(in_task(it, end) for _ in range(callers)))
 
@@ -115,7 +74,7 @@ def be_hungry(url: str, kind: str, rates: list[str], callers: int, seconds: floa
         return grants
     with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", rates=rates, **PATIENT) as it:
         it.peek()
-        _start.wait()
+        wait_for_all()
         end = time.monotonic() + seconds
         in_threads([lambda: in_thread(it, end)] * callers)
     return grants
@@ -144,7 +103,7 @@ def arrive(url: str, kind: str, rate: str, offsets: list[float]) -> list[tuple[s
             redisopt.AsyncThrottler(client, "fleet", rates=[rate], **PATIENT) as it,
         ):
             await it.peek()
-            _start.wait()
+            wait_for_all()
             await asyncio.gather(*(in_task(client, it, offset) for offset in offsets))
 
     if kind == "async":
@@ -152,7 +111,7 @@ def arrive(url: str, kind: str, rate: str, offsets: list[float]) -> list[tuple[s
         return returned
     with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", rates=[rate], **PATIENT) as it:
         it.peek()
-        _start.wait()
+        wait_for_all()
         begin = time.monotonic()
         in_threads([lambda at=begin + offset: in_thread(client, it, at) for offset in offsets])  # type: ignore[misc]
     return returned
@@ -164,7 +123,7 @@ def call_through_flushes(url: str, seconds: float) -> tuple[int, int]:
     events.add_hook(lambda event: reloaded.append(event) if isinstance(event, events.ScriptReloaded) else None)
     granted = 0
     with redis.from_url(url) as client, redisopt.Throttler(client, "fleet", **PLENTY) as throttler:
-        _start.wait()
+        wait_for_all()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             granted += bool(throttler.try_acquire())
@@ -200,11 +159,6 @@ def assert_exact_and_greedy(grants: list[int], rates: list[str], span_ms: int) -
     assert sum(at < grants[0] + span_ms for at in grants) >= 0.99 * allowance(rates, span_ms)
 
 
-def charged(throttler: redisopt.Throttler) -> int:
-    """What the logs of a limiter of plenty hold."""
-    return LIMIT - throttler.peek().remaining
-
-
 def warm_up(client: redis.Redis) -> None:
     """Let the server know the script, and start to count its calls."""
     with redisopt.Throttler(client, "warm", **PLENTY) as warm:
@@ -216,12 +170,6 @@ def script_calls(client: redis.Redis) -> int:
     """How many there have been since."""
     stats = client.info("commandstats")
     return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "eval"))
-
-
-def lanes(client: redis.Redis) -> list[str]:
-    """The lanes that the limiter remembers."""
-    state: Any = client.hkeys(f"{keys.tag('throttle', 'fleet')}state")
-    return [name.decode().removeprefix("lane:") for name in state if name.startswith(b"lane:")]
 
 
 # --- exact, greedy, in order
@@ -321,174 +269,3 @@ def test_a_script_flush_is_noticed_by_nobody(server: RunningServer, client: redi
     with redisopt.Throttler(client, "fleet", **PLENTY) as throttler:
         assert charged(throttler) == sum(granted for granted, _ in counts)
     assert min(reloaded for _, reloaded in counts) > 0
-
-
-# --- forks
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # 3.12 and later warn of it; this is the test of it
-def test_a_forked_child_uses_its_parents_throttler_also_while_a_thread_is_in_a_call(
-    server: RunningServer, client: redis.Redis
-) -> None:
-    """Replies go to who asked, each call is charged once, and no two processes share a lane."""
-    throttler = redisopt.Throttler(client, "fleet", **PLENTY)
-    ids: list[str] = []
-    stop = threading.Event()
-
-    def call_on() -> None:
-        while not stop.is_set():
-            ids.append(permit_of(throttler.try_acquire()).id)
-
-    def be_a_child(results: Any) -> None:
-        results.send((process_id(), [permit_of(throttler.try_acquire()).id for _ in range(50)]))
-
-    threads = [threading.Thread(target=call_on) for _ in range(3)]
-    names = [process_id(), *fork_each([be_a_child] * 2, ids)]
-    for thread in threads:
-        thread.start()
-    names += fork_each([be_a_child] * 6, ids)
-    stop.set()
-    for thread in threads:
-        thread.join()
-
-    assert len(set(names)) == 9
-    assert len(set(ids)) == len(ids) == charged(throttler)
-    assert {lane.rpartition(".")[0] for lane in lanes(client)} == set(names)
-    assert {permit.partition(":")[0] for permit in ids} == set(names)
-    throttler.close()
-
-
-def permit_of(decision: Any) -> Any:
-    """The permit of a decision that was sure to be granted."""
-    assert decision.permit is not None
-    return decision.permit
-
-
-def fork_each(works: list[Callable[[Any], None]], ids: list[str]) -> list[str]:
-    """Fork a child for each; collects the permit ids that they got, and returns the children's names."""
-    children = []
-    for work in works:
-        here, there = FORK.Pipe(duplex=False)
-        child = FORK.Process(target=work, args=(there,))
-        child.start()
-        there.close()
-        children.append((child, here))
-    names = []
-    for child, here in children:
-        assert here.poll(20), "a child hangs"
-        name, got = here.recv()
-        child.join(10)
-        names.append(name)
-        ids += got
-    return names
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore::ResourceWarning")
-def test_the_end_of_a_forked_child_does_not_cut_its_parents_event_loop_off(
-    server: RunningServer, client: redis.Redis
-) -> None:
-    """The child drops its copies of the parent's connections; the parent goes on reading from the originals."""
-
-    async def call(times: int) -> int:
-        for _ in range(times):
-            await throttler.try_acquire()
-        return LIMIT - (await throttler.peek()).remaining
-
-    def be_a_child(results: Any) -> None:
-        gc.collect()
-        results.send((process_id(), [str(asyncio.run(call(10)))]))
-
-    throttler = redisopt.AsyncThrottler(
-        redis.asyncio.from_url(server.url), "fleet", **PLENTY | {"command_timeout": 2.0}
-    )
-    with asyncio.Runner() as runner:
-        assert runner.run(call(10)) == 10
-        counts: list[str] = []
-        fork_each([be_a_child], counts)
-        assert counts == ["20"]
-        assert runner.run(call(10)) == 30
-        runner.run(throttler.aclose())
-
-
-# --- many at once in one process
-
-
-@pytest.mark.parametrize("options", [{}, {"max_connections": 4}])
-def test_any_number_of_tasks_share_one_async_client(
-    server: RunningServer, client: redis.Redis, options: dict[str, int]
-) -> None:
-    """256 at once never run out of connections, whatever the client's pool allows, and are granted in the order of asking."""
-
-    async def acquire_all() -> list[int]:
-        async with (
-            redis.asyncio.from_url(server.url, **options) as own,
-            redisopt.AsyncThrottler(own, "fleet", **PLENTY) as throttler,
-        ):
-            permits = [
-                permit for _ in range(4) for permit in await asyncio.gather(*(throttler.acquire() for _ in range(256)))
-            ]
-            return [at_millisecond(permit) for permit in permits]
-
-    times = asyncio.run(acquire_all())
-    with redisopt.Throttler(client, "fleet", **PLENTY) as throttler:
-        assert len(times) == 1024 == charged(throttler)
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's word on a loop that ends with connections open
-def test_one_async_throttler_serves_one_event_loop_after_another(server: RunningServer, client: redis.Redis) -> None:
-    """As in a program that calls asyncio.run for each job; what the earlier loops had connected is closed."""
-    throttler = redisopt.AsyncThrottler(redis.asyncio.from_url(server.url), "fleet", **PLENTY)
-
-    async def call(last: bool) -> int:
-        await asyncio.gather(*[throttler.acquire() for _ in range(8)])
-        used = LIMIT - (await throttler.peek()).remaining
-        if last:
-            await throttler.aclose()
-        return used
-
-    before = client.info("clients")["connected_clients"]
-    assert [asyncio.run(call(last)) for last in (False, False, True)] == [8, 16, 24]
-    gc.collect()
-    wait_until(lambda: client.info("clients")["connected_clients"] == before)
-
-
-@pytest.mark.parametrize("kind", ["threads", "tasks"])
-def test_a_client_has_as_many_lanes_as_calls_under_way(server: RunningServer, client: redis.Redis, kind: str) -> None:
-    """After 10,000 calls, not 10,000: what a limiter remembers of its callers does not grow with what they do."""
-
-    def call_in_thread(throttler: redisopt.Throttler) -> None:
-        for _ in range(1250):
-            throttler.try_acquire()
-
-    async def call_in_tasks() -> None:
-        async def call(throttler: redisopt.AsyncThrottler) -> None:
-            for _ in range(50):
-                await throttler.try_acquire()
-
-        async with (
-            redis.asyncio.from_url(server.url) as own,
-            redisopt.AsyncThrottler(own, "fleet", **PLENTY) as throttler,
-        ):
-            await asyncio.gather(*(call(throttler) for _ in range(200)))
-
-    if kind == "threads":
-        with redisopt.Throttler(client, "fleet", **PLENTY) as throttler:
-            in_threads([lambda: call_in_thread(throttler)] * 8)
-    else:
-        asyncio.run(call_in_tasks())
-    with redisopt.Throttler(client, "fleet", **PLENTY) as throttler:
-        assert charged(throttler) == 10_000
-    assert 1 <= len(lanes(client)) <= {"threads": 8, "tasks": 32}[kind]
-
-
-def test_lanes_of_clients_that_are_gone_go_away(
-    make_throttler: Callable[..., Face], client: redis.Redis, clock: ServerClock
-) -> None:
-    """After a minute of silence newcomers sweep them out, a few at a time."""
-    for _ in range(60):
-        make_throttler("fleet", **PLENTY).try_acquire()
-    clock.advance(61)
-    newcomers = 20
-    for _ in range(newcomers):
-        make_throttler("fleet", **PLENTY).try_acquire()
-    assert len(lanes(client)) <= newcomers + 10

@@ -39,7 +39,14 @@ def test_every_block_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_the_readme_shows_only_fields_that_exist() -> None:
-    shown = set(re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", README.read_text(), re.MULTILINE))
+    shown = set(re.findall(r"^\| `([a-z_]+)`(?:, `([a-z_]+)`)? \|", README.read_text(), re.MULTILINE))
     fields = {name for row in shown for name in row if name}
 
     assert fields == set(redisopt.ThrottleConfig.model_fields)
+
+
+def test_the_readme_shows_only_errors_that_exist() -> None:
+    shown = set(re.findall(r"^\| `([A-Z]\w+)`", README.read_text(), re.MULTILINE))
+
+    assert shown - {"ValueError"} == {"ThrottleTimeout", "CostExceedsLimit", "Unavailable", "StateLost"}
+    assert all(issubclass(getattr(redisopt, name), redisopt.RedisOptError) for name in shown - {"ValueError"})

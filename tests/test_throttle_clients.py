@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlencode
 
+import fakeredis
 import pytest
 import redis
 import redis.asyncio
@@ -120,6 +123,22 @@ def test_a_blocking_pool_of_one_serves_many_threads(server: RunningServer, clien
     pool.disconnect()
 
 
+def test_a_fakeredis_client_will_do() -> None:
+    """For unit tests of users' own code."""
+    with Throttler(fakeredis.FakeRedis(), "test", rates=["2/min"]) as throttler:
+        assert [bool(throttler.try_acquire()) for _ in range(3)] == [True, True, False]
+
+
+async def test_an_async_fakeredis_client_will_do() -> None:
+    """Also for more tasks at once than calls may be under way."""
+    async with (
+        fakeredis.FakeAsyncRedis() as fake,
+        AsyncThrottler(fake, "test", rates=["60/min"], command_timeout=20) as throttler,
+    ):
+        decisions = await asyncio.gather(*(throttler.try_acquire() for _ in range(100)))
+        assert sum(decision.allowed for decision in decisions) == 60
+
+
 def test_the_database_of_the_client_is_used(server: RunningServer, client: redis.Redis) -> None:
     """Nothing lands in another."""
     url = f"{server.url}{'&' if '?' in server.url else '?'}{urlencode({'db': 3})}"
@@ -168,6 +187,19 @@ async def test_to_close_an_async_throttler_leaves_no_connection_open(
         await throttler.aclose()
 
         await asyncio.to_thread(wait_until, lambda: connections_of(client) <= before)
+
+
+def test_a_client_that_nobody_uses_any_more_is_collected(server: RunningServer, client: redis.Redis) -> None:
+    """What we keep for it does not keep it."""
+    own = redis.from_url(server.url)
+    throttler = Throttler(own, "test", rates=["5/min"])
+    throttler.try_acquire()
+    throttler.close()
+    gone = weakref.ref(own)
+    del own, throttler
+    gc.collect()
+
+    assert gone() is None
 
 
 def test_to_close_a_throttler_leaves_its_client_open(server: RunningServer, client: redis.Redis) -> None:
