@@ -39,7 +39,7 @@ end
 local time = limiter.now + 1
 for _, log in ipairs(limiter.logs) do
   if log.newest > time + log.precision then
-    insert_use(log, time, cost) -- callers wait: what they were promised stands behind it
+    insert_use(log, time, cost, limiter.last) -- callers wait: what they were promised stands behind it
   else
     start_cursor(log, limiter.now)
     log_use(log, time, cost)

@@ -14,11 +14,17 @@ import redisopt.delivery
 import redisopt.runner
 from tests.clock import ServerClock, on_test_clock
 from tests.faces import Face
-from tests.known_faults import KNOWN_FAULTS
 from tests.servers import RunningServer, flavours
 
 # A test must find the servers that it starts, not one that a developer's shell names.
 os.environ.pop("REDISOPT_URL", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_server_is_named() -> Iterator[None]:
+    """No test may leave the name of its own server behind for those that come after it."""
+    yield
+    assert os.environ.pop("REDISOPT_URL", None) is None
 
 
 @pytest.fixture(scope="session", params=flavours())
@@ -75,11 +81,3 @@ def clock(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> ServerClock:
     monkeypatch.setattr(redisopt.runner, "pause", clock.advance)
     monkeypatch.setattr(redisopt.runner, "pause_async", sleep)
     return clock
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect the known faults to fail."""
-    for item in items:
-        reason = KNOWN_FAULTS.get(item.name) or KNOWN_FAULTS.get(item.name.split("[")[0])
-        if reason is not None:
-            item.add_marker(pytest.mark.xfail(reason=reason, strict=False))

@@ -39,7 +39,8 @@ SECRET = "s3cret"
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let each test begin without a server, and end what it started."""
-    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "")  # so that, whatever sets it meanwhile, it is unset in the end
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE)
     monkeypatch.setattr(discovery, "_embedded", None)
     yield
     if discovery._embedded is not None:

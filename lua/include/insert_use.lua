@@ -1,8 +1,8 @@
--- Write a use of `cost` at `time` into a log that has later ones: places that callers wait for.
+-- Write a use of `cost` at `time` into a log that has later ones: places that callers wait for, the last of them at `last`.
 -- Only before the log's cursor is started, and with save_limiter to follow.
 -- @include count_later
 -- @include split_use
-local function insert_use(log, time, cost)
+local function insert_use(log, time, cost, last)
   local slot = math.ceil(time / log.precision) * log.precision
   log.oldest = 0 -- not known any more: the next call looks
   if log.newest <= slot then
@@ -21,7 +21,7 @@ local function insert_use(log, time, cost)
     is_passed = older <= log.passed
     redis.call('LSET', log.key, later, string.format('%.0f:%.0f', slot, cost_there + cost))
   else
-    is_passed = older < log.passed
+    is_passed = older < log.passed or (older == log.passed and slot + log.period <= last)
     local use = string.format('%.0f:%.0f', slot, cost)
     if entry then
       redis.call('LINSERT', log.key, 'BEFORE', entry, use)

@@ -48,7 +48,7 @@ local function take_hole(limiter, cost, patience)
         if at == now then
           for _, log in ipairs(limiter.logs) do
             if erase_use(log, time, cost, now) > 0 then
-              insert_use(log, now + 1, cost)
+              insert_use(log, now + 1, cost, limiter.last)
             end
           end
         end
