@@ -5,7 +5,11 @@ Refused by one, charged by none. Safe to repeat: a number that this lane has use
 KEYS[1] state    HASH    the limiter's clock, sums and lanes
 KEYS[2] waiting  ZSET    permit id -> the time its holder waits for (ms)
 KEYS[3] holes    ZSET    "permit id cost" -> the time of a place that was given up (ms)
-KEYS[4..] log    LIST    closed slots of one period, newest first: "time:cost", the time (ms) is the end of the slot
+KEYS[4] control  HASH    what the fleet was told: another config, a pause
+KEYS[5] line     ZSET    permit id -> rank, of those who wait for a lease or by priority
+KEYS[6] leases   ZSET    permit id -> when its lease ends (ms)
+KEYS[7] tickets  HASH    permit id -> whose it is, as read_ticket reads it; alive:<process> -> when it was last heard of (ms)
+KEYS[8..] log    LIST    closed slots of one period, newest first: "time:cost", the time (ms) is the end of the slot
 
 ARGV[1] lane       of the caller
 ARGV[2] number     of this call in its lane, rising
@@ -13,13 +17,21 @@ ARGV[3] id         of the permit
 ARGV[4] cost       wanted, at most every limit
 ARGV[5] least      cost to be content with when it must be now; `cost` for all or nothing
 ARGV[6] patience   ms the caller would wait; 0 now or not at all, -1 for ever
-ARGV[7] burst      cost within one second that starts a cooldown, 0 for none; then one log has period 1000
-ARGV[8] cooldown   ms
-ARGV[9] periods    of the logs, rising, with spaces
-ARGV[10..] period (ms), precision (ms), limit (-1: log only) of each log
+ARGV[7] weight     slots of its lease
+ARGV[8] priority   -1000 to 1000: higher goes first
+ARGV[9] queue      as many callers may wait, -1 for any number
+ARGV[10] burst      cost within one second that starts a cooldown, 0 for none; then one log has period 1000
+ARGV[11] cooldown   ms
+ARGV[12] slots      that leases share, 0 for no leases
+ARGV[13] lease      ms that a lease lives unless it is renewed
+ARGV[14] version    of what the fleet was told that the caller knows, "-" where it cannot be looked at from here
+ARGV[15] config     of the caller as text: a waiter is judged by its own
+ARGV[16] periods    of the logs, rising, with spaces
+ARGV[17..] period (ms), precision (ms), limit (-1: log only) of each log
 
-Returns the line of numbers that include/describe.lua explains; or "register <periods>" when other periods are on record
-(call throttle_register, then again); or "stale" for a number below the lane's latest. Refusals are remembered as well: a copy
+Returns the line of numbers that include/describe.lua explains, of a limiter with leases or priorities describe_turn.lua;
+or "register <periods>" when other periods are on record (call throttle_register, then again); or "update <version> <fields>"
+when the fleet was told another config (take it, then again); or "stale" for a number below the lane's latest. Refusals are remembered as well: a copy
 of a refused call that strays and arrives when there is room must not be charged.
 ]]
 -- @include plain_grant
@@ -37,24 +49,32 @@ end
 -- @include take_hole
 -- @include stand_in_line
 -- @include count_waiting
+-- @include take_turn
 -- @include log_use
 -- @include start_cooldown
 -- @include describe
 local lane, number, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local cost, least, patience = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local weight, priority, queue = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 
 local known = recall(lane, number)
 if known then
   return known
 end
-local limiter = read_limiter(7)
-if limiter.unregistered then
-  return 'register ' .. limiter.unregistered
+local limiter = read_limiter(10)
+if limiter.elsewhere then
+  return limiter.elsewhere
 end
 if limiter.dirty then
   save_limiter(limiter)
 end
 local now, logs = limiter.now, limiter.logs
+
+-- Leases are free when somebody releases them, and priorities go first: no place can be given ahead.
+if limiter.slots > 0 or limiter.lined or priority ~= 0 or (limiter.ranked > now and patience ~= 0) then
+  local ticket = { id = id, cost = cost, weight = weight, rank = '0', since = now, time = 0, fence = 0, config = limiter.config }
+  return remember(limiter, lane, number, take_turn(limiter, ticket, least, patience, priority, queue))
+end
 
 -- Somebody gave up a place.
 local taken = limiter.busy and take_hole(limiter, cost, patience)
@@ -64,8 +84,8 @@ if taken then
   if taken == now then
     return remember(limiter, lane, number, describe(limiter, 1, now + 1, cost, 0, count_waiting(limiter), 0))
   end
-  local queue = stand_in_line(limiter, id, taken)
-  return remember(limiter, lane, number, describe(limiter, 1, taken, cost, taken - now, queue, 0))
+  local callers = stand_in_line(limiter, id, taken)
+  return remember(limiter, lane, number, describe(limiter, 1, taken, cost, taken - now, callers, 0))
 end
 
 -- Content with less: take what there is.
@@ -86,9 +106,11 @@ if patience >= 0 and wait > patience then
 end
 
 -- Granted. A use now is logged at the next whole millisecond, since `now` was rounded down.
-local queue = 0
+local callers = 0
 if wait == 0 then
   time = now + 1
+elseif queue >= 0 and count_waiting(limiter) >= queue then
+  return remember(limiter, lane, number, describe(limiter, 0, time, 0, wait, count_waiting(limiter), -4))
 end
 for _, log in ipairs(logs) do
   log_use(log, time, cost)
@@ -98,7 +120,7 @@ for _, log in ipairs(logs) do
 end
 if wait > 0 then
   limiter.last = time
-  queue = stand_in_line(limiter, id, time)
+  callers = stand_in_line(limiter, id, time)
 end
 save_limiter(limiter, time)
-return remember(limiter, lane, number, describe(limiter, 1, time, cost, wait, queue, reason or 0))
+return remember(limiter, lane, number, describe(limiter, 1, time, cost, wait, callers, reason or 0))

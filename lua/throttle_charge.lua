@@ -5,17 +5,26 @@ limit delays whoever comes next; what completes a burst starts its cooldown. Saf
 KEYS[1] state    HASH    the limiter's clock, sums and lanes
 KEYS[2] waiting  ZSET    permit id -> the time its holder waits for (ms)
 KEYS[3] holes    ZSET    "permit id cost" -> the time of a place that was given up (ms)
-KEYS[4..] log    LIST    closed slots of one period, newest first: "time:cost", the time (ms) is the end of the slot
+KEYS[4] control  HASH    what the fleet was told: another config, a pause
+KEYS[5] line     ZSET    permit id -> rank, of those who wait for a lease or by priority
+KEYS[6] leases   ZSET    permit id -> when its lease ends (ms)
+KEYS[7] tickets  HASH    permit id -> whose it is, as read_ticket reads it; alive:<process> -> when it was last heard of (ms)
+KEYS[8..] log    LIST    closed slots of one period, newest first: "time:cost", the time (ms) is the end of the slot
 
 ARGV[1] lane       of the caller
 ARGV[2] number     of this call in its lane, rising
 ARGV[3] cost       to log
 ARGV[4] burst      as throttle_acquire
 ARGV[5] cooldown   ms
-ARGV[6] periods    of the logs, rising, with spaces
-ARGV[7..] period (ms), precision (ms), limit (-1: log only) of each log
+ARGV[6] slots      that leases share, 0 for no leases
+ARGV[7] lease      ms that a lease lives unless it is renewed
+ARGV[8] version    of what the fleet was told that the caller knows, "-" where it cannot be looked at from here
+ARGV[9] config     of the caller as text: a waiter is judged by its own
+ARGV[10] periods    of the logs, rising, with spaces
+ARGV[11..] period (ms), precision (ms), limit (-1: log only) of each log
 
-Returns the cost that was logged; or "register <periods>" or "stale" as throttle_acquire does.
+Returns the cost that was logged; or "register <periods>", "update <version> <fields>" or "stale" as
+throttle_acquire does.
 ]]
 -- @include recall
 -- @include read_limiter
@@ -33,8 +42,8 @@ if known then
   return known
 end
 local limiter = read_limiter(4)
-if limiter.unregistered then
-  return 'register ' .. limiter.unregistered
+if limiter.elsewhere then
+  return limiter.elsewhere
 end
 local time = limiter.now + 1
 for _, log in ipairs(limiter.logs) do

@@ -4,6 +4,8 @@ from redisopt.clients import AsyncClient, Client, connect, connect_async, descri
 from redisopt.errors import (
     ConfigConflict,
     CostExceedsLimit,
+    PermitLost,
+    QueueFull,
     RedisOptError,
     StateLost,
     Throttled,
@@ -29,6 +31,8 @@ __all__ = [
     "Decision",
     "LimitState",
     "Permit",
+    "PermitLost",
+    "QueueFull",
     "Rate",
     "RedisOptError",
     "StateLost",

@@ -13,7 +13,7 @@ import redis.asyncio.retry
 import redis.backoff
 
 from redisopt.deadlines import within
-from redisopt.links import ASKING, of_this_process
+from redisopt.links import ASKING, extra_connection, of_this_process
 from redisopt.nodes import Cluster, Hop, nodes_of
 from redisopt.turns import AsyncLink, Connection, Turns, drop
 
@@ -44,6 +44,10 @@ class AsyncLinks:
     def direct(self) -> bool:
         """Whether calls go over connections of our own, not through the client."""
         return self._nodes is not None
+
+    def extra_connection(self) -> Connection:
+        """A connection beside those of the links, as `Links.extra_connection`; its waits are bounded by who uses it."""
+        return extra_connection(self._nodes, self._client, None)  # type: ignore[no-any-return]
 
     async def take(self, timeout: float, *, urgent: bool = False) -> tuple[AsyncLink, float]:
         """A link that nobody else uses now, in the order of asking, and the deadline for the call on it.

@@ -52,6 +52,23 @@ class Sleep:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """Let `seconds` pass, or less: until there is word for a permit, or for all on a channel. The answer is the message, or None.
+
+    Attributes:
+        permit: the id that messages name; whoever waits under it is woken.
+        seconds: at most so long.
+        channel: of the limiter, whose messages wake all that wait for it.
+        heard: whether messages come from Redis; else only from this process.
+    """
+
+    permit: str
+    seconds: float
+    channel: str | None = None
+    heard: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Invoke:
     """Call the user's function; the async runner awaits what it returns."""
 
@@ -72,7 +89,7 @@ class Stopped(Exception):
         self.error = error
 
 
-Step = Command[Any] | Sleep | Invoke
+Step = Command[Any] | Sleep | Wait | Invoke
 Plan = Generator[Step, Any, R]
 
 

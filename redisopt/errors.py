@@ -3,6 +3,8 @@
     RedisOptError
     +-- Throttled               refused by a limit; `retry_after` says when to come back
     |   +-- ThrottleTimeout     the wait for the limit would outlast `timeout`
+    |   +-- QueueFull           as many wait already as may
+    +-- PermitLost              the lease of a permit ended before it was released
     +-- CostExceedsLimit        no wait could ever help (also a ValueError)
     +-- ConfigConflict          another process uses this name with another config
     +-- StateLost               what Redis held is gone, or is not ours
@@ -24,7 +26,8 @@ class Throttled(RedisOptError):
 
     Attributes:
         retry_after: seconds until the same call would be granted, if nobody else comes first.
-        reason: the limit that refused, as text: ``"10/s"``, ``"burst"``, ``"cooldown"`` or ``"queue"``.
+        reason: the limit that refused, as text: ``"10/s"``, ``"burst"``, ``"cooldown"``, ``"concurrency"``,
+            ``"paused"``, ``"queue"`` or ``"queue full"``.
     """
 
     def __init__(self, message: str, *, retry_after: float, reason: str) -> None:
@@ -38,6 +41,14 @@ class Throttled(RedisOptError):
 
 class ThrottleTimeout(Throttled):
     """The wait would have outlasted ``timeout``: refused at once, nothing was charged."""
+
+
+class QueueFull(Throttled):
+    """As many callers wait as `max_queue` allows: refused at once, nothing was charged."""
+
+
+class PermitLost(RedisOptError):
+    """The lease of a permit ended before it was released: its holder was not heard of for `lease_ttl`."""
 
 
 class CostExceedsLimit(RedisOptError, ValueError):

@@ -50,13 +50,19 @@ def checked_key(key: str, field: str = "key") -> str:
     return key
 
 
-def tag(kind: str, name: str, key: str = "") -> str:
+def tag(kind: str, name: str, key: str = "", group: str | None = None) -> str:
     """The prefix of all keys of one primitive, up to and with the colon before the part.
+
+    All of a group share a hash tag, and so a slot.
 
     >>> tag("throttle", "github", "user:42")
     'redisopt:v1:{throttle:github:user%3A42}:'
+    >>> tag("throttle", "github", "user:42", group="apis")
+    'redisopt:v1:{group:apis}:throttle:github:user%3A42:'
     """
     inner = f"{kind}:{encoded(name)}:{encoded(key)}" if key else f"{kind}:{encoded(name)}"
+    if group is not None:
+        return f"{PREFIX}{{group:{encoded(group)}}}:{inner}:"
     return f"{PREFIX}{{{inner}}}:"
 
 

@@ -27,7 +27,7 @@ import redis.retry
 
 from redisopt.deadlines import Overdue, call_within
 from redisopt.identity import process_id
-from redisopt.nodes import Cluster, Hop, nodes_of
+from redisopt.nodes import Cluster, Hop, OneServer, nodes_of
 
 if TYPE_CHECKING:
     from redis.exceptions import AskError
@@ -98,6 +98,15 @@ class Links:
     def direct(self) -> bool:
         """Whether calls go over connections of our own, not through the client."""
         return self._nodes is not None
+
+    def extra_connection(self, timeout: float) -> Connection:
+        """A connection beside those of the links, not connected yet, to the server or any node of the Cluster.
+
+        Raises:
+            ReferenceError: the client is gone, or its connections are not ours to make.
+        """
+        connection: Connection = extra_connection(self._nodes, self._client, timeout)
+        return connection
 
     def take(self) -> Link[Connection]:
         """A link that nobody else uses now."""
@@ -222,6 +231,14 @@ class Links:
         self._idle = deque()
         self._overdue = Overdue()
         self.users = weakref.WeakSet()
+
+
+def extra_connection(nodes: OneServer | Cluster | None, client: Any, timeout: float | None) -> Any:
+    """A connection to the server, or to some node of the Cluster, as the client would make it."""
+    client.__class__  # noqa: B018 - raises where the client is gone
+    if nodes is None:
+        raise ReferenceError("the client's connections are not ours to make")
+    return nodes.make(nodes.find("") if isinstance(nodes, Cluster) else None, timeout)
 
 
 def _left(timeout: float, started: float) -> float:

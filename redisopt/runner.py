@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Generator
@@ -18,15 +19,19 @@ import redis
 import redis.asyncio
 
 from redisopt.async_links import AsyncLinks
-from redisopt.commands import Command, Invoke, Plan, Sleep, Step, Stopped
+from redisopt.async_wakes import AsyncWakes
+from redisopt.commands import Command, Invoke, Plan, Sleep, Step, Stopped, Wait
 from redisopt.delivery import Call, DeliveryStep, Drop, Exchange, Redirect, recover
 from redisopt.links import Links
 from redisopt.turns import drop
+from redisopt.wakes import Wakes
 
 R = TypeVar("R")
 
 _links: weakref.WeakKeyDictionary[Any, Links] = weakref.WeakKeyDictionary()
 _async_links: weakref.WeakKeyDictionary[Any, AsyncLinks] = weakref.WeakKeyDictionary()
+_wakes: weakref.WeakKeyDictionary[Any, Wakes] = weakref.WeakKeyDictionary()
+_async_wakes: weakref.WeakKeyDictionary[Any, AsyncWakes] = weakref.WeakKeyDictionary()
 
 
 def pause(seconds: float) -> None:
@@ -37,6 +42,16 @@ def pause(seconds: float) -> None:
 async def pause_async(seconds: float) -> None:
     """What a `Sleep` does in an event loop."""
     await asyncio.sleep(seconds)
+
+
+def stand_by(wakes: Wakes, step: Wait) -> str | None:
+    """What a `Wait` does in a thread."""
+    return wakes.wait(step)
+
+
+async def stand_by_async(wakes: AsyncWakes, step: Wait) -> str | None:
+    """What a `Wait` does in an event loop."""
+    return await wakes.wait(step)
 
 
 class Runner:
@@ -51,6 +66,7 @@ class Runner:
         self._client = client  # kept alive: its links do not
         self._timeout = command_timeout
         self._links = _links.get(client) or _links.setdefault(client, Links(client))
+        self._wakes = _wakes.get(client) or _wakes.setdefault(client, Wakes(self._links))
         self._direct = self._links.direct
         self._closed = False
         self._enter()
@@ -64,6 +80,14 @@ class Runner:
         except Stopped as stopped:
             error = stopped.error
         raise error
+
+    def start(self, plan: Callable[[], Plan[object]], name: str) -> None:
+        """Perform a plan in the background, in a daemon thread of this name."""
+        threading.Thread(target=lambda: self.run(plan()), name=name, daemon=True).start()
+
+    def wake(self, permit: str) -> None:
+        """End the `Wait` of this permit."""
+        self._wakes.wake(permit)
 
     def close(self) -> None:
         """Close the client's idle links, unless another primitive uses them. Whoever calls all the same connects for it."""
@@ -81,6 +105,8 @@ class Runner:
             return self._call(step)
         if isinstance(step, Sleep):
             return pause(step.seconds)
+        if isinstance(step, Wait):
+            return stand_by(self._wakes, step)
         if isinstance(step, Invoke):
             try:
                 return step.function(*step.args, **step.kwargs or {})
@@ -134,6 +160,8 @@ class AsyncRunner:
         self._client = client  # kept alive: its links do not
         self._timeout = command_timeout
         self._links = _async_links.get(client) or _async_links.setdefault(client, AsyncLinks(client))
+        self._wakes = _async_wakes.get(client) or _async_wakes.setdefault(client, AsyncWakes(self._links))
+        self._tasks: set[asyncio.Task[object]] = set()
         self._direct = self._links.direct
         self._closed = False
         self._enter()
@@ -151,9 +179,25 @@ class AsyncRunner:
             error = stopped.error
         raise error
 
+    def start(self, plan: Callable[[], Plan[object]], name: str) -> None:
+        """Perform a plan in the background, in a task of the running event loop."""
+        task = asyncio.create_task(self.run(plan()), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def wake(self, permit: str) -> None:
+        """End the `Wait` of this permit in the running event loop."""
+        self._wakes.wake(permit)
+
     async def aclose(self) -> None:
         """Close the client's idle links, unless another primitive uses them. Whoever calls all the same connects for it."""
         self._closed = True
+        here = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
+        for task in here:
+            task.cancel()
+        if here:
+            await asyncio.wait(here)
+        await self._wakes.aclose()
         self._links.leave(self)
 
     def _enter(self) -> None:
@@ -166,6 +210,8 @@ class AsyncRunner:
             return await self._call(step, interrupted)
         if isinstance(step, Sleep):
             return await pause_async(step.seconds)
+        if isinstance(step, Wait):
+            return await stand_by_async(self._wakes, step)
         if isinstance(step, Invoke):
             try:
                 result = step.function(*step.args, **step.kwargs or {})

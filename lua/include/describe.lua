@@ -1,7 +1,8 @@
 -- A decision as one line of whole numbers, the reply of every script that decides. First what every decision says:
 --   granted (0 or 1), time (ms), cost, then the cost in use of each log;
 -- then, after a bar, what only some have to say (a grant without the bar waits for nothing):
---   wait (ms from now), callers in line, what it waits for (the index of a log, 0 the line, -1 the cooldown),
+--   wait (ms from now), callers in line, what it waits for (the index of a log, 0 the line, -1 the cooldown, -2 a pause, -3 a
+--   lease, -4 nothing, since as many wait as may),
 --   ms of cooldown left, then for each log the ms until all that is in use is back.
 local function describe(limiter, granted, time, cost, wait, queue, reason)
   local used_up, resets, cooling = {}, {}, 0

@@ -1,5 +1,6 @@
 -- Where a call of `cost` has its place: the earliest time that every limit allows, after all who came before. Returns the
--- time, and what it waits for: the index of a log, 0 for the line, -1 for the cooldown, nil when it need not wait.
+-- time, and what it waits for: the index of a log, 0 for the line, -1 for the cooldown, -2 for the end of a
+-- pause, nil when it need not wait.
 -- @include earliest_fit
 -- @include pass_until
 local function find_place(limiter, cost)
@@ -9,6 +10,9 @@ local function find_place(limiter, cost)
   end
   if limiter.burst > 0 and limiter.cooling > time then
     time, reason = limiter.cooling, -1
+  end
+  if limiter.resumes > time then
+    time, reason = limiter.resumes, -2
   end
   for i, log in ipairs(limiter.logs) do
     if log.limit >= 0 then

@@ -1,10 +1,13 @@
 -- The case that nearly every call is: a known lane, nobody waits, nothing has come back since the last call, and it fits.
--- A decision then is three commands: HMGET, TIME, HSET. Returns the reply, or nil for every other case, nothing written.
+-- A decision then is four commands: two HMGET, TIME, HSET. Returns the reply, or nil for every other case, nothing written.
 local function plain_grant()
-  local key, lane, number, cost, burst, periods = KEYS[1], 'lane:' .. ARGV[1], tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[7]), ARGV[9]
-  local fields, logs = { 'seen', 'offset', 'busy', 'periods', 'expires', lane, 'shared' }, #KEYS - 3
+  local key, lane, number, cost, burst, periods = KEYS[1], 'lane:' .. ARGV[1], tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[10]), ARGV[16]
+  if ARGV[12] ~= '0' or ARGV[8] ~= '0' then
+    return nil
+  end
+  local fields, logs = { 'seen', 'offset', 'busy', 'periods', 'expires', lane, 'shared' }, #KEYS - 7
   for i = 1, logs do
-    fields[7 + i] = 'log:' .. ARGV[7 + 3 * i]
+    fields[7 + i] = 'log:' .. ARGV[14 + 3 * i]
   end
   local values = redis.call('HMGET', key, unpack(fields)) -- a config has at most 17 logs
   local known = values[6]
@@ -14,8 +17,13 @@ local function plain_grant()
   if number % 256 == 0 then
     return nil -- now and then the long way, where silent lanes are swept
   end
+  local told = ARGV[14] ~= '-' and redis.call('HMGET', KEYS[4], 'version', 'paused_until') or { '-' }
   local clock = redis.call('TIME')
-  local now = clock[1] * 1000 + math.floor(clock[2] / 1000) + (values[2] or 0)
+  local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  if (told[1] or '0') ~= ARGV[14] or (told[2] and tonumber(told[2]) > now) then
+    return nil
+  end
+  now = now + (values[2] or 0)
   local time, expires = now + 1, tonumber(values[5])
   if time < tonumber(values[1]) then
     return nil
@@ -24,7 +32,7 @@ local function plain_grant()
   local time_text = string.format('%.0f', time)
   local reply, writes, closed = '1 ' .. time_text .. ' ' .. cost, { 'seen', time_text, lane, '' }, nil
   for i = 1, logs do
-    local period, precision, limit = tonumber(ARGV[7 + 3 * i]), tonumber(ARGV[8 + 3 * i]), tonumber(ARGV[9 + 3 * i])
+    local period, precision, limit = tonumber(ARGV[14 + 3 * i]), tonumber(ARGV[15 + 3 * i]), tonumber(ARGV[16 + 3 * i])
     local used, oldest, newest, newest_cost = string.match(values[7 + i] or '0 0 0 0', '^(%S+) (%S+) (%S+) (%S+)$')
     used = used + cost
     local fits = used <= limit or (limit < 0 and values[7])
@@ -36,7 +44,7 @@ local function plain_grant()
       newest_cost = newest_cost + cost
     else
       closed = closed or {}
-      closed[KEYS[3 + i]] = newest .. ':' .. newest_cost
+      closed[KEYS[7 + i]] = newest .. ':' .. newest_cost
       newest, newest_cost = precision == 1 and time_text or string.format('%.0f', slot), cost
     end
     local used_text = string.format('%.0f', used)
@@ -48,8 +56,8 @@ local function plain_grant()
   if values[7] then
     -- Processes with other periods are about: show that these are still in use, as save_limiter does.
     for i = 1, logs do
-      if tonumber(ARGV[9 + 3 * i]) >= 0 then
-        writes[#writes + 1] = 'claimed:' .. ARGV[7 + 3 * i]
+      if tonumber(ARGV[16 + 3 * i]) >= 0 then
+        writes[#writes + 1] = 'claimed:' .. ARGV[14 + 3 * i]
         writes[#writes + 1] = now
       end
     end

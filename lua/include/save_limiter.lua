@@ -36,6 +36,16 @@ local function save_limiter(limiter, granted)
     set('periods', limiter.periods)
     set('since', math.max(limiter.since, now + 1))
   end
+  if limiter.slots > 0 then
+    set('in_use', limiter.in_use)
+    set('fence', string.format('%.0f', limiter.fence))
+  end
+  for name, value in pairs(limiter.changes) do
+    set(name, value)
+  end
+  if limiter.head then
+    set('head', limiter.head)
+  end
   if limiter.shared then
     -- Show that these periods are still in use.
     for _, log in ipairs(limiter.logs) do
@@ -44,7 +54,7 @@ local function save_limiter(limiter, granted)
       end
     end
   end
-  local busy = line or passed or limiter.cooling > now
+  local busy = line or passed or limiter.cooling > now or limiter.lined
   if busy or limiter.busy then
     set('last', limiter.last)
     set('cooling', limiter.cooling)
@@ -65,8 +75,14 @@ local function save_limiter(limiter, granted)
       redis.call('LTRIM', log.key, 0, -(log.drops + 1))
     end
   end
+  if limiter.head == false then
+    redis.call('HDEL', limiter.state, 'head')
+  end
   if limiter.busy and not busy and redis.call('EXISTS', limiter.holes) == 0 then
     redis.call('HDEL', limiter.state, 'busy', 'last', 'cooling', 'cooled')
+  end
+  if renew and limiter.told then
+    redis.call('PEXPIRE', limiter.control, 2592000000) -- a month after the last use
   end
   if renew then
     local ttl = limiter.expires - now

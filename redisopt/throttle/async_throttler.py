@@ -6,6 +6,8 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
+import redis.asyncio
+
 from redisopt.functions import check_function
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.config import ThrottleConfig
@@ -14,8 +16,6 @@ from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    import redis.asyncio
 
     from redisopt.throttle.decision import Decision, ThrottleMetrics
 
@@ -61,7 +61,7 @@ class Acquisition(Coroutine[Any, Any, AsyncPermit]):
     ) -> None:
         """Release it."""
         if self._permit is not None:
-            await self._permit.release()
+            await self._permit.let_go()
 
 
 class AsyncThrottler:
@@ -86,10 +86,15 @@ class AsyncThrottler:
         config: ThrottleConfig | None = None,
         *,
         on_throttle: Callable[[int], object] | None = None,
+        on_lost: Callable[[AsyncPermit], object] | None = None,
         **fields: Any,
     ) -> None:
-        self._plans = ThrottlePlans(name, ThrottleConfig.given(config, fields), on_throttle)
+        spread = isinstance(client, redis.asyncio.RedisCluster)
+        self._plans = ThrottlePlans(name, ThrottleConfig.given(config, fields), on_throttle, on_lost, spread=spread)
         self._runner = AsyncRunner(client, self.config.command_timeout)
+        keeping = self._plans.keeping
+        keeping.wake = self._runner.wake
+        keeping.start = functools.partial(self._runner.start, self._plans.line.keep, f"redisopt-keep-{name}")
         self._permit = functools.partial(AsyncPermit, self._runner, self._plans)
 
     @property
@@ -102,13 +107,17 @@ class AsyncThrottler:
         """The limits that this object's calls are judged by."""
         return self._plans.config
 
-    async def try_acquire(self, cost: int = 1, key: str = "", *, minimum: int | None = None) -> Decision[AsyncPermit]:
+    async def try_acquire(
+        self, cost: int = 1, key: str = "", *, minimum: int | None = None, weight: int = 1
+    ) -> Decision[AsyncPermit]:
         """See `Throttler.try_acquire`."""
-        return await self._runner.run(self._plans.try_acquire(self._permit, cost, key, minimum))
+        return await self._runner.run(self._plans.try_acquire(self._permit, cost, key, minimum, weight))
 
-    def acquire(self, cost: int = 1, key: str = "", *, timeout: float | None = None) -> Acquisition:
+    def acquire(
+        self, cost: int = 1, key: str = "", *, timeout: float | None = None, priority: int = 0, weight: int = 1
+    ) -> Acquisition:
         """See `Throttler.acquire`. A task that is cancelled while it waits gives its place back."""
-        return Acquisition(self._runner.run(self._plans.acquire(self._permit, cost, key, timeout)))
+        return Acquisition(self._runner.run(self._plans.acquire(self._permit, cost, key, timeout, weight, priority)))
 
     async def execute(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Wait for one permit, then await ``function(*args, **kwargs)``. A plain function is called in the event loop."""
@@ -119,7 +128,13 @@ class AsyncThrottler:
     def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]: ...
     @overload
     def __call__(
-        self, *, cost: int | Callable[..., int] = 1, key: str | Callable[..., str] = "", timeout: float | None = None
+        self,
+        *,
+        cost: int | Callable[..., int] = 1,
+        key: str | Callable[..., str] = "",
+        timeout: float | None = None,
+        priority: int = 0,
+        weight: int = 1,
     ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]: ...
     def __call__(  # type: ignore[misc] # mypy does not see that `function` may be left out
         self,
@@ -129,13 +144,15 @@ class AsyncThrottler:
         cost: int | Callable[..., int] = 1,
         key: str | Callable[..., str] = "",
         timeout: float | None = None,
+        priority: int = 0,
+        weight: int = 1,
     ) -> Callable[..., Any]:
         """Decorate a coroutine function; see `Throttler.__call__`.
 
         Raises:
             ValueError: the function is not a coroutine function.
         """
-        decorate = functools.partial(self._decorate, Terms(cost, key, timeout))
+        decorate = functools.partial(self._decorate, Terms(cost, key, timeout, weight, priority))
         return decorate if function is None else decorate(function)
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,9 +177,24 @@ class AsyncThrottler:
         """See `Throttler.reset`."""
         await self._runner.run(self._plans.reset(key))
 
+    async def update(self, **fields: Any) -> None:
+        """See `Throttler.update`."""
+        await self._runner.run(self._plans.update(fields))
+
+    async def pause(self, seconds: float) -> None:
+        """See `Throttler.pause`."""
+        await self._runner.run(self._plans.pause(seconds))
+
+    async def resume(self) -> None:
+        """See `Throttler.resume`."""
+        await self._runner.run(self._plans.resume())
+
     async def aclose(self) -> None:
-        """Close the connections, unless another throttler uses them. The client stays open."""
-        await self._runner.aclose()
+        """See `Throttler.close`."""
+        try:
+            await self._runner.run(self._plans.close())
+        finally:
+            await self._runner.aclose()
 
     def __reduce__(self) -> Any:
         """Refuse to be pickled: connections cannot go to another process."""

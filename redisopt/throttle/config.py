@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from redisopt.config import Config, milliseconds, split_list
+from redisopt.keys import checked_name
 from redisopt.throttle.rate import MAX_LIMIT, Rate
 
 MAX_RATES = 16
@@ -19,6 +20,9 @@ SLOTS = 1000
 
 MAX_SLOTS = 10_000
 """A finer `precision` is refused, since the log could then outgrow what a limiter should cost."""
+
+MAX_CONCURRENT = 1_000_000
+"""Leases of one limiter; each stands in Redis by itself."""
 
 BURST_PERIOD_MS = 1000
 """The second within which a burst is counted."""
@@ -80,10 +84,39 @@ class ThrottleConfig(Config):
         "callers' network.",
     )
 
+    max_concurrent: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_CONCURRENT,
+        description="Permits that are held at once. Each is a lease, renewed while its holder lives.",
+    )
+    lease_ttl: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=3600,
+        description="Seconds after which the lease of a holder that is not heard of ends. It is renewed three times as often.",
+    )
+    max_queue: int | None = Field(
+        default=None,
+        ge=0,
+        description="Callers of the whole fleet that may wait; one more is refused. None: any number.",
+    )
+    group: str | None = Field(
+        default=None,
+        description="Limiters of one group stand in one slot of a Cluster, so that acquire_all can join them.",
+    )
+
+    @field_validator("group")
+    @classmethod
+    def _check_group(cls, group: str | None) -> str | None:
+        return group if group is None else checked_name(group, "group")
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if not self.rates and self.max_burst_size is None:
-            raise ValueError("rates is empty: give at least one, such as rates=['10/s'], or a max_burst_size")
+        if not self.rates and self.max_burst_size is None and self.max_concurrent is None:
+            raise ValueError(
+                "rates is empty: give at least one, such as rates=['10/s'], or a max_burst_size, or max_concurrent"
+            )
         if self.cooldown_period and self.max_burst_size is None:
             raise ValueError("cooldown_period needs a max_burst_size: it is what starts the cooldown")
         periods = [rate.period_ms for rate in self.rates]
@@ -106,7 +139,21 @@ class ThrottleConfig(Config):
     def max_cost(self) -> int:
         """The largest cost that can ever be granted at once."""
         limits = [rate.limit for rate in self.rates]
-        return min(limits if self.max_burst_size is None else [*limits, self.max_burst_size])
+        return min(limits if self.max_burst_size is None else [*limits, self.max_burst_size], default=MAX_LIMIT)
+
+    @property
+    def limits(self) -> str:
+        """The limits as one word: two configs that limit alike have the same."""
+        words = [str(rate) for rate in self.rates]
+        if self.max_burst_size is not None:
+            words.append(f"burst={self.max_burst_size}/{milliseconds(self.cooldown_period)}ms")
+        if self.max_concurrent is not None:
+            words.append(f"concurrency={self.max_concurrent}")
+        if self.precision is not None:
+            words.append(f"precision={milliseconds(self.precision)}ms")
+        if self.margin:
+            words.append(f"margin={milliseconds(self.margin)}ms")
+        return ",".join(words)
 
     def precision_ms(self, limit: int, period_ms: int) -> int:
         """The slot of a log in milliseconds."""

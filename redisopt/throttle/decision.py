@@ -12,8 +12,8 @@ class LimitState(NamedTuple):
     """One of several limits, as it stood at a decision.
 
     Attributes:
-        name: ``"10/s"``, or ``"burst"``.
-        limit: cost per period.
+        name: ``"10/s"``, ``"burst"`` or ``"concurrency"``.
+        limit: cost per period; of concurrency, slots.
         remaining: cost that this limit alone would still grant now; 0 while somebody waits.
         reset_after: seconds until all that is in use is back.
     """
@@ -33,7 +33,8 @@ class Decision(NamedTuple, Generic[P]):
         remaining: cost that could still be had at once; 0 while somebody waits.
         retry_after: seconds until the asked cost would fit; 0.0 when allowed.
         reset_after: seconds until all that is in use is back.
-        reason: what refused: ``"10/s"``, ``"burst"``, ``"cooldown"`` or ``"queue"``; None when allowed.
+        reason: what refused: ``"10/s"``, ``"burst"``, ``"cooldown"``, ``"concurrency"``, ``"paused"`` or ``"queue"``; None when
+            allowed.
         queue_size: how many wait in the whole fleet.
         permit: what was granted, to refund or settle; None when refused, and of a peek.
         limits: each limit by itself.
@@ -59,12 +60,14 @@ class ThrottleMetrics:
     """A limiter as the whole fleet sees it.
 
     Attributes:
+        active_operations: slots of `max_concurrent` that are leased; 0 without it.
         queue_length: callers that wait for their time.
         operations_per_second: cost granted in the last second (where all periods are shorter: in the longest, scaled).
         is_cooling: whether a burst's cooldown is on.
         limits: each limit by itself.
     """
 
+    active_operations: int
     queue_length: int
     operations_per_second: int
     is_cooling: bool

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+
+from redisopt.errors import PermitLost
+from redisopt.identity import process_id
 
 _one_at_a_time = threading.Lock()  # threads may share a permit; what it guards takes no time
 
@@ -25,17 +29,35 @@ class Grant:
         cost: what was charged.
         granted_at: the server's time of the grant in seconds; of a permit that waited, the time it waited for.
         waited: seconds that the throttle made the caller wait.
+        fence: of a lease, a number that only rises from lease to lease of one limiter and key: who stores it with what it
+            writes can refuse the late write of a holder that lost its lease. 0 where there is no lease.
+        good_until: of a lease, when it is over unless it is renewed, by this process's monotonic clock; 0.0 for no lease.
     """
 
-    __slots__ = ("_left", "_released", "_settled", "cost", "granted_at", "id", "key", "time_ms", "waited")
+    __slots__ = (
+        "__weakref__", "_left", "_lost", "_released", "_settled",
+        "cost", "fence", "good_until", "granted_at", "id", "key", "time_ms", "waited",
+    )  # fmt: skip
 
-    def __init__(self, permit_id: str, key: str, cost: int, time_ms: int, waited: float = 0.0) -> None:
+    def __init__(
+        self,
+        permit_id: str,
+        key: str,
+        cost: int,
+        time_ms: int,
+        waited: float = 0.0,
+        fence: int = 0,
+        good_until: float = 0.0,
+    ) -> None:
         self.id = permit_id
         self.key = key
         self.cost = cost
         self.time_ms = time_ms
         self.granted_at = time_ms / 1000
         self.waited = waited
+        self.fence = fence
+        self.good_until = good_until
+        self._lost = False
         self._left = cost
         self._released = False
         self._settled = False
@@ -44,6 +66,39 @@ class Grant:
     def asked_ms(self) -> int:
         """When it was asked for, by the server's clock: a use begins with the next whole millisecond."""
         return self.time_ms - round(self.waited * 1000) + 1 if self.waited else self.time_ms
+
+    @property
+    def is_lease(self) -> bool:
+        """Whether it holds a lease: of a limiter with `max_concurrent`."""
+        return self.good_until > 0
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process was granted it: a forked child must neither renew nor release what its parent holds."""
+        return self.id.startswith(process_id())
+
+    @property
+    def lost(self) -> bool:
+        """Whether its lease ended before it was released: somebody else may have been granted its place since."""
+        return self._lost or (self.is_lease and not self._released and time.monotonic() >= self.good_until)
+
+    def ensure_held(self) -> None:
+        """Say so when the lease is lost: call it before what must not be done twice.
+
+        Raises:
+            PermitLost: the lease is lost.
+        """
+        if self.lost:
+            raise PermitLost(
+                f"the lease of permit {self.id} ended {time.monotonic() - self.good_until:.3f} s ago: somebody else may hold its "
+                "place; give lease_ttl more than the longest time for which this process may stand still"
+            )
+
+    def mark_lost(self) -> bool:
+        """Whether this is the first that is heard of the loss."""
+        with _one_at_a_time:
+            first, self._lost = not self._lost and not self._released, True
+            return first
 
     @property
     def left(self) -> int:

@@ -19,8 +19,11 @@ from redisopt.throttle.config import BURST_PERIOD_MS, SLOTS, ThrottleConfig
 from redisopt.throttle.decision import LimitState
 
 _LOG_ONLY = -1
+_UNLIMITED = 10**15
+_VERSION = 4  # its place among the constants
 _MOST_REMEMBERED = 4096
-_GRANTED = ord("1")
+_GRANTED, _WAITS = ord("1"), ord("2")
+_REASONS = ("queue", "cooldown", "paused", "concurrency", "queue full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,40 @@ class Unregistered:
     periods: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A script's answer that the fleet was told another config than the caller knows.
+
+    Attributes:
+        version: of what was told; "0" when that was taken back.
+        fields: as JSON.
+    """
+
+    version: str
+    fields: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A script's answer that it knows nothing of a permit any more."""
+
+
+Elsewhere = Unregistered | Told
+"""Answers that send the caller elsewhere first."""
+
+
 @dataclass(slots=True)
 class Verdict:
-    """A script's decision, in its own units (see lua/include/describe.lua)."""
+    """A script's decision, in its own units (see lua/include/describe.lua and describe_turn.lua).
+
+    Attributes:
+        waits: whether the caller stands in the line; wait_ms is then when to ask again, 0 for when told.
+        asked: by the process's monotonic clock, when the call was sent at the earliest.
+    """
 
     layout: Layout
     granted: bool
+    waits: bool
     time_ms: int
     cost: int
     used: list[int]
@@ -44,14 +75,16 @@ class Verdict:
     waits_for: int = 0
     cooling_ms: int = 0
     reset_ms: list[int] | None = None
+    in_use: int = 0
+    fence: int = 0
+    since_ms: int = 0
+    asked: float = 0.0
 
     @property
     def reason(self) -> str:
         """What refuses, or makes wait, in words."""
-        if self.waits_for == 0:
-            return "queue"
-        if self.waits_for < 0:
-            return "cooldown"
+        if self.waits_for <= 0:
+            return _REASONS[-self.waits_for]
         return min((limit, name) for name, limit, index, _, _ in self.layout.limits if index == self.waits_for - 1)[1]
 
     def states(self) -> tuple[LimitState, ...]:
@@ -63,6 +96,9 @@ class Verdict:
             reset_ms = resets[index] if resets else -(-time_ms // precision) * precision + period - time_ms + 1
             left = 0 if self.queue_size else max(0, limit - used[index])
             states.append(LimitState(name, limit, left, reset_ms / 1000))
+        if self.layout.slots:
+            left = 0 if self.queue_size else max(0, self.layout.slots - self.in_use)
+            states.append(LimitState("concurrency", self.layout.slots, left, 0.0))
         return tuple(states)
 
 
@@ -72,11 +108,21 @@ class Layout:
     Attributes:
         own: period, precision and smallest limit of each log of this config, rising.
         limits: of each limit its name and cost, and index, period and precision of its log.
+        slots: that leases share, 0 for none.
         constants: what every script call says of the config and the logs.
     """
 
-    def __init__(self, name: str, config: ThrottleConfig, others: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: ThrottleConfig,
+        others: tuple[int, ...] = (),
+        version: str = "0",
+        *,
+        spread: bool = False,
+    ) -> None:
         limits = _limits(config)
+        self.slots = config.max_concurrent or 0
         self.own = _logs(config, limits)
         self.others = [(period, math.ceil(period / SLOTS), _LOG_ONLY) for period in others]
         logs = sorted([*self.own, *self.others])
@@ -86,10 +132,20 @@ class Layout:
         self.constants: tuple[Arg, ...] = (
             config.max_burst_size or 0,
             milliseconds(config.cooldown_period),
+            self.slots,
+            milliseconds(config.lease_ttl),
+            version,
+            config.limits,
             " ".join(map(str, periods)),
             *(number for log in logs for number in log),
         )
-        self._keys = lru_cache(maxsize=1024)(lambda key: _keys(name, key, periods))
+        apart = spread and config.group is None  # what the fleet was told cannot be looked at from another slot
+        self._constants_apart = (*self.constants[:_VERSION], "-", *self.constants[_VERSION + 1 :]) if apart else None
+        self._keys = lru_cache(maxsize=1024)(lambda key: _keys(name, key, periods, config.group, apart=apart))
+
+    def constants_of(self, key: str) -> tuple[Arg, ...]:
+        """What a call for `key` says of the config and the logs."""
+        return self._constants_apart if key and self._constants_apart else self.constants
 
     def keys(self, key: str) -> tuple[str, ...]:
         """The Redis keys of the limiter for `key`."""
@@ -99,29 +155,52 @@ class Layout:
             keys.checked_key(key)  # what cannot be hashed is no str
             raise
 
-    def read(self, reply: Any) -> Verdict | Unregistered:
+    def read(self, reply: Any) -> Verdict | Elsewhere:
         """The verdict in a script's line of numbers."""
         if isinstance(reply, str):
             reply = reply.encode()
-        if reply[0] not in b"01":
-            return unregistered(reply)
-        granted = reply[0] == _GRANTED
+        if reply[0] not in b"012":
+            return elsewhere(reply)
+        granted, waits = reply[0] == _GRANTED, reply[0] == _WAITS
         bar = reply.find(b"|")
         if bar < 0:
             _, time_ms, cost, *used = map(int, reply.split())
-            return Verdict(self, granted, time_ms, cost, used)
-        _, time_ms, cost, *used = map(int, reply[:bar].split())
-        wait_ms, queue_size, waits_for, cooling_ms, *reset_ms = map(int, reply[bar + 1 :].split())
-        return Verdict(self, granted, time_ms, cost, used, wait_ms, queue_size, waits_for, cooling_ms, reset_ms)
+            return Verdict(self, granted, waits, time_ms, cost, used)
+        basis, more, *turn = reply.split(b"|")
+        _, time_ms, cost, *used = map(int, basis.split())
+        wait_ms, queue_size, waits_for, cooling_ms, *reset_ms = map(int, more.split())
+        in_use, fence, since_ms = map(int, turn[0].split()) if turn else (0, 0, 0)
+        return Verdict(
+            self,
+            granted,
+            waits,
+            time_ms,
+            cost,
+            used,
+            wait_ms,
+            queue_size,
+            waits_for,
+            cooling_ms,
+            reset_ms,
+            in_use,
+            fence,
+            since_ms,
+        )
+
+    def read_coming(self, reply: Any) -> Verdict | Gone | Elsewhere:
+        """The verdict for a permit that was come for."""
+        return Gone() if reply in (b"gone", "gone") else self.read(reply)
 
 
 class Layouts:
     """The layouts of one config: other periods than its own may be on record for some keys, and not for others."""
 
-    def __init__(self, name: str, config: ThrottleConfig) -> None:
+    def __init__(self, name: str, config: ThrottleConfig, version: str = "0", *, spread: bool = False) -> None:
         self._name = name
         self._config = config
-        self.own = Layout(name, config)
+        self.version = version
+        self._spread = spread
+        self.own = Layout(name, config, (), version, spread=spread)
         self._periods = {period for period, _, _ in self.own.own}
         self._by_others: dict[tuple[int, ...], Layout] = {(): self.own}
         self._others: dict[str, tuple[int, ...]] = {}
@@ -136,7 +215,7 @@ class Layouts:
         if len(self._others) >= _MOST_REMEMBERED:
             self._others.clear()  # what is forgotten costs one more script call
         if others not in self._by_others:
-            self._by_others[others] = Layout(self._name, self._config, others)
+            self._by_others[others] = Layout(self._name, self._config, others, self.version, spread=self._spread)
         self._others[key] = others
         return self._by_others[others]
 
@@ -145,11 +224,30 @@ class Layouts:
         return self._periods.issubset(on_record)
 
 
-def read_cost(reply: Any) -> int | Unregistered:
+def read_cost(reply: Any) -> int | Elsewhere:
     """The cost in a script's reply."""
     if isinstance(reply, int):
         return reply
-    return int(reply) if reply.isdigit() else unregistered(reply)
+    return int(reply) if reply.isdigit() else elsewhere(reply)
+
+
+def read_line(reply: Any) -> str | Elsewhere:
+    """A script's reply as text."""
+    text = reply.decode() if isinstance(reply, bytes) else str(reply)
+    return elsewhere(text) if text.startswith(("register", "update", "stale")) else text
+
+
+def elsewhere(reply: bytes | str) -> Elsewhere:
+    """Where a script sends the caller first: ``register <periods>`` or ``update <version> <fields>``.
+
+    Raises:
+        StateLost: any other reply.
+    """
+    text = reply.decode() if isinstance(reply, bytes) else reply
+    if text.startswith("update "):
+        _, version, fields = text.split(" ", 2)
+        return Told(version, fields)
+    return unregistered(text)
 
 
 def unregistered(reply: bytes | str) -> Unregistered:
@@ -180,9 +278,25 @@ def _logs(config: ThrottleConfig, limits: list[tuple[str, int, int]]) -> list[tu
         precision = config.precision_ms(limit, period)
         finest, smallest = by_period.get(period, (precision, limit))
         by_period[period] = (min(precision, finest), min(limit, smallest))
+    if not by_period:
+        by_period[BURST_PERIOD_MS] = (1, _UNLIMITED)  # only to count what is granted
     return [(period, precision, limit) for period, (precision, limit) in sorted(by_period.items())]
 
 
-def _keys(name: str, key: str, periods: tuple[int, ...]) -> tuple[str, ...]:
-    tag = keys.tag("throttle", name, keys.checked_key(key))
-    return (f"{tag}state", f"{tag}waiting", f"{tag}holes", *(f"{tag}log:{period}" for period in periods))
+def control_key(name: str, group: str | None) -> str:
+    """Where stands what the fleet was told about a limiter, for all its keys; also the channel on which it is told."""
+    return f"{keys.tag('throttle', name, '', group)}control"
+
+
+def _keys(name: str, key: str, periods: tuple[int, ...], group: str | None, *, apart: bool) -> tuple[str, ...]:
+    tag = keys.tag("throttle", name, keys.checked_key(key), group)
+    control = f"{tag}control" if apart else control_key(name, group)
+    parts = (f"{tag}{part}" for part in ("line", "leases", "tickets"))
+    return (
+        f"{tag}state",
+        f"{tag}waiting",
+        f"{tag}holes",
+        control,
+        *parts,
+        *(f"{tag}log:{period}" for period in periods),
+    )

@@ -24,14 +24,23 @@ class Permit(Grant):
         cost: int,
         time_ms: int,
         waited: float = 0.0,
+        fence: int = 0,
+        good_until: float = 0.0,
     ) -> None:
-        super().__init__(permit_id, key, cost, time_ms, waited)
+        super().__init__(permit_id, key, cost, time_ms, waited, fence, good_until)
         self._runner = runner
         self._plans = plans
 
     def release(self) -> bool:
-        """Say that the work is done. What was charged stays charged. False, and no more, the second time."""
-        return self._plans.release(self)
+        """Say that the work is done: a lease ends, and whoever waits for it is served. What was charged stays charged.
+
+        False, and no more, the second time; where the lease was lost, which frees nobody else's; and in a forked child, whose
+        parent holds the permit. One script call for a lease, else none.
+
+        Raises:
+            Unavailable: Redis is away. The lease is not renewed any more, and is ended in the background once Redis answers.
+        """
+        return self._runner.run(self._plans.release(self))
 
     def refund(self, cost: int | None = None) -> bool:
         """Give back `cost`, or all that is left: the work was not done. False, and no more, when nothing is left.
@@ -67,8 +76,8 @@ class Permit(Grant):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release it."""
-        self.release()
+        """Release it. That Redis is away is logged, and changes nothing: the work is done."""
+        self._runner.run(self._plans.let_go(self))
 
 
 class AsyncPermit(Grant):
@@ -85,14 +94,20 @@ class AsyncPermit(Grant):
         cost: int,
         time_ms: int,
         waited: float = 0.0,
+        fence: int = 0,
+        good_until: float = 0.0,
     ) -> None:
-        super().__init__(permit_id, key, cost, time_ms, waited)
+        super().__init__(permit_id, key, cost, time_ms, waited, fence, good_until)
         self._runner = runner
         self._plans = plans
 
     async def release(self) -> bool:
         """See `Permit.release`."""
-        return self._plans.release(self)
+        return await self._runner.run(self._plans.release(self))
+
+    async def let_go(self) -> None:
+        """Release it at the end of a block: that Redis is away is logged, and changes nothing."""
+        await self._runner.run(self._plans.let_go(self))
 
     async def refund(self, cost: int | None = None) -> bool:
         """See `Permit.refund`."""
@@ -113,5 +128,5 @@ class AsyncPermit(Grant):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release it."""
-        await self.release()
+        """Release it, as `Permit`."""
+        await self.let_go()

@@ -7,26 +7,33 @@ script says so before it changes anything, and the plan registers both (see `thr
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from redisopt import events, keys
-from redisopt.commands import Command, Invoke, Plan, Sleep, call
-from redisopt.errors import ConfigConflict, CostExceedsLimit, RedisOptError, ThrottleTimeout
+from redisopt.commands import Invoke, Plan, Sleep, Wait
+from redisopt.errors import CostExceedsLimit, QueueFull, RedisOptError, Throttled, ThrottleTimeout
 from redisopt.functions import check_function
 from redisopt.identity import next_permit_id
+from redisopt.throttle.asking import LOCAL_FIELDS, Asking
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, ThrottleMetrics
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.layout import Layout, Layouts, Unregistered, Verdict, read_cost, unregistered
+from redisopt.throttle.keeping import Keeping, now
+from redisopt.throttle.layout import Elsewhere, Layout, Verdict, read_cost
+from redisopt.throttle.line import Line, Place
 from redisopt.throttle.rate import MAX_LIMIT
 
 G = TypeVar("G", bound=Grant)
-R = TypeVar("R")
+MAX_PRIORITY = 1000
+"""The highest of `acquire`; its negative is the lowest."""
 
 _FOR_EVER = -1
+_DEAF_MS = 100  # a shorter wait is not worth listening for what the fleet is told meanwhile
+_LONGEST_PAUSE = 86_400  # seconds
 _LONGEST_WAIT = 1e9  # seconds; a timeout beyond it is none
 
 
@@ -37,6 +44,8 @@ class Terms:
     cost: int | Callable[..., int] = 1
     key: str | Callable[..., str] = ""
     timeout: float | None = None
+    weight: int = 1
+    priority: int = 0
 
 
 PLAIN = Terms()
@@ -45,59 +54,125 @@ PLAIN = Terms()
 class ThrottlePlans:
     """The plans of one throttle, shared by its sync and its async class."""
 
-    def __init__(self, name: str, config: ThrottleConfig, on_throttle: Callable[[int], object] | None = None) -> None:
-        self.name = keys.checked_name(name)
-        self.config = config
-        if on_throttle is not None:
-            check_function(on_throttle, "on_throttle", awaited=False, instead="a plain function that starts a task")
+    def __init__(
+        self,
+        name: str,
+        config: ThrottleConfig,
+        on_throttle: Callable[[int], object] | None = None,
+        on_lost: Callable[[Any], object] | None = None,
+        *,
+        spread: bool = False,
+    ) -> None:
+        for field, function in (("on_throttle", on_throttle), ("on_lost", on_lost)):
+            if function is not None:
+                check_function(function, field, awaited=False, instead="a plain function that starts a task")
+        self.name = name
         self._on_throttle = on_throttle
-        self._max_cost = config.max_cost
-        self._layouts = Layouts(self.name, config)
+        self._asking = Asking(name, config, spread=spread)
+        self.keeping = Keeping(on_lost)
+        self.line = Line(self._asking, self.keeping)
+
+    @property
+    def config(self) -> ThrottleConfig:
+        """The config that holds now."""
+        return self._asking.config
 
     # --- decisions
 
-    def try_acquire(self, make_permit: Callable[..., G], cost: int, key: str, minimum: int | None) -> Plan[Decision[G]]:
+    def try_acquire(
+        self, make_permit: Callable[..., G], cost: int, key: str, minimum: int | None, weight: int = 1
+    ) -> Plan[Decision[G]]:
         """Take `cost` now, or at least `minimum` of it, or nothing."""
         least = cost if minimum is None else minimum
         self._check_cost(cost)
         if least is not cost and (type(least) is not int or not 1 <= least <= cost):
             raise ValueError(f"minimum must be a whole number from 1 to cost {cost}, not {minimum!r}")
-        permit_id = next_permit_id()
-        verdict = yield from self._acquire((permit_id, cost, least, 0), key)
+        self._check_weight(weight)
+        place = Place(next_permit_id(), key, cost, weight, 0, 0.0)
+        verdict = yield from self._acquire(place, least, 0)
         permit = None
         if verdict.granted:
-            permit = make_permit(permit_id, key, verdict.cost, verdict.time_ms)
+            permit = self._permit(make_permit, place, verdict)
         if verdict.wait_ms or events.listening():
             yield from self._tell(verdict, permit, cost, key)
         return self._decision(verdict, permit)
 
-    def acquire(self, make_permit: Callable[..., G], cost: int, key: str, timeout: float | None) -> Plan[G]:
+    def acquire(
+        self,
+        make_permit: Callable[..., G],
+        cost: int,
+        key: str,
+        timeout: float | None,
+        weight: int = 1,
+        priority: int = 0,
+    ) -> Plan[G]:
         """Take `cost` at the earliest time, in the order of asking, and wait for that time."""
         self._check_cost(cost)
+        self._check_weight(weight)
+        _check_priority(priority)
         patience = _patience(timeout)
-        permit_id = next_permit_id()
-        verdict = yield from self._acquire((permit_id, cost, cost, patience), key)
+        until = now() + patience / 1000 if patience >= 0 else math.inf
+        place = Place(next_permit_id(), key, cost, weight, priority, until)
+        verdict = yield from self._acquire(place, cost, patience)
+        stood = verdict.waits
+        if stood:
+            if self._on_throttle is not None:
+                events.notify(self._on_throttle, verdict.queue_size)
+            verdict = yield from self.line.stand(place, verdict, self._enter)
         permit = None
         if verdict.granted:
-            permit = make_permit(permit_id, key, cost, verdict.time_ms, verdict.wait_ms / 1000)
+            permit = self._permit(make_permit, place, verdict)
         if verdict.wait_ms or events.listening():
-            yield from self._tell(verdict, permit, cost, key)
+            yield from self._tell(verdict, permit, cost, key, quietly=stood)
         if permit is None:
-            retry_after, reason = verdict.wait_ms / 1000, verdict.reason
-            raise ThrottleTimeout(
-                f"throttle {self.name!r} would grant {cost} in {retry_after:.3f} s ({reason}), longer than timeout={timeout}",
+            raise self._refusal(verdict, cost, timeout)
+        if verdict.wait_ms:
+            again = yield from self._await_time(permit, place, verdict)
+            if again is not None:
+                return (yield from self.acquire(make_permit, cost, key, again.left, weight, priority))
+        return permit
+
+    def _await_time(self, permit: Grant, place: Place, verdict: Verdict) -> Plan[_Again | None]:
+        """Wait for the time of a place that was given ahead. Not None: the fleet was told something, so ask again."""
+        ends = now() + verdict.wait_ms / 1000
+        try:
+            if verdict.wait_ms <= _DEAF_MS:
+                yield Sleep(verdict.wait_ms / 1000)
+                return None
+            left = verdict.wait_ms / 1000
+            while True:
+                message = yield Wait(place.permit, left, self._asking.control)
+                if message is None:
+                    return None
+                if message == "missed":
+                    version = self._asking.layouts.version
+                    standing = yield from self._asking.tell("")
+                    if standing.pause_ms or standing.version != version:
+                        break
+                elif not message.isdigit():
+                    break
+                left = max(0.0, ends - now())
+            yield from self._put_back(permit)
+        except GeneratorExit:
+            raise  # nobody performs a step any more
+        except BaseException:
+            yield from self._abandon(permit)
+            raise
+        return _Again(None if place.until == math.inf else max(0.0, place.until - now()))
+
+    def _refusal(self, verdict: Verdict, cost: int, timeout: float | None) -> Throttled:
+        retry_after, reason = verdict.wait_ms / 1000, verdict.reason
+        if reason == "queue full":
+            return QueueFull(
+                f"throttle {self.name!r} has {verdict.queue_size:,} callers waiting, as many as max_queue allows",
                 retry_after=retry_after,
                 reason=reason,
             )
-        if verdict.wait_ms:
-            try:
-                yield Sleep(verdict.wait_ms / 1000)
-            except GeneratorExit:
-                raise  # nobody performs a step any more
-            except BaseException:
-                yield from self._abandon(permit)
-                raise
-        return permit
+        return ThrottleTimeout(
+            f"throttle {self.name!r} would grant {cost} in {retry_after:.3f} s ({reason}), longer than timeout={timeout}",
+            retry_after=retry_after,
+            reason=reason,
+        )
 
     def execute(
         self,
@@ -110,11 +185,16 @@ class ThrottlePlans:
         """Acquire on `how`'s terms, then call the user's function."""
         cost = how.cost(*args, **kwargs) if callable(how.cost) else how.cost
         key = how.key(*args, **kwargs) if callable(how.key) else how.key
-        permit = yield from self.acquire(make_permit, cost, key, how.timeout)
+        permit = yield from self.acquire(make_permit, cost, key, how.timeout, how.weight, how.priority)
         try:
-            return (yield Invoke(function, args, kwargs))
-        finally:
-            self.release(permit)
+            result = yield Invoke(function, args, kwargs)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield from self.let_go(permit)
+            raise
+        yield from self.let_go(permit)
+        return result
 
     def check_terms(self, how: Terms) -> None:
         """Refuse terms that no call could meet; those that depend on a call's arguments are checked then.
@@ -127,37 +207,57 @@ class ThrottlePlans:
         if not callable(how.key):
             keys.checked_key(how.key)
         _patience(how.timeout)
+        self._check_weight(how.weight)
+        _check_priority(how.priority)
 
     def peek(self, cost: int, key: str) -> Plan[Decision[Any]]:
         """What `try_acquire` would say."""
         self._check_cost(cost)
-        verdict = yield from self._ask("throttle_peek", key, (cost,), _verdict)
+        verdict = yield from self._asking.ask("throttle_peek", key, (cost,), _verdict, cost=cost)
         verdict.granted = verdict.wait_ms == 0
         return self._decision(verdict, None)
 
     def metrics(self, key: str) -> Plan[ThrottleMetrics]:
         """How the limiter stands."""
-        verdict = yield from self._ask("throttle_peek", key, (1,), _verdict)
-        return ThrottleMetrics(verdict.queue_size, verdict.cost, verdict.cooling_ms > 0, verdict.states())
+        verdict = yield from self._asking.ask("throttle_peek", key, (1,), _verdict)
+        return ThrottleMetrics(
+            verdict.in_use, verdict.queue_size, verdict.cost, verdict.cooling_ms > 0, verdict.states()
+        )
 
     # --- giving back
 
     def give_back(self, grant: Grant, cost: int) -> Plan[int]:
         """Give back `cost` of a grant; returns what came back."""
         return (
-            yield from self._ask(
+            yield from self._asking.ask(
                 "throttle_refund", grant.key, (grant.id, grant.time_ms, grant.asked_ms, cost), _cost, once=True
             )
         )
 
-    def release(self, grant: Grant) -> bool:
-        """The work is done. Of rates nothing comes back by that, so no script is called."""
-        return grant.mark_released()
+    def release(self, grant: Grant) -> Plan[bool]:
+        """The work is done: a lease ends. Of rates nothing comes back by that, so without one no script is called."""
+        if not grant.mark_released():
+            return False
+        return (yield from self.line.release(grant)) if grant.is_lease else True
+
+    def let_go(self, grant: Grant) -> Plan[None]:
+        """Release at the end of a block. The work is done, so that Redis is away is logged and changes nothing."""
+        try:
+            yield from self.release(grant)
+        except RedisOptError as error:
+            events.logger.warning("throttle %r: a lease could not be released yet: %s", self.name, error)
+
+    def _put_back(self, grant: Grant) -> Plan[None]:
+        """Give back all that was granted, unused."""
+        if grant.is_lease:
+            yield from self.line.release(grant, back=True)
+        else:
+            yield from self.give_back(grant, grant.cost)
 
     def _abandon(self, grant: Grant) -> Plan[None]:
         """Give back what an interrupted caller was granted. The interruption goes on, whatever becomes of this."""
         try:
-            yield from self.give_back(grant, grant.cost)
+            yield from self._put_back(grant)
         except RedisOptError as error:
             events.logger.warning(
                 "throttle %r: an interrupted call could not give back its place: %s", self.name, error
@@ -183,50 +283,72 @@ class ThrottlePlans:
         if excess < 0:
             yield from self.give_back(grant, -excess)
         elif excess > 0:
-            yield from self._ask("throttle_charge", grant.key, (excess,), _cost, once=True)
+            yield from self._asking.ask("throttle_charge", grant.key, (excess,), _cost, once=True)
         return True
 
     def reset(self, key: str) -> Plan[None]:
         """Forget all that was granted for `key`."""
-        yield from self._ask("throttle_reset", key, (), _cost)
+        yield from self._asking.ask("throttle_reset", key, (), _cost)
+
+    # --- what the fleet is told
+
+    def update(self, fields: dict[str, Any]) -> Plan[None]:
+        """Have the whole fleet use other limits, or with no fields each process its own again."""
+        local = sorted(LOCAL_FIELDS & fields.keys())
+        if local:
+            raise ValueError(f"{local[0]} is each process's own: the fleet cannot be told another")
+        told = self._asking.given.model_copy(update=fields)
+        value = json.dumps(told.model_dump(mode="json", include=set(fields)), sort_keys=True) if fields else ""
+        yield from self._asking.tell("update", value)
+
+    def pause(self, seconds: float) -> Plan[None]:
+        """Grant nothing to anybody for so long."""
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST_PAUSE:
+            raise ValueError(f"seconds must be from 0 to {_LONGEST_PAUSE:,}, not {seconds!r}")
+        yield from self._asking.tell("pause", math.ceil(seconds * 1000))
+
+    def resume(self) -> Plan[None]:
+        """End a pause."""
+        yield from self._asking.tell("resume")
+
+    def close(self) -> Plan[None]:
+        """Give back every lease that is held."""
+        for key in self.keeping.to_beat():
+            for grant in self.keeping.held(key):
+                yield from self.let_go(grant)
 
     # --- script calls
 
-    def _acquire(self, args: tuple[Any, ...], key: str) -> Plan[Verdict]:
-        return (yield from self._ask("throttle_acquire", key, args, _verdict, once=True, undo="throttle_undo"))
-
-    def _ask(
-        self,
-        script: str,
-        key: str,
-        args: tuple[Any, ...],
-        parse: Callable[[Layout], Callable[[Any], R | Unregistered]],
-        *,
-        once: bool = False,
-        undo: str | None = None,
-    ) -> Plan[R]:
-        """Call a script, and again after registering when other periods are on record."""
-        layout = self._layouts.of(key)
-        for _ in range(5):
-            reply = yield Command(script, layout.keys(key), args, parse(layout), layout.constants, once, undo)
-            if not isinstance(reply, Unregistered):
-                return cast("R", reply)
-            layout = yield from self._register(key, reply.periods)
-        raise ConfigConflict(
-            f"throttle {self.name!r}: the periods on record changed at every try: do processes restart in a loop?"
+    def _acquire(self, place: Place, least: int, patience: int) -> Plan[Verdict]:
+        config = self._asking.config
+        queue = -1 if config.max_queue is None else config.max_queue
+        args = (place.permit, place.cost, least, patience, place.weight, place.priority, queue)
+        asked = now()
+        verdict = yield from self._asking.ask(
+            "throttle_acquire", place.key, args, _verdict, cost=place.cost, once=True, undo="throttle_undo"
         )
+        verdict.asked = asked
+        return verdict
 
-    def _register(self, key: str, on_record: tuple[int, ...]) -> Plan[Layout]:
-        """Learn the periods of other configs, and put ours beside them where they are not on record."""
-        layout = self._layouts.learn(key, on_record)
-        if self._layouts.has(on_record):
-            return layout
-        state = layout.keys(key)[0]
-        logs = [(period, precision) for period, precision, _ in [*layout.own, *layout.others]]
-        names = [f"{state.removesuffix('state')}log:{period}" for period, _ in logs]
-        args = (len(layout.own), *(number for log in logs for number in log))
-        registered = yield from call(Command("throttle_register", (state, *names), args, unregistered))
-        return self._layouts.learn(key, registered.periods)
+    def _enter(self, place: Place) -> Plan[Verdict]:
+        """Ask anew for a place that was lost."""
+        return self._acquire(place, place.cost, place.patience_ms)
+
+    def _permit(self, make_permit: Callable[..., G], place: Place, verdict: Verdict) -> G:
+        """What the caller gets; a lease is kept from now on."""
+        if not verdict.fence:
+            return make_permit(place.permit, place.key, verdict.cost, verdict.time_ms, verdict.wait_ms / 1000)
+        permit = make_permit(
+            place.permit,
+            place.key,
+            verdict.cost,
+            verdict.time_ms,
+            max(0, verdict.time_ms - verdict.since_ms - 1) / 1000,
+            verdict.fence,
+            verdict.asked + self._asking.config.lease_ttl,
+        )
+        self.keeping.hold(permit)
+        return permit
 
     # --- what is told
 
@@ -255,10 +377,12 @@ class ThrottlePlans:
             states,
         )
 
-    def _tell(self, verdict: Verdict, permit: Grant | None, cost: int, key: str) -> Plan[None]:
+    def _tell(
+        self, verdict: Verdict, permit: Grant | None, cost: int, key: str, *, quietly: bool = False
+    ) -> Plan[None]:
         """Tell whoever listens. A callback that ends the process (SystemExit, Ctrl-C) leaves nothing charged."""
         try:
-            if verdict.wait_ms and self._on_throttle is not None:
+            if verdict.wait_ms and self._on_throttle is not None and not quietly:
                 events.notify(self._on_throttle, verdict.queue_size)
             wait = verdict.wait_ms / 1000
             if permit is not None:
@@ -271,18 +395,36 @@ class ThrottlePlans:
             raise
 
     def _check_cost(self, cost: int) -> None:
-        if type(cost) is int and 1 <= cost <= self._max_cost:
+        if type(cost) is int and 1 <= cost <= self._asking.max_cost:
             return
         if not isinstance(cost, int) or isinstance(cost, bool):
             raise ValueError(f"cost must be a whole number, not {cost!r}")
         if cost < 1:
             raise ValueError(f"cost must be at least 1, not {cost}: peek() asks without charging")
-        if cost > self._max_cost:
-            name = min((limit, name) for name, limit, *_ in self._layouts.own.limits)[1]
+        self._asking.check_cost(cost)
+
+    def _check_weight(self, weight: int) -> None:
+        slots = self._asking.config.max_concurrent
+        if not isinstance(weight, int) or isinstance(weight, bool) or weight < 0:
+            raise ValueError(f"weight must be a whole number, at least 0, not {weight!r}")
+        if slots is not None and weight > slots:
             raise CostExceedsLimit(
-                f"cost {cost:,} is above the limit {name} of throttle {self.name!r}, so that no wait could grant it: "
-                f"split the work into costs of at most {self._max_cost:,}, or raise the limit"
+                f"weight {weight:,} is above max_concurrent={slots:,} of throttle {self.name!r}, so that no wait could grant it"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A place was put back, to ask for another: with `left` seconds of the timeout."""
+
+    left: float | None
+
+
+def _check_priority(priority: int) -> None:
+    if not isinstance(priority, int) or isinstance(priority, bool) or not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+        raise ValueError(
+            f"priority must be a whole number from -{MAX_PRIORITY:,} to {MAX_PRIORITY:,}, higher first, not {priority!r}"
+        )
 
 
 def _patience(timeout: float | None) -> int:
@@ -294,9 +436,9 @@ def _patience(timeout: float | None) -> int:
     return _FOR_EVER if timeout > _LONGEST_WAIT else round(timeout * 1000)
 
 
-def _verdict(layout: Layout) -> Callable[[Any], Verdict | Unregistered]:
+def _verdict(layout: Layout) -> Callable[[Any], Verdict | Elsewhere]:
     return layout.read
 
 
-def _cost(_: Layout) -> Callable[[Any], int | Unregistered]:
+def _cost(_: Layout) -> Callable[[Any], int | Elsewhere]:
     return read_cost

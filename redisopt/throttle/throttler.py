@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
+import redis
+
 from redisopt.functions import check_function
 from redisopt.runner import Runner
 from redisopt.throttle.config import ThrottleConfig
@@ -14,8 +16,6 @@ from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    import redis
 
     from redisopt.throttle.decision import Decision, ThrottleMetrics
 
@@ -37,8 +37,10 @@ class Throttler:
         client: a `redis.Redis` (of one server or a Sentinel master) or `redis.RedisCluster`.
         name: what the limit is for; the same in all processes that share it. No braces or control characters.
         config: a `ThrottleConfig`; or give its fields as keywords: rates, max_burst_size, cooldown_period, precision,
-            margin, command_timeout.
+            margin, max_concurrent, lease_ttl, max_queue, group, command_timeout.
         on_throttle: called with the number of waiters in the fleet whenever a call is refused or has to wait.
+        on_lost: called with a permit whose lease is lost, in a background thread: within a third of `lease_ttl` after
+            somebody else may hold its place, and once.
 
     Raises:
         ValueError: the client is not a sync redis-py client, or the name is not allowed.
@@ -52,10 +54,15 @@ class Throttler:
         config: ThrottleConfig | None = None,
         *,
         on_throttle: Callable[[int], object] | None = None,
+        on_lost: Callable[[Permit], object] | None = None,
         **fields: Any,
     ) -> None:
-        self._plans = ThrottlePlans(name, ThrottleConfig.given(config, fields), on_throttle)
+        spread = isinstance(client, redis.RedisCluster)
+        self._plans = ThrottlePlans(name, ThrottleConfig.given(config, fields), on_throttle, on_lost, spread=spread)
         self._runner = Runner(client, self.config.command_timeout)
+        keeping = self._plans.keeping
+        keeping.wake = self._runner.wake
+        keeping.start = functools.partial(self._runner.start, self._plans.line.keep, f"redisopt-keep-{name}")
         self._permit = functools.partial(Permit, self._runner, self._plans)
 
     @property
@@ -68,7 +75,9 @@ class Throttler:
         """The limits that this object's calls are judged by."""
         return self._plans.config
 
-    def try_acquire(self, cost: int = 1, key: str = "", *, minimum: int | None = None) -> Decision[Permit]:
+    def try_acquire(
+        self, cost: int = 1, key: str = "", *, minimum: int | None = None, weight: int = 1
+    ) -> Decision[Permit]:
         """Take `cost` now or not at all; never waits.
 
         Args:
@@ -76,15 +85,18 @@ class Throttler:
             key: which partition of the limiter, such as a user id: each key has limits of its own.
             minimum: with this, be content with less than `cost`, as much as there is but at least `minimum`; the permit's
                 cost says how much it was.
+            weight: slots of `max_concurrent` that the permit holds.
 
         Raises:
             ValueError: cost below 1, or a key that is no text or over 1,024 bytes.
             CostExceedsLimit: cost above a limit (also a ValueError).
             Unavailable: Redis did not answer within `command_timeout`.
         """
-        return self._runner.run(self._plans.try_acquire(self._permit, cost, key, minimum))
+        return self._runner.run(self._plans.try_acquire(self._permit, cost, key, minimum, weight))
 
-    def acquire(self, cost: int = 1, key: str = "", *, timeout: float | None = None) -> Permit:
+    def acquire(
+        self, cost: int = 1, key: str = "", *, timeout: float | None = None, priority: int = 0, weight: int = 1
+    ) -> Permit:
         """Take `cost` at the earliest time that all limits allow, after all who asked before, and wait until then.
 
         The place is given in the one call that asks for it: waiting costs no further call. A caller that is interrupted
@@ -93,12 +105,16 @@ class Throttler:
         Args:
             cost, key: as `try_acquire`.
             timeout: seconds; a wait that would be longer is refused at once and charges nothing. None: wait for ever.
+            priority: from -1,000 to 1,000: of those who wait, higher ones go first. (The first call with another one than
+                0, in a limiter that had none for ten minutes, stands behind the places that were given ahead.)
+            weight: as `try_acquire`.
 
         Raises:
             ThrottleTimeout: the wait would outlast `timeout`; its `retry_after` says how long it is.
+            QueueFull: as many callers wait as `max_queue` allows.
             ValueError, CostExceedsLimit, Unavailable: as `try_acquire`.
         """
-        return self._runner.run(self._plans.acquire(self._permit, cost, key, timeout))
+        return self._runner.run(self._plans.acquire(self._permit, cost, key, timeout, weight, priority))
 
     def execute(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Wait for one permit, then call ``function(*args, **kwargs)`` and return its result.
@@ -115,7 +131,13 @@ class Throttler:
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
     @overload
     def __call__(
-        self, *, cost: int | Callable[..., int] = 1, key: str | Callable[..., str] = "", timeout: float | None = None
+        self,
+        *,
+        cost: int | Callable[..., int] = 1,
+        key: str | Callable[..., str] = "",
+        timeout: float | None = None,
+        priority: int = 0,
+        weight: int = 1,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def __call__(  # type: ignore[misc] # mypy does not see that `function` may be left out
         self,
@@ -125,6 +147,8 @@ class Throttler:
         cost: int | Callable[..., int] = 1,
         key: str | Callable[..., str] = "",
         timeout: float | None = None,
+        priority: int = 0,
+        weight: int = 1,
     ) -> Callable[..., Any]:
         """Decorate a function: each call of it waits for a permit first.
 
@@ -134,7 +158,7 @@ class Throttler:
         Raises:
             ValueError: the function is a coroutine function, which needs `AsyncThrottler`.
         """
-        decorate = functools.partial(self._decorate, Terms(cost, key, timeout))
+        decorate = functools.partial(self._decorate, Terms(cost, key, timeout, weight, priority))
         return decorate if function is None else decorate(function)
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -156,12 +180,53 @@ class Throttler:
         return self._runner.run(self._plans.metrics(key))
 
     def reset(self, key: str = "") -> None:
-        """Forget all that was granted for `key`: its limits start anew. Callers that wait keep their times."""
+        """Forget all that was granted for `key`: its limits start anew, and no lease is held any more.
+
+        Callers with a place ahead keep their times; those in the line stand in it anew. Who held a lease learns that it is
+        lost when it would be renewed.
+        """
         self._runner.run(self._plans.reset(key))
 
+    def update(self, **fields: Any) -> None:
+        """Have the whole fleet use other limits from its next call on, whatever each process was made with.
+
+        What was granted before still counts, and leases that are held are kept: with lower limits nothing is granted until
+        there is room. Callers that wait ask anew. Without fields, each process goes back to the config it was made with.
+        (On a Cluster, calls with a `key` and no `group` follow within a second.)
+
+        Args:
+            fields: of `ThrottleConfig`, but for command_timeout and group: ``update(rates=["20/s"])``.
+
+        Raises:
+            pydantic.ValidationError, ValueError: a field is unknown, out of range, or each process's own.
+            Unavailable: as `try_acquire`; then whether it was told is not known, and telling it again does no harm.
+        """
+        self._runner.run(self._plans.update(fields))
+
+    def pause(self, seconds: float) -> None:
+        """Grant nothing to the whole fleet for `seconds`: the far side said so. A shorter pause does not end a longer one.
+
+        Callers that wait ask anew for a place after it, but for those whose time comes within 0.1 s. One script call.
+
+        Raises:
+            ValueError: `seconds` is not from 0 to 86,400.
+            Unavailable: as `update`.
+        """
+        self._runner.run(self._plans.pause(seconds))
+
+    def resume(self) -> None:
+        """End a pause now. One script call."""
+        self._runner.run(self._plans.resume())
+
     def close(self) -> None:
-        """Close the connections, unless another throttler uses them. The client stays open."""
-        self._runner.close()
+        """Give back the leases that are held, and close the connections unless another throttler uses them.
+
+        The client stays open.
+        """
+        try:
+            self._runner.run(self._plans.close())
+        finally:
+            self._runner.close()
 
     def __reduce__(self) -> Any:
         """Refuse to be pickled: connections cannot go to another process."""

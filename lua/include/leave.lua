@@ -1,0 +1,17 @@
+-- A permit is done with: its lease ends, or its place in the line. With `back`, its cost goes back to the limits.
+-- Before the cursors are started, and with save_limiter to follow. What is written first is allowed on a full server.
+-- @include end_lease
+-- @include erase_use
+local function leave(limiter, ticket, back)
+  local is_granted = ticket.state == 'granted' or ticket.state == 'held'
+  redis.call('ZREM', limiter.line, ticket.id)
+  if not is_granted then
+    ticket.weight = 0
+  end
+  end_lease(limiter, ticket)
+  if is_granted and back then
+    for _, log in ipairs(limiter.logs) do
+      erase_use(log, ticket.time, ticket.cost, limiter.now)
+    end
+  end
+end

@@ -1,0 +1,27 @@
+-- Charge `ticket` at `time`, and lease its slots until `ends`. Logs a use now at the next whole millisecond, since `now` was
+-- rounded down. With save_limiter to follow. A fence is a time as well: so it rises even where the state was lost meanwhile.
+-- @include log_use
+-- @include start_cooldown
+local function take_place(limiter, ticket, time, ends)
+  if time <= limiter.now then
+    time = limiter.now + 1
+  else
+    limiter.last = time
+  end
+  for _, log in ipairs(limiter.logs) do
+    log_use(log, time, ticket.cost)
+    if limiter.burst > 0 and log.period == 1000 and log.used >= limiter.burst then
+      start_cooldown(limiter, time)
+    end
+  end
+  ticket.time = time
+  limiter.granted = math.max(limiter.granted or 0, time, ends)
+  if limiter.slots > 0 then
+    limiter.fence = math.max(limiter.fence + 1, limiter.now * 1000)
+    ticket.fence = limiter.fence
+    limiter.in_use = limiter.in_use + ticket.weight
+  else
+    ticket.weight = 0
+  end
+  redis.call('ZADD', limiter.leases, ends, ticket.id)
+end

@@ -1,0 +1,78 @@
+-- Take a permit in turn: at once when nobody waits and it can be had, else stand in the line, when the caller's patience (ms)
+-- is not 0, at most `queue` callers wait, and its limits alone would not take longer. Returns the reply.
+-- @include reap_leases
+-- @include start_cursors
+-- @include serve_line
+-- @include may_go
+-- @include try_place
+-- @include take_place
+-- @include hold
+-- @include note_process
+-- @include describe_turn
+-- @include count_line
+-- @include end_turn
+local function take_turn(limiter, ticket, least, patience, priority, queue)
+  local now = limiter.now
+  -- A full server refuses this first write: then nothing has been written.
+  redis.call('HSET', limiter.state, 'seen', now + 1)
+  if priority ~= 0 then
+    limiter.changes.ranked = now + 600000 -- from now on nobody is given a place far ahead
+  end
+  reap_leases(limiter)
+  start_cursors(limiter)
+  serve_line(limiter)
+
+  local wait, reason
+  if limiter.blocked then
+    wait, reason = limiter.blocked.wait, 0
+  else
+    if least < ticket.cost then
+      local free = ticket.cost
+      for _, log in ipairs(limiter.logs) do
+        if log.limit >= 0 then
+          free = math.min(free, log.limit - log.used)
+        end
+      end
+      ticket.cost = math.max(free, least)
+    end
+    local time
+    time, wait, reason = may_go(limiter, ticket.cost, ticket.weight)
+    if time and (patience < 0 or time - now <= patience) then
+      take_place(limiter, ticket, time, time)
+      hold(limiter, ticket)
+      end_turn(limiter, ticket.id)
+      return describe_turn(limiter, 1, ticket, math.max(0, time - now), reason or 0)
+    end
+    wait = wait or time - now
+  end
+
+  if patience ~= 0 then
+    local place, why = try_place(limiter, ticket.cost, -1)
+    if patience > 0 and place - now > patience then
+      wait, reason = place - now, why
+    elseif queue >= 0 and count_line(limiter) >= queue then
+      reason = -4
+    else
+      -- Arrivals are quarters of a ms, so that they rise even where the state was lost and the line was not.
+      local arrivals = tonumber(redis.call('HGET', limiter.state, 'arrivals') or 0)
+      arrivals = math.max(arrivals + 1, (now - 1.7e12) * 4)
+      limiter.changes.arrivals = string.format('%.0f', arrivals)
+      ticket.rank = string.format('%.0f', arrivals - priority * 2 ^ 42)
+      redis.call('ZADD', limiter.line, ticket.rank, ticket.id)
+      write_ticket(limiter, ticket, 'waiting')
+      note_process(limiter, ticket.id)
+      serve_line(limiter)
+      local now_known = read_ticket(limiter, ticket.id)
+      if now_known.state == 'granted' then
+        hold(limiter, now_known)
+        end_turn(limiter, ticket.id)
+        return describe_turn(limiter, 1, now_known, math.max(0, now_known.time - now), reason or 0)
+      end
+      local is_head = redis.call('ZRANGE', limiter.line, 0, 0)[1] == ticket.id
+      end_turn(limiter, ticket.id)
+      return describe_turn(limiter, 2, ticket, is_head and math.max(1, limiter.blocked.wait) or 0, reason or 0)
+    end
+  end
+  end_turn(limiter, ticket.id)
+  return describe_turn(limiter, 0, ticket, wait, reason or 0)
+end

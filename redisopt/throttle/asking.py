@@ -1,0 +1,156 @@
+"""How the plans ask a limiter's scripts: with the config that holds now, and again when a script sends them elsewhere.
+
+A script that finds other periods on record than were declared, or that the fleet was told another config since, says so
+before it changes anything. Then the plan registers its periods beside the others (see `throttle_register`), or takes the
+config that the fleet was told (see `throttle_tell`), and asks again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+from redisopt import keys
+from redisopt.commands import Arg, Command, Plan, call
+from redisopt.errors import ConfigConflict, CostExceedsLimit
+from redisopt.throttle.config import ThrottleConfig
+from redisopt.throttle.layout import Elsewhere, Layout, Layouts, Told, Unregistered, control_key, unregistered
+
+R = TypeVar("R")
+
+_LOOK_EVERY = 1.0  # seconds, where a script cannot see what the fleet was told
+_log = logging.getLogger("redisopt")
+
+LOCAL_FIELDS = frozenset({"command_timeout", "group"})
+"""Fields that each process keeps for itself: the fleet cannot be told another value."""
+
+
+class Standing(NamedTuple):
+    """What the fleet was told.
+
+    Attributes:
+        version: of the config; "0" for none.
+        pause_ms: that a pause still lasts.
+        fields: as JSON.
+    """
+
+    version: str
+    pause_ms: int
+    fields: str
+
+
+class Asking:
+    """Asks the scripts of one limiter.
+
+    Attributes:
+        name: of the limiter.
+        given: the config that the object was made with.
+        config: the one that holds: that with what the fleet was told.
+        control: the key, and channel, of what the fleet is told.
+    """
+
+    def __init__(self, name: str, config: ThrottleConfig, *, spread: bool = False) -> None:
+        self.name = keys.checked_name(name)
+        self.given = config
+        self.control = control_key(name, config.group)
+        self._spread = spread
+        self._looked = float("-inf")
+        self._resumes = 0.0
+        self._take("0", "")
+
+    def _take(self, version: str, fields: str) -> None:
+        """Take the config that the fleet was told."""
+        told = json.loads(fields) if fields else {}
+        self.config = self.given.model_copy(update=told) if told else self.given
+        self.max_cost = self.config.max_cost
+        self.layouts = Layouts(self.name, self.config, version, spread=self._spread)
+        if version != "0":
+            _log.info("throttle %r: the fleet was told %s", self.name, fields)
+
+    def ask(
+        self,
+        script: str,
+        key: str,
+        args: tuple[Any, ...],
+        parse: Callable[[Layout], Callable[[Any], R | Elsewhere]],
+        *,
+        cost: int = 0,
+        once: bool = False,
+        undo: str | None = None,
+    ) -> Plan[R]:
+        """Call a script, and again when it sends us elsewhere first.
+
+        Raises:
+            CostExceedsLimit: the fleet was told a limit below `cost`.
+            ConfigConflict: it is sent elsewhere again and again.
+        """
+        if self._spread and key and self.given.group is None:
+            yield from self._look()
+        layout = self.layouts.of(key)
+        for _ in range(8):
+            reply = yield Command(script, layout.keys(key), args, parse(layout), layout.constants_of(key), once, undo)
+            if isinstance(reply, Told):
+                self._take(reply.version, reply.fields)
+                self.check_cost(cost)
+                layout = self.layouts.of(key)
+            elif isinstance(reply, Unregistered):
+                layout = yield from self._register(key, reply.periods)
+            else:
+                return cast("R", reply)
+        raise ConfigConflict(
+            f"throttle {self.name!r}: its config or the periods on record changed at every try: do processes restart in a loop?"
+        )
+
+    def _register(self, key: str, on_record: tuple[int, ...]) -> Plan[Layout]:
+        """Learn the periods of other configs, and put ours beside them where they are not on record."""
+        layout = self.layouts.learn(key, on_record)
+        if self.layouts.has(on_record):
+            return layout
+        state = layout.keys(key)[0]
+        logs = [(period, precision) for period, precision, _ in [*layout.own, *layout.others]]
+        names = [f"{state.removesuffix('state')}log:{period}" for period, _ in logs]
+        args = (len(layout.own), *(number for log in logs for number in log))
+        registered = yield from call(Command("throttle_register", (state, *names), args, unregistered))
+        return self.layouts.learn(key, registered.periods)
+
+    # --- what the fleet is told
+
+    def tell(self, what: str, value: Arg = "") -> Plan[Standing]:
+        """Tell the fleet, or ask with "" what it was told. One script call."""
+        standing = yield from call(Command("throttle_tell", (self.control,), (what, value), _standing))
+        if standing.version != self.layouts.version:
+            self._take(standing.version, standing.fields)
+        self._looked = time.monotonic()
+        self._resumes = self._looked + standing.pause_ms / 1000
+        return standing
+
+    def _look(self) -> Plan[None]:
+        """Where a script cannot see what the fleet was told, since that is in another slot of the Cluster: ask once a second."""
+        if time.monotonic() - self._looked > _LOOK_EVERY:
+            yield from self.tell("")
+
+    @property
+    def paused(self) -> float:
+        """Seconds of a pause left that scripts cannot see; 0.0 where they can."""
+        return max(0.0, self._resumes - time.monotonic()) if self._spread and self.given.group is None else 0.0
+
+    def check_cost(self, cost: int) -> None:
+        """Refuse a cost that can never be granted.
+
+        Raises:
+            CostExceedsLimit: it is above a limit.
+        """
+        if cost > self.max_cost:
+            name = min((limit, name) for name, limit, *_ in self.layouts.own.limits)[1]
+            raise CostExceedsLimit(
+                f"cost {cost:,} is above the limit {name} of throttle {self.name!r}, so that no wait could grant it: "
+                f"split the work into costs of at most {self.max_cost:,}, or raise the limit"
+            )
+
+
+def _standing(reply: Any) -> Standing:
+    version, pause_ms, fields = (reply.decode() if isinstance(reply, bytes) else reply).split(" ", 2)
+    return Standing(version, int(pause_ms), fields)

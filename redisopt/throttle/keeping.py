@@ -1,0 +1,178 @@
+"""What a process keeps: the leases it holds and the places in the line that its callers wait in.
+
+One beat for each key of a limiter shows that the process lives: it renews all leases and keeps all places, in one script
+call (see `throttle_beat`). It runs in the background, in one thread or task of each throttler, only while there is something
+to keep. A permit that nobody refers to any more is not renewed. A forked child keeps nothing of its parent's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from redisopt import events
+from redisopt.identity import process_id
+
+if TYPE_CHECKING:
+    from redisopt.throttle.grant import Grant
+
+LINE_BEAT = 0.5
+"""Seconds between the beats of a process that waits in a line: what a lost message costs at most."""
+
+_OWED_FOR = 60.0  # seconds
+_numbers = itertools.count(1)
+
+
+class Keeping:
+    """What one throttler of this process keeps. Thread-safe.
+
+    Attributes:
+        start: called when there is something to keep and nothing runs that beats.
+        wake: called with the id of a permit whose waiter is to ask.
+        id: under which whoever beats waits for the next one.
+    """
+
+    def __init__(self, on_lost: Callable[[Any], object] | None = None) -> None:
+        self.start: Callable[[], object] = _nothing
+        self.wake: Callable[[str], object] = _nothing
+        self.id = f"beat:{next(_numbers)}"
+        self._on_lost = on_lost
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = process_id()
+        self._lock = threading.RLock()
+        self._held: dict[str, dict[str, weakref.ref[Grant]]] = {}
+        self._waiting: dict[str, set[str]] = {}
+        self._owed: dict[str, dict[str, float]] = {}
+        self._runs = False
+
+    def _enter(self) -> None:
+        if self._process != process_id():
+            self._begin()  # a forked child: the lock may be held by a thread that is not here
+
+    # --- what is kept
+
+    def hold(self, grant: Grant) -> None:
+        """Renew the lease of `grant` from now on."""
+        self._enter()
+        with self._lock:
+            self._held.setdefault(grant.key, {})[grant.id] = weakref.ref(grant)
+            self._run()
+
+    def drop(self, grant: Grant) -> None:
+        """Renew it no more."""
+        self._enter()
+        with self._lock:
+            held = self._held.get(grant.key)
+            if held is not None:
+                held.pop(grant.id, None)
+                if not held:
+                    del self._held[grant.key]
+
+    def wait(self, key: str, permit: str) -> None:
+        """A caller waits in the line."""
+        self._enter()
+        with self._lock:
+            first = not self._waiting
+            self._waiting.setdefault(key, set()).add(permit)
+            ran = self._runs
+            self._run()
+        if first and ran:
+            self.wake(self.id)  # the next beat is to come sooner than was thought
+
+    def wait_no_more(self, key: str, permit: str) -> None:
+        """It has been granted, or left."""
+        self._enter()
+        with self._lock:
+            waiting = self._waiting.get(key)
+            if waiting is not None:
+                waiting.discard(permit)
+                if not waiting:
+                    del self._waiting[key]
+
+    def owe(self, key: str, permit: str) -> None:
+        """What a permit holds could not be given back yet: it will be, as soon as Redis answers."""
+        self._enter()
+        with self._lock:
+            self._owed.setdefault(key, {})[permit] = now() + _OWED_FOR
+            self._run()
+
+    def owed(self, key: str) -> list[str]:
+        """The permits that are to be given back."""
+        with self._lock:
+            return list(self._owed.get(key, ()))
+
+    def paid(self, key: str, permit: str) -> None:
+        """It has been given back."""
+        with self._lock:
+            owed = self._owed.get(key, {})
+            owed.pop(permit, None)
+            if not owed:
+                self._owed.pop(key, None)
+
+    def _run(self) -> None:
+        if not self._runs:
+            self._runs = True
+            self.start()
+
+    # --- for whoever beats
+
+    def to_beat(self) -> list[str]:
+        """The keys to beat for; none when there is nothing to keep, and then nothing runs any more."""
+        self._enter()
+        with self._lock:
+            for key, owed in list(self._owed.items()):
+                for permit in [permit for permit, until in owed.items() if now() > until]:
+                    self.paid(key, permit)  # by now its lease has ended by itself
+            found = sorted(self._held.keys() | self._waiting.keys() | self._owed.keys())
+            if not found:
+                self._runs = False
+            return found
+
+    def stopped(self) -> None:
+        """Nothing runs any more, whatever there is to keep."""
+        self._runs = False
+
+    def held(self, key: str) -> list[Grant]:
+        """The permits whose leases are to be renewed."""
+        with self._lock:
+            held = self._held.get(key, {})
+            grants = [(permit, ref()) for permit, ref in held.items()]
+            for permit, grant in grants:
+                if grant is None:
+                    del held[permit]
+            if key in self._held and not held:
+                del self._held[key]
+            return [grant for _, grant in grants if grant is not None]
+
+    def waiting(self, key: str) -> list[str]:
+        """The permits that wait in the line."""
+        with self._lock:
+            return list(self._waiting.get(key, ()))
+
+    def pause(self, lease_ttl: float) -> float:
+        """Seconds until the next beat."""
+        with self._lock:
+            return min(lease_ttl / 3, LINE_BEAT) if self._waiting or self._owed else lease_ttl / 3
+
+    def lose(self, grant: Grant) -> None:
+        """The lease of `grant` is over, and somebody else may have it."""
+        self.drop(grant)
+        if grant.mark_lost():
+            events.logger.warning("the lease of permit %s of key %r is lost", grant.id, grant.key)
+            if self._on_lost is not None:
+                events.notify(self._on_lost, grant)
+
+
+def now() -> float:
+    """This process's monotonic clock: by it a holder knows when its lease is over at the latest."""
+    return time.monotonic()
+
+
+def _nothing(*_: object) -> None:
+    """Nobody is to be told."""

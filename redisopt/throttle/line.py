@@ -1,0 +1,177 @@
+"""Taking turns, as plans: the line that callers wait in, the leases they hold, and the beat that keeps both.
+
+A caller that cannot be granted a place ahead stands in the line, and waits for word (see `wakes`) or for the time that the
+script named to whoever is first. Then it comes for what it was granted. Nothing is held by a message alone: who does not
+come within 300 ms is passed over, and has its turn when it asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from redisopt import events
+from redisopt.commands import Plan, Wait
+from redisopt.errors import RedisOptError
+from redisopt.identity import process_id
+from redisopt.throttle.asking import Asking
+from redisopt.throttle.grant import Grant
+from redisopt.throttle.keeping import Keeping, now
+from redisopt.throttle.layout import Elsewhere, Gone, Layout, Verdict, read_cost, read_line
+
+_LONGEST_DOZE = 5.0  # seconds between asking, of those who are not first and hear nothing
+MAX_RENEWED = 500
+"""Leases that one beat renews in one script call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a caller asks for.
+
+    Attributes:
+        permit: id.
+        key, cost, weight, priority: as `Throttler.acquire`.
+        until: by this process's monotonic clock; inf to wait for ever.
+    """
+
+    permit: str
+    key: str
+    cost: int
+    weight: int
+    priority: int
+    until: float
+
+    @property
+    def patience_ms(self) -> int:
+        """What is left of the time it would wait; -1 for ever."""
+        return -1 if self.until == float("inf") else max(1, round((self.until - now()) * 1000))
+
+
+class Line:
+    """The plans of those who take turns at one limiter."""
+
+    def __init__(self, asking: Asking, keeping: Keeping) -> None:
+        self._asking = asking
+        self.keeping = keeping
+
+    def stand(self, place: Place, verdict: Verdict, enter: Callable[[Place], Plan[Verdict]]) -> Plan[Verdict]:
+        """Wait in the line, where `verdict` says that we stand; returns one that grants, or refuses since time is up.
+
+        `enter` asks for a place anew: the limiter was reset, or we were thought dead.
+        """
+        self.keeping.wait(place.key, place.permit)
+        try:
+            while verdict.waits:
+                yield from self._doze(place, verdict.wait_ms / 1000 or _LONGEST_DOZE)
+                asked = now()
+                leaves = int(asked >= place.until)
+                coming: Plan[Verdict | Gone] = self._asking.ask(
+                    "throttle_collect", place.key, (place.permit, leaves), _coming, cost=place.cost, once=True
+                )
+                came = yield from coming
+                if isinstance(came, Gone):
+                    verdict = yield from enter(place)
+                else:
+                    verdict = came
+                    verdict.asked = asked
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield from self.abandon(place.key, place.permit)
+            raise
+        finally:
+            self.keeping.wait_no_more(place.key, place.permit)
+        return verdict
+
+    def _doze(self, place: Place, seconds: float) -> Plan[None]:
+        """Wait for word, for `seconds`, or until the time is up."""
+        asks = now() + seconds
+        while (left := min(asks, place.until) - now()) > 0:
+            message = yield Wait(place.permit, left, self._asking.control)
+            if message is None or not message.isdigit():
+                return
+            asks = now() + int(message) / 1000
+
+    def abandon(self, key: str, permit: str) -> Plan[None]:
+        """Leave the line, or give back what was granted there. The interruption goes on, whatever becomes of this."""
+        try:
+            yield from self._asking.ask("throttle_release", key, (permit, 1), _cost, once=True)
+        except RedisOptError as error:
+            self.keeping.owe(key, permit)
+            events.logger.warning("an interrupted call could not give back its place yet: %s", error)
+
+    def release(self, grant: Grant, *, back: bool = False) -> Plan[bool]:
+        """End the lease of `grant`; with `back`, its cost goes back to the limits too. False when it held none any more.
+
+        Raises:
+            Unavailable: the lease goes on; it is ended once Redis answers again, at the latest when nobody renews it.
+        """
+        if not grant.is_ours:
+            return False
+        self.keeping.drop(grant)
+        try:
+            freed = yield from self._asking.ask("throttle_release", grant.key, (grant.id, int(back)), _cost, once=True)
+        except RedisOptError:
+            self.keeping.owe(grant.key, grant.id)
+            raise
+        return bool(freed)
+
+    # --- in the background
+
+    def keep(self) -> Plan[None]:
+        """Beat for as long as there is something to keep."""
+        keeping = self.keeping
+        try:
+            while True:
+                yield Wait(keeping.id, keeping.pause(self._asking.config.lease_ttl), heard=False)
+                found = keeping.to_beat()
+                if not found:
+                    return
+                for key in found:
+                    yield from self._beat(key)
+        except BaseException:
+            keeping.stopped()
+            raise
+
+    def _beat(self, key: str) -> Plan[None]:
+        keeping = self.keeping
+        try:
+            for permit in keeping.owed(key):
+                yield from self._asking.ask("throttle_release", key, (permit, 1), _cost, once=True)
+                keeping.paid(key, permit)
+            grants = keeping.held(key)
+            for start in range(0, max(1, len(grants)), MAX_RENEWED):
+                yield from self._renew(key, grants[start : start + MAX_RENEWED])
+        except RedisOptError as error:
+            events.logger.debug("a beat failed: %s", error)
+        for grant in keeping.held(key):
+            if grant.lost:
+                keeping.lose(grant)
+
+    def _renew(self, key: str, grants: list[Grant]) -> Plan[None]:
+        if not grants and not self.keeping.waiting(key):
+            return
+        asked = now()
+        ids = " ".join(grant.id for grant in grants)
+        line = yield from self._asking.ask("throttle_beat", key, (process_id(), ids), _line)
+        renewed, heard, *granted = line.split(" ")
+        for grant, is_renewed in zip(grants, renewed, strict=False):
+            if is_renewed == "1":
+                grant.good_until = asked + self._asking.config.lease_ttl
+            else:
+                self.keeping.lose(grant)
+        for permit in self.keeping.waiting(key) if heard == "silent" else granted:
+            self.keeping.wake(permit)
+
+
+def _coming(layout: Layout) -> Callable[[Any], Verdict | Gone | Elsewhere]:
+    return layout.read_coming
+
+
+def _cost(_: Layout) -> Callable[[Any], int | Elsewhere]:
+    return read_cost
+
+
+def _line(_: Layout) -> Callable[[Any], str | Elsewhere]:
+    return read_line

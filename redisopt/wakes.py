@@ -1,0 +1,251 @@
+"""Wakes: how a process hears that it is the turn of one of its waiters, over one connection, whatever their number.
+
+Scripts publish on a channel of the process, ``<permit id> <ms after which to ask>``, and on one of each limiter when the
+fleet is told something. Messages are hints: one that is lost is made up for by the beat of the process (see
+`throttle.keeping`), and nothing is ever granted by a message alone.
+
+What is heard, by whom, and what is kept for who is not listening yet is the same for threads and tasks, and stands in
+`Ears`; here are those of threads, in `async_wakes` those of tasks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import redis
+
+from redisopt.commands import Wait
+from redisopt.events import logger
+from redisopt.identity import process_id
+from redisopt.links import of_this_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redisopt.links import Links
+
+MAX_EARLY = 10_000
+"""Messages kept for permits that nobody waits for yet: the reply that sends them to wait may be under way."""
+
+# All in seconds.
+CONNECT_TIMEOUT = 0.5
+PING_EVERY = 5.0  # what is not answered until the next is a dead connection
+STAYS = 10.0  # the connection, without anybody who waits
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # before connecting anew
+DEAF_PAUSE = 0.1  # between asking, where the client's connections are not ours to make
+
+W = TypeVar("W")
+
+
+def channel_of_process() -> str:
+    """The channel on which this process is told whose turn it is."""
+    return f"redisopt:v1:wake:{process_id()}"
+
+
+class Ears(Generic[W]):
+    """Who waits for what, and what came for whom; `wake` ends a wait. Not thread-safe.
+
+    Attributes:
+        listening: whether messages arrive now.
+        channels: that are to be listened to.
+    """
+
+    def __init__(self, wake: Callable[[W, str], None]) -> None:
+        self._wake = wake
+        self._waiting: dict[str, tuple[W, str | None]] = {}
+        self._early: OrderedDict[str, str] = OrderedDict()
+        self._once = False
+        self.listening = False
+        self.channels = {channel_of_process()}
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._waiting)
+
+    def early(self, step: Wait) -> str | None:
+        """The message that has come already for who is about to wait."""
+        return self._early.pop(step.permit, None)
+
+    def add(self, step: Wait, waiter: W) -> None:
+        """`waiter` waits."""
+        self._waiting[step.permit] = (waiter, step.channel)
+
+    def remove(self, step: Wait) -> None:
+        """Nobody waits there any more."""
+        self._waiting.pop(step.permit, None)
+
+    def hear(self, channel: str, text: str) -> None:
+        """A message has come."""
+        if channel == channel_of_process():
+            permit, _, message = text.rpartition(" ")
+            self.wake(permit, message)
+            return
+        for waiter, listens_to in list(self._waiting.values()):
+            if listens_to == channel:
+                self._wake(waiter, text)
+
+    def wake(self, permit: str, message: str) -> None:
+        """It is the turn of a permit, or it is thought to be."""
+        found = self._waiting.get(permit)
+        if found is not None:
+            self._wake(found[0], message)
+            return
+        self._early[permit] = message
+        self._early.move_to_end(permit)
+        if len(self._early) > MAX_EARLY:
+            self._early.popitem(last=False)
+
+    def subscribed(self) -> None:
+        """Messages arrive from now on. All are to ask: for what came before they were listened to, or while they were not."""
+        message, self._once = ("missed" if self._once else "0"), True
+        self.listening = True
+        self.wake_all(message)
+
+    def wake_all(self, message: str = "0") -> None:
+        """All are to ask."""
+        for waiter, _ in list(self._waiting.values()):
+            self._wake(waiter, message)
+
+
+class _Sleeper:
+    """A thread that waits."""
+
+    __slots__ = ("event", "message")
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.message: str | None = None
+
+
+def _rouse(sleeper: _Sleeper, message: str) -> None:
+    sleeper.message = message
+    sleeper.event.set()
+
+
+class Wakes:
+    """The wakes of one sync client. Thread-safe; a forked child begins with none."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        of_this_process.add(self)
+        self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: its parent's thread, and who waits there, are not here."""
+        self._lock = threading.Lock()
+        self._ears: Ears[_Sleeper] = Ears(_rouse)
+        self._connection: Any = None
+        self._thread: threading.Thread | None = None
+
+    def wait(self, step: Wait) -> str | None:
+        """Wait until there is a message, which is returned, or for `step.seconds`.
+
+        A message is the ms after which to ask; or what the fleet was told; or "missed" where some may have been.
+        """
+        sleeper = _Sleeper()
+        with self._lock:
+            early = self._ears.early(step)
+            if early is not None:
+                return early
+            self._ears.add(step, sleeper)
+            seconds, otherwise = step.seconds, None
+            if step.heard and not self._links.direct:
+                seconds, otherwise = min(seconds, DEAF_PAUSE), "0"
+            elif step.heard and not self._listen(step.channel):
+                seconds, otherwise = min(seconds, CONNECT_TIMEOUT), "0"
+        try:
+            sleeper.event.wait(seconds)
+            return sleeper.message or otherwise
+        finally:
+            with self._lock:
+                self._ears.remove(step)
+
+    def wake(self, permit: str, message: str = "0") -> None:
+        """End a wait of this process."""
+        with self._lock:
+            self._ears.wake(permit, message)
+
+    def wake_all(self) -> None:
+        """End all waits of this process."""
+        with self._lock:
+            self._ears.wake_all()
+
+    def _listen(self, channel: str | None) -> bool:
+        """See to it that messages arrive; whether they did so all along."""
+        known = channel is None or channel in self._ears.channels
+        if channel is not None:
+            self._ears.channels.add(channel)
+        if self._thread is None:
+            self._ears.listening = False
+            self._thread = threading.Thread(target=self._run, name="redisopt-wakes", daemon=True)
+            self._thread.start()
+            return False
+        if not known and self._ears.listening:
+            with contextlib.suppress(redis.RedisError, OSError):
+                self._connection.send_command("SUBSCRIBE", channel)
+            return False
+        return self._ears.listening
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                self._connect()
+                pause = FIRST_PAUSE
+                self._read()
+            except ReferenceError:
+                return  # the client is gone
+            except (redis.RedisError, OSError) as error:
+                logger.debug("no messages arrive: %s", error)
+                self._close()
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            with self._lock:
+                if not self._ears.busy and not self._ears.listening:
+                    self._thread = None
+                    return
+
+    def _connect(self) -> None:
+        connection: Any = self._links.extra_connection(CONNECT_TIMEOUT)
+        connection.connect()
+        with self._lock:
+            connection.send_command("SUBSCRIBE", *self._ears.channels)
+            self._connection = connection
+
+    def _read(self) -> None:
+        connection, pinged, idle_since = self._connection, time.monotonic(), time.monotonic()
+        answered = True
+        while True:
+            if not connection.can_read(timeout=0.5):
+                now = time.monotonic()
+                with self._lock:
+                    if self._ears.busy:
+                        idle_since = now
+                    elif now - idle_since > STAYS:
+                        self._close()
+                        return
+                if now - pinged > PING_EVERY:
+                    if not answered:
+                        raise redis.ConnectionError("the server does not answer")
+                    with self._lock:
+                        connection.send_command("PING")
+                    pinged, answered = now, False
+                continue
+            reply = connection.read_response(disable_decoding=True)
+            answered = True
+            with self._lock:
+                if reply[0] == b"message":
+                    self._ears.hear(reply[1].decode(), reply[2].decode())
+                elif reply[0] == b"subscribe":
+                    self._ears.subscribed()
+
+    def _close(self) -> None:
+        self._ears.listening = False
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
