@@ -8,7 +8,7 @@ KEYS[3] holes    ZSET    "permit id cost" -> the time of a place that was given 
 KEYS[4] control  HASH    what the fleet was told: another config, a pause
 KEYS[5] line     ZSET    permit id -> rank, of those who wait for a lease or by priority
 KEYS[6] leases   ZSET    permit id -> when its lease ends (ms)
-KEYS[7] tickets  HASH    permit id -> whose it is, as read_ticket reads it; alive:<process> -> when it was last heard of (ms)
+KEYS[7] tickets  HASH    permit id -> what read_ticket reads; alive:<process> -> when it was last heard of (ms)
 KEYS[8..] log    LIST    closed slots of one period, newest first: "time:cost", the time (ms) is the end of the slot
 
 ARGV[1] cost       asked about
@@ -21,8 +21,9 @@ ARGV[7] config     of the caller as text: a waiter is judged by its own
 ARGV[8] periods    of the logs, rising, with spaces
 ARGV[9..] period (ms), precision (ms), limit (-1: log only) of each log
 
-Returns the line of numbers that include/describe.lua explains, its cost being what was granted in the last second (where
-all periods are shorter: in the longest of them, scaled); of a limiter with leases describe_turn.lua's; or "register <periods>" or "update <version> <fields>" as throttle_acquire does.
+Returns the line of numbers that include/describe.lua explains, of a limiter with leases or a line describe_turn.lua, its cost
+being what was granted in the last second (where all periods are shorter: in the longest of them, scaled); or "register
+<periods>" or "update <version> <fields>" as throttle_acquire does.
 ]]
 -- @include read_limiter
 -- @include save_limiter

@@ -8,7 +8,7 @@ KEYS[3] holes    ZSET    "permit id cost" -> the time of a place that was given 
 KEYS[4] control  HASH    what the fleet was told: another config, a pause
 KEYS[5] line     ZSET    permit id -> rank, of those who wait for a lease or by priority
 KEYS[6] leases   ZSET    permit id -> when its lease ends (ms)
-KEYS[7] tickets  HASH    permit id -> whose it is, as read_ticket reads it; alive:<process> -> when it was last heard of (ms)
+KEYS[7] tickets  HASH    permit id -> what read_ticket reads; alive:<process> -> when it was last heard of (ms)
 KEYS[8..] log    LIST    closed slots of one period, newest first: "time:cost", the time (ms) is the end of the slot
 
 ARGV[1] lane       of the caller

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
+from redisopt.commands import Wait
 from redisopt.deadlines import within
 from redisopt.events import logger
 from redisopt.links import of_this_process
@@ -24,7 +25,6 @@ from redisopt.wakes import (
 
 if TYPE_CHECKING:
     from redisopt.async_links import AsyncLinks
-    from redisopt.commands import Wait
 
 Sleeper = asyncio.Future[str]
 
@@ -49,6 +49,13 @@ class AsyncWakes:
     async def wait(self, step: Wait) -> str | None:
         """As `Wakes.wait`."""
         return await self._listener().wait(step)
+
+    async def listen(self, channel: str) -> None:
+        """As `Wakes.listen`."""
+        listener = self._listener()
+        if listener.ears.hears(channel) or not self._links.direct:
+            return
+        await listener.wait(Wait(f"listen:{id(asyncio.current_task())}", CONNECT_TIMEOUT, channel))
 
     def wake(self, permit: str, message: str = "0") -> None:
         """End a wait of the running event loop."""
@@ -169,7 +176,7 @@ class _Listener:
             if reply[0] == b"message":
                 self.ears.hear(reply[1].decode(), reply[2].decode())
             elif reply[0] == b"subscribe":
-                self.ears.subscribed()
+                self.ears.subscribed(reply[2])
 
     async def _close(self) -> None:
         self.ears.listening = False

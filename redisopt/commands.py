@@ -69,6 +69,13 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Have messages arrive, those on `channel` too: before a call after which there may be word for us at once."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
 class Invoke:
     """Call the user's function; the async runner awaits what it returns."""
 
@@ -89,7 +96,7 @@ class Stopped(Exception):
         self.error = error
 
 
-Step = Command[Any] | Sleep | Wait | Invoke
+Step = Command[Any] | Sleep | Wait | Listen | Invoke
 Plan = Generator[Step, Any, R]
 
 

@@ -20,7 +20,7 @@ import redis.asyncio
 
 from redisopt.async_links import AsyncLinks
 from redisopt.async_wakes import AsyncWakes
-from redisopt.commands import Command, Invoke, Plan, Sleep, Step, Stopped, Wait
+from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Step, Stopped, Wait
 from redisopt.delivery import Call, DeliveryStep, Drop, Exchange, Redirect, recover
 from redisopt.links import Links
 from redisopt.turns import drop
@@ -107,6 +107,8 @@ class Runner:
             return pause(step.seconds)
         if isinstance(step, Wait):
             return stand_by(self._wakes, step)
+        if isinstance(step, Listen):
+            return self._wakes.listen(step.channel)
         if isinstance(step, Invoke):
             try:
                 return step.function(*step.args, **step.kwargs or {})
@@ -212,6 +214,8 @@ class AsyncRunner:
             return await pause_async(step.seconds)
         if isinstance(step, Wait):
             return await stand_by_async(self._wakes, step)
+        if isinstance(step, Listen):
+            return await self._wakes.listen(step.channel)
         if isinstance(step, Invoke):
             try:
                 result = step.function(*step.args, **step.kwargs or {})

@@ -67,6 +67,10 @@ class Ears(Generic[W]):
         """Whether anybody waits."""
         return bool(self._waiting)
 
+    def hears(self, channel: str) -> bool:
+        """Whether messages of this channel arrive."""
+        return self.listening and channel in self.channels
+
     def early(self, step: Wait) -> str | None:
         """The message that has come already for who is about to wait."""
         return self._early.pop(step.permit, None)
@@ -100,8 +104,13 @@ class Ears(Generic[W]):
         if len(self._early) > MAX_EARLY:
             self._early.popitem(last=False)
 
-    def subscribed(self) -> None:
-        """Messages arrive from now on. All are to ask: for what came before they were listened to, or while they were not."""
+    def subscribed(self, channels: int) -> None:
+        """Messages of so many channels arrive from now on: of all, once that is said of the last.
+
+        All are to ask: for what came before they were listened to, or while they were not.
+        """
+        if channels < len(self.channels):
+            return
         message, self._once = ("missed" if self._once else "0"), True
         self.listening = True
         self.wake_all(message)
@@ -164,6 +173,13 @@ class Wakes:
         finally:
             with self._lock:
                 self._ears.remove(step)
+
+    def listen(self, channel: str) -> None:
+        """Have messages arrive, those of `channel` too; wait for it no longer than `CONNECT_TIMEOUT`."""
+        if self._ears.hears(channel) or not self._links.direct:
+            return
+        step = Wait(f"listen:{threading.get_ident()}", CONNECT_TIMEOUT, channel)
+        self.wait(step)
 
     def wake(self, permit: str, message: str = "0") -> None:
         """End a wait of this process."""
@@ -242,7 +258,7 @@ class Wakes:
                 if reply[0] == b"message":
                     self._ears.hear(reply[1].decode(), reply[2].decode())
                 elif reply[0] == b"subscribe":
-                    self._ears.subscribed()
+                    self._ears.subscribed(reply[2])
 
     def _close(self) -> None:
         self._ears.listening = False

@@ -12,6 +12,7 @@ import redis
 
 import redisopt.delivery
 import redisopt.runner
+from redisopt.commands import Wait
 from tests.clock import ServerClock, on_test_clock
 from tests.faces import Face
 from tests.servers import RunningServer, flavours
@@ -77,7 +78,12 @@ def clock(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> ServerClock:
     async def sleep(seconds: float) -> None:
         clock.advance(seconds)
 
+    async def stand_by(wakes: Any, step: Wait) -> None:
+        clock.advance(step.seconds)
+
     monkeypatch.setattr(redisopt.delivery, "script", on_test_clock)
+    monkeypatch.setattr(redisopt.runner, "stand_by", lambda _, step: clock.advance(step.seconds))
+    monkeypatch.setattr(redisopt.runner, "stand_by_async", stand_by)
     monkeypatch.setattr(redisopt.runner, "pause", clock.advance)
     monkeypatch.setattr(redisopt.runner, "pause_async", sleep)
     return clock

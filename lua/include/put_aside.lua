@@ -5,5 +5,5 @@ local function put_aside(limiter, ticket)
   redis.call('ZREM', limiter.line, ticket.id)
   redis.call('ZADD', limiter.leases, limiter.now + 10000, ticket.id)
   write_ticket(limiter, ticket, 'silent')
-  redis.call('HSET', limiter.tickets, 'alive:' .. process_of(ticket.id), 0)
+  redis.call('HSET', limiter.tickets, 'alive:' .. process_of(ticket.id), limiter.now - 3001)
 end

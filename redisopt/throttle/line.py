@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from redisopt import events
@@ -45,7 +46,7 @@ class Place:
     @property
     def patience_ms(self) -> int:
         """What is left of the time it would wait; -1 for ever."""
-        return -1 if self.until == float("inf") else max(1, round((self.until - now()) * 1000))
+        return -1 if self.until == inf else max(1, round((self.until - now()) * 1000))
 
 
 class Line:
@@ -123,8 +124,12 @@ class Line:
         """Beat for as long as there is something to keep."""
         keeping = self.keeping
         try:
+            due = inf
             while True:
-                yield Wait(keeping.id, keeping.pause(self._asking.config.lease_ttl), heard=False)
+                due = min(due, now() + keeping.pause(self._asking.config.lease_ttl))
+                if (yield Wait(keeping.id, max(0.0, due - now()), heard=False)) is not None:
+                    continue  # there is more to keep than was thought, so it may be due sooner
+                due = inf
                 found = keeping.to_beat()
                 if not found:
                     return

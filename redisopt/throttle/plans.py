@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redisopt import events, keys
-from redisopt.commands import Invoke, Plan, Sleep, Wait
+from redisopt.commands import Invoke, Listen, Plan, Sleep, Wait
 from redisopt.errors import CostExceedsLimit, QueueFull, RedisOptError, Throttled, ThrottleTimeout
 from redisopt.functions import check_function
 from redisopt.identity import next_permit_id
@@ -113,6 +113,8 @@ class ThrottlePlans:
         patience = _patience(timeout)
         until = now() + patience / 1000 if patience >= 0 else math.inf
         place = Place(next_permit_id(), key, cost, weight, priority, until)
+        if self._asking.config.max_concurrent is not None or priority:
+            yield Listen(self._asking.control)
         verdict = yield from self._acquire(place, cost, patience)
         stood = verdict.waits
         if stood:
