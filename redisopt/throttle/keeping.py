@@ -48,7 +48,7 @@ class Keeping:
         self._lock = threading.RLock()
         self._held: dict[str, dict[str, weakref.ref[Grant]]] = {}
         self._waiting: dict[str, set[str]] = {}
-        self._owed: dict[str, dict[str, float]] = {}
+        self._owed: dict[str, dict[str, tuple[bool, float]]] = {}
         self._runs = False
 
     def _enter(self) -> None:
@@ -95,17 +95,17 @@ class Keeping:
                 if not waiting:
                     del self._waiting[key]
 
-    def owe(self, key: str, permit: str) -> None:
-        """What a permit holds could not be given back yet: it will be, as soon as Redis answers."""
+    def owe(self, key: str, permit: str, *, back: bool) -> None:
+        """What a permit holds could not be ended yet: it will be, as soon as Redis answers; with `back`, its cost comes back."""
         self._enter()
         with self._lock:
-            self._owed.setdefault(key, {})[permit] = now() + _OWED_FOR
+            self._owed.setdefault(key, {})[permit] = (back, now() + _OWED_FOR)
             self._run()
 
-    def owed(self, key: str) -> list[str]:
-        """The permits that are to be given back."""
+    def owed(self, key: str) -> list[tuple[str, bool]]:
+        """The permits that are to be ended, and whether their cost comes back."""
         with self._lock:
-            return list(self._owed.get(key, ()))
+            return [(permit, back) for permit, (back, _) in self._owed.get(key, {}).items()]
 
     def paid(self, key: str, permit: str) -> None:
         """It has been given back."""
@@ -127,7 +127,7 @@ class Keeping:
         self._enter()
         with self._lock:
             for key, owed in list(self._owed.items()):
-                for permit in [permit for permit, until in owed.items() if now() > until]:
+                for permit in [permit for permit, (_, until) in owed.items() if now() > until]:
                     self.paid(key, permit)  # by now its lease has ended by itself
             found = sorted(self._held.keys() | self._waiting.keys() | self._owed.keys())
             if not found:

@@ -79,7 +79,7 @@ class Line:
         except GeneratorExit:
             raise
         except BaseException:
-            yield from self.abandon(place.key, place.permit)
+            yield from self._end(place.key, place.permit, back=True)
             raise
         finally:
             self.keeping.wait_no_more(place.key, place.permit)
@@ -94,12 +94,12 @@ class Line:
                 return
             asks = now() + int(message) / 1000
 
-    def abandon(self, key: str, permit: str) -> Plan[None]:
-        """Leave the line, or give back what was granted there. The interruption goes on, whatever becomes of this."""
+    def _end(self, key: str, permit: str, *, back: bool) -> Plan[None]:
+        """Leave the line, or end the lease, after an interruption. That goes on, whatever becomes of this."""
         try:
-            yield from self._asking.ask("throttle_release", key, (permit, 1), _cost, once=True)
+            yield from self._asking.ask("throttle_release", key, (permit, int(back)), _cost, once=True)
         except RedisOptError as error:
-            self.keeping.owe(key, permit)
+            self.keeping.owe(key, permit, back=back)
             events.logger.warning("an interrupted call could not give back its place yet: %s", error)
 
     def release(self, grant: Grant, *, back: bool = False) -> Plan[bool]:
@@ -113,8 +113,13 @@ class Line:
         self.keeping.drop(grant)
         try:
             freed = yield from self._asking.ask("throttle_release", grant.key, (grant.id, int(back)), _cost, once=True)
+        except GeneratorExit:
+            raise
         except RedisOptError:
-            self.keeping.owe(grant.key, grant.id)
+            self.keeping.owe(grant.key, grant.id, back=back)
+            raise
+        except BaseException:
+            yield from self._end(grant.key, grant.id, back=back)  # it may not have been sent
             raise
         return bool(freed)
 
@@ -142,8 +147,8 @@ class Line:
     def _beat(self, key: str) -> Plan[None]:
         keeping = self.keeping
         try:
-            for permit in keeping.owed(key):
-                yield from self._asking.ask("throttle_release", key, (permit, 1), _cost, once=True)
+            for permit, back in keeping.owed(key):
+                yield from self._asking.ask("throttle_release", key, (permit, int(back)), _cost, once=True)
                 keeping.paid(key, permit)
             grants = keeping.held(key)
             for start in range(0, max(1, len(grants)), MAX_RENEWED):
