@@ -24,7 +24,7 @@ ARGV[10..] period (ms), precision (ms), limit (-1: log only) of each log
 
 Returns a line: a 1 or 0 for each id in turn, whether its lease is renewed ("-" for none); then, with spaces, "silent" where
 the process had not been heard of for too long, so that its places in the line are to be asked for again, else "heard"; and
-the ids of those of its permits that are granted and to be come for. Or "register <periods>" or "update <version> <fields>".
+the ids of those of its permits that are granted and to be come for, or called. Or "register <periods>" or "update <version> <fields>".
 ]]
 -- @include read_limiter
 -- @include process_of
@@ -67,6 +67,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', limiter.leases, limiter.now, lim
       reply[#reply + 1] = id
     end
   end
+end
+local head = redis.call('ZRANGE', limiter.line, 0, 0)[1]
+if head and process_of(head) == process and read_ticket(limiter, head).state == 'called' then
+  reply[#reply + 1] = head
 end
 end_turn(limiter)
 return table.concat(reply, ' ')

@@ -49,7 +49,7 @@ end
 local per_second = granted_last_second(limiter)
 start_cursors(limiter)
 if takes_turns then
-  local time, wait, reason = may_go(limiter, tonumber(ARGV[1]), 1)
+  local time, wait, reason = may_go(limiter, tonumber(ARGV[1]), 1, 20)
   if redis.call('EXISTS', limiter.line) == 1 then
     wait, reason = math.max(1, wait or time - limiter.now), 0
   end

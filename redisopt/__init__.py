@@ -13,28 +13,32 @@ from redisopt.errors import (
     Unavailable,
 )
 from redisopt.events import add_hook, remove_hook
-from redisopt.throttle.async_throttler import AsyncThrottler
+from redisopt.throttle.async_throttler import AsyncRequest, AsyncThrottler, async_acquire_all
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, LimitState, ThrottleMetrics
-from redisopt.throttle.permit import AsyncPermit, Permit
+from redisopt.throttle.permit import AsyncJointPermit, AsyncPermit, JointPermit, Permit
 from redisopt.throttle.rate import Rate
-from redisopt.throttle.throttler import Throttler
+from redisopt.throttle.throttler import Request, Throttler, acquire_all
 
 __version__ = "0.1.0"
 __all__ = [
     "AsyncClient",
+    "AsyncJointPermit",
     "AsyncPermit",
+    "AsyncRequest",
     "AsyncThrottler",
     "Client",
     "ConfigConflict",
     "CostExceedsLimit",
     "Decision",
+    "JointPermit",
     "LimitState",
     "Permit",
     "PermitLost",
     "QueueFull",
     "Rate",
     "RedisOptError",
+    "Request",
     "StateLost",
     "ThrottleConfig",
     "ThrottleMetrics",
@@ -42,7 +46,9 @@ __all__ = [
     "Throttled",
     "Throttler",
     "Unavailable",
+    "acquire_all",
     "add_hook",
+    "async_acquire_all",
     "connect",
     "connect_async",
     "describe",

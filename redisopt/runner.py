@@ -71,6 +71,16 @@ class Runner:
         self._closed = False
         self._enter()
 
+    @property
+    def client(self) -> redis.Redis | redis.RedisCluster:
+        """Whose server it talks to."""
+        return self._client
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether keys may lie on different nodes."""
+        return isinstance(self._client, redis.RedisCluster)
+
     def run(self, plan: Plan[R]) -> R:
         """Perform every step of `plan` and return its result. Raises what the plan raises."""
         if self._users is not self._links.users:
@@ -167,6 +177,16 @@ class AsyncRunner:
         self._direct = self._links.direct
         self._closed = False
         self._enter()
+
+    @property
+    def client(self) -> redis.asyncio.Redis | redis.asyncio.RedisCluster:
+        """Whose server it talks to."""
+        return self._client
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether keys may lie on different nodes."""
+        return isinstance(self._client, redis.asyncio.RedisCluster)
 
     async def run(self, plan: Plan[R]) -> R:
         """Perform every step of `plan` and return its result. Raises what the plan raises.

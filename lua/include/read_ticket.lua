@@ -1,6 +1,7 @@
 -- What is known of the permit `id`, or nil: a table of
---   state     waiting in the line; called to ask for itself; granted, but its holder has not come for it yet; held; or silent:
---             its process did not answer when it was its turn, and it has its place again once it asks
+--   state     waiting in the line; joint: so, but for other limiters as well; called to ask for itself; granted, but its
+--             holder has not come for it yet; held; or silent: its process did not answer when it was its turn, and it has
+--             its place again once it asks
 --   cost, weight
 --   rank      in the line
 --   since     when it began to wait (ms), of one that did not wait: when it was granted

@@ -1,5 +1,6 @@
 -- Grant what can be granted, from the head of the line on, at most 100 a call. Each is granted a lease of 300 ms, within which
--- its holder has to come for it. A head with another config than the caller's is called to ask for itself, for as long.
+-- its holder has to come for it. A head with another config than the caller's, or one that waits for several limiters, is
+-- called to ask for itself, for as long.
 -- Then `limiter.blocked` says what the head waits for: `wait` ms and `reason`; nil when nobody waits any more.
 -- With the cursors started, and save_limiter to follow, and send_messages then.
 -- @include read_ticket
@@ -21,6 +22,14 @@ local function serve_line(limiter)
     end
   end
 
+  local function call(ticket)
+    if ticket.state ~= 'called' then
+      write_ticket(limiter, ticket, 'called', limiter.now + 300)
+      tell(limiter, ticket.id, 0)
+    end
+    blocked = { wait = ticket.time - limiter.now, reason = 0 }
+  end
+
   local head = redis.call('ZRANGE', limiter.line, 0, 0)[1]
   local served = 0
   while head and not blocked do
@@ -31,15 +40,14 @@ local function serve_line(limiter)
       redis.call('ZREM', limiter.line, head)
     elseif is_silent(limiter, head) or (ticket.state == 'called' and ticket.time <= limiter.now) then
       put_aside(limiter, ticket)
-    elseif ticket.config ~= limiter.config then
-      if ticket.state ~= 'called' then
-        write_ticket(limiter, ticket, 'called', limiter.now + 300)
-        tell(limiter, head, 0)
-      end
-      blocked = { wait = ticket.time - limiter.now, reason = 0 }
+    elseif ticket.state == 'called' or ticket.config ~= limiter.config then
+      call(ticket)
     else
-      local time, wait, reason = may_go(limiter, ticket.cost, ticket.weight)
-      if time then
+      local joint = ticket.state == 'joint'
+      local time, wait, reason = may_go(limiter, ticket.cost, ticket.weight, joint and 0 or 20)
+      if time and joint then
+        call(ticket)
+      elseif time then
         redis.call('ZREM', limiter.line, head)
         take_place(limiter, ticket, time, math.max(time, limiter.now) + 300)
         write_ticket(limiter, ticket, 'granted')

@@ -36,7 +36,7 @@ local function take_turn(limiter, ticket, least, patience, priority, queue)
       ticket.cost = math.max(free, least)
     end
     local time
-    time, wait, reason = may_go(limiter, ticket.cost, ticket.weight)
+    time, wait, reason = may_go(limiter, ticket.cost, ticket.weight, 20)
     if time and (patience < 0 or time - now <= patience) then
       take_place(limiter, ticket, time, time)
       hold(limiter, ticket)

@@ -17,7 +17,7 @@ from redisopt import keys
 from redisopt.commands import Arg, Command, Plan, call
 from redisopt.errors import ConfigConflict, CostExceedsLimit
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.layout import Elsewhere, Layout, Layouts, Told, Unregistered, control_key, unregistered
+from redisopt.throttle.layout import Elsewhere, Layout, Layouts, Unregistered, control_key, unregistered
 
 R = TypeVar("R")
 
@@ -92,17 +92,24 @@ class Asking:
         layout = self.layouts.of(key)
         for _ in range(8):
             reply = yield Command(script, layout.keys(key), args, parse(layout), layout.constants_of(key), once, undo)
-            if isinstance(reply, Told):
-                self._take(reply.version, reply.fields)
-                self.check_cost(cost)
-                layout = self.layouts.of(key)
-            elif isinstance(reply, Unregistered):
-                layout = yield from self._register(key, reply.periods)
-            else:
+            if not isinstance(reply, Elsewhere):
                 return cast("R", reply)
+            layout = yield from self.go(key, reply, cost)
         raise ConfigConflict(
             f"throttle {self.name!r}: its config or the periods on record changed at every try: do processes restart in a loop?"
         )
+
+    def go(self, key: str, reply: Elsewhere, cost: int) -> Plan[Layout]:
+        """Do what a script wants done first; returns the layout to ask with then.
+
+        Raises:
+            CostExceedsLimit: as `ask`.
+        """
+        if isinstance(reply, Unregistered):
+            return (yield from self._register(key, reply.periods))
+        self._take(reply.version, reply.fields)
+        self.check_cost(cost)
+        return self.layouts.of(key)
 
     def _register(self, key: str, on_record: tuple[int, ...]) -> Plan[Layout]:
         """Learn the periods of other configs, and put ours beside them where they are not on record."""

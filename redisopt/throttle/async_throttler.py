@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 import redis.asyncio
 
 from redisopt.functions import check_function
+from redisopt.keys import checked_key
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.permit import AsyncPermit
+from redisopt.throttle.joint import Ask, check_one_slot, merged
+from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
+from redisopt.throttle.permit import AsyncJointPermit, AsyncPermit
 from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from redisopt.throttle.decision import Decision, ThrottleMetrics
+    from redisopt.throttle.layout import Verdict
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +69,14 @@ class Acquisition(Coroutine[Any, Any, AsyncPermit]):
             await self._permit.let_go()
 
 
+@dataclass(frozen=True, slots=True)
+class AsyncRequest:
+    """What `async_acquire_all` is to ask of one limiter; made by `AsyncThrottler.request`."""
+
+    throttler: AsyncThrottler
+    ask: Ask
+
+
 class AsyncThrottler:
     """Limits shared by every process that uses the same Redis and the same name; see `Throttler`.
 
@@ -89,8 +102,13 @@ class AsyncThrottler:
         on_lost: Callable[[AsyncPermit], object] | None = None,
         **fields: Any,
     ) -> None:
-        spread = isinstance(client, redis.asyncio.RedisCluster)
-        self._plans = ThrottlePlans(name, ThrottleConfig.given(config, fields), on_throttle, on_lost, spread=spread)
+        self._plans = ThrottlePlans(
+            name,
+            ThrottleConfig.given(config, fields),
+            on_throttle,
+            on_lost,
+            spread=isinstance(client, redis.asyncio.RedisCluster),
+        )
         self._runner = AsyncRunner(client, self.config.command_timeout)
         keeping = self._plans.keeping
         keeping.wake = self._runner.wake
@@ -165,6 +183,12 @@ class AsyncThrottler:
 
         return throttled
 
+    def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> AsyncRequest:
+        """See `Throttler.request`."""
+        self._plans.check(cost, weight)
+        checked_key(key)
+        return AsyncRequest(self, Ask(self._plans, cost, key, weight))
+
     async def peek(self, key: str = "", *, cost: int = 1) -> Decision[AsyncPermit]:
         """See `Throttler.peek`."""
         return await self._runner.run(self._plans.peek(cost, key))
@@ -213,3 +237,34 @@ class AsyncThrottler:
     ) -> None:
         """Close it."""
         await self.aclose()
+
+    @property
+    def plans(self) -> ThrottlePlans:
+        """The decisions of this limiter."""
+        return self._plans
+
+    @property
+    def runner(self) -> AsyncRunner:
+        """Who performs them."""
+        return self._runner
+
+    def permit_of(self, permit_id: str, key: str, verdict: Verdict) -> AsyncPermit:
+        """The permit for what a script granted."""
+        return self._plans.permit(self._permit, permit_id, key, verdict)
+
+
+async def async_acquire_all(requests: Sequence[AsyncRequest], timeout: float | None = None) -> AsyncJointPermit:
+    """The twin of `acquire_all`."""
+    for request in requests:
+        if not isinstance(request, AsyncRequest):
+            raise ValueError(f"requests must be made by AsyncThrottler.request(), not {request!r}")
+    asks = merged([request.ask for request in requests])
+    throttlers = {(request.ask.plans.control, request.ask.key): request.throttler for request in requests}
+    first = requests[0].throttler
+    if any(request.throttler.runner.client is not first.runner.client for request in requests):
+        raise ValueError("requests must be of throttlers with the same client: one server decides over all of them")
+    if first.runner.is_clustered:
+        check_one_slot(asks)
+    permit_id, granted = await first.runner.run(plan_to_acquire_all(asks, timeout))
+    parts = [throttlers[ask.plans.control, ask.key].permit_of(permit_id, ask.key, verdict) for ask, verdict in granted]
+    return AsyncJointPermit(first.runner, tuple(parts))

@@ -79,7 +79,7 @@ class Line:
         except GeneratorExit:
             raise
         except BaseException:
-            yield from self._end(place.key, place.permit, back=True)
+            yield from self.end(place.key, place.permit, back=True)
             raise
         finally:
             self.keeping.wait_no_more(place.key, place.permit)
@@ -94,7 +94,7 @@ class Line:
                 return
             asks = now() + int(message) / 1000
 
-    def _end(self, key: str, permit: str, *, back: bool) -> Plan[None]:
+    def end(self, key: str, permit: str, *, back: bool) -> Plan[None]:
         """Leave the line, or end the lease, after an interruption. That goes on, whatever becomes of this."""
         try:
             yield from self._asking.ask("throttle_release", key, (permit, int(back)), _cost, once=True)
@@ -119,7 +119,7 @@ class Line:
             self.keeping.owe(grant.key, grant.id, back=back)
             raise
         except BaseException:
-            yield from self._end(grant.key, grant.id, back=back)  # it may not have been sent
+            yield from self.end(grant.key, grant.id, back=back)  # it may not have been sent
             raise
         return bool(freed)
 

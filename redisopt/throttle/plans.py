@@ -92,7 +92,7 @@ class ThrottlePlans:
         verdict = yield from self._acquire(place, least, 0)
         permit = None
         if verdict.granted:
-            permit = self._permit(make_permit, place, verdict)
+            permit = self.permit(make_permit, place.permit, key, verdict)
         if verdict.wait_ms or events.listening():
             yield from self._tell(verdict, permit, cost, key)
         return self._decision(verdict, permit)
@@ -110,12 +110,12 @@ class ThrottlePlans:
         self._check_cost(cost)
         self._check_weight(weight)
         _check_priority(priority)
-        patience = _patience(timeout)
-        until = now() + patience / 1000 if patience >= 0 else math.inf
+        patience_ms = patience(timeout)
+        until = now() + patience_ms / 1000 if patience_ms >= 0 else math.inf
         place = Place(next_permit_id(), key, cost, weight, priority, until)
         if self._asking.config.max_concurrent is not None or priority:
             yield Listen(self._asking.control)
-        verdict = yield from self._acquire(place, cost, patience)
+        verdict = yield from self._acquire(place, cost, patience_ms)
         stood = verdict.waits
         if stood:
             if self._on_throttle is not None:
@@ -123,7 +123,7 @@ class ThrottlePlans:
             verdict = yield from self.line.stand(place, verdict, self._enter)
         permit = None
         if verdict.granted:
-            permit = self._permit(make_permit, place, verdict)
+            permit = self.permit(make_permit, place.permit, key, verdict)
         if verdict.wait_ms or events.listening():
             yield from self._tell(verdict, permit, cost, key, quietly=stood)
         if permit is None:
@@ -208,7 +208,7 @@ class ThrottlePlans:
             self._check_cost(how.cost)
         if not callable(how.key):
             keys.checked_key(how.key)
-        _patience(how.timeout)
+        patience(how.timeout)
         self._check_weight(how.weight)
         _check_priority(how.priority)
 
@@ -319,12 +319,32 @@ class ThrottlePlans:
             for grant in self.keeping.held(key):
                 yield from self.let_go(grant)
 
+    # --- for calls that join several limiters
+
+    @property
+    def control(self) -> str:
+        """The key, and channel, of what the fleet is told."""
+        return self._asking.control
+
+    def layout(self, key: str) -> Layout:
+        """How the config is laid out for a key, as far as is known."""
+        return self._asking.layouts.of(key)
+
+    def go_elsewhere(self, key: str, reply: Elsewhere, cost: int) -> Plan[None]:
+        """Do what a script wants done first."""
+        yield from self._asking.go(key, reply, cost)
+
+    def check(self, cost: int, weight: int) -> None:
+        """Refuse a cost or a weight that can never be granted."""
+        self._check_cost(cost)
+        self._check_weight(weight)
+
     # --- script calls
 
-    def _acquire(self, place: Place, least: int, patience: int) -> Plan[Verdict]:
+    def _acquire(self, place: Place, least: int, patience_ms: int) -> Plan[Verdict]:
         config = self._asking.config
         queue = -1 if config.max_queue is None else config.max_queue
-        args = (place.permit, place.cost, least, patience, place.weight, place.priority, queue)
+        args = (place.permit, place.cost, least, patience_ms, place.weight, place.priority, queue)
         asked = now()
         verdict = yield from self._asking.ask(
             "throttle_acquire", place.key, args, _verdict, cost=place.cost, once=True, undo="throttle_undo"
@@ -336,13 +356,13 @@ class ThrottlePlans:
         """Ask anew for a place that was lost."""
         return self._acquire(place, place.cost, place.patience_ms)
 
-    def _permit(self, make_permit: Callable[..., G], place: Place, verdict: Verdict) -> G:
+    def permit(self, make_permit: Callable[..., G], permit_id: str, key: str, verdict: Verdict) -> G:
         """What the caller gets; a lease is kept from now on."""
         if not verdict.fence:
-            return make_permit(place.permit, place.key, verdict.cost, verdict.time_ms, verdict.wait_ms / 1000)
+            return make_permit(permit_id, key, verdict.cost, verdict.time_ms, verdict.wait_ms / 1000)
         permit = make_permit(
-            place.permit,
-            place.key,
+            permit_id,
+            key,
             verdict.cost,
             verdict.time_ms,
             max(0, verdict.time_ms - verdict.since_ms - 1) / 1000,
@@ -429,7 +449,12 @@ def _check_priority(priority: int) -> None:
         )
 
 
-def _patience(timeout: float | None) -> int:
+def patience(timeout: float | None) -> int:
+    """Seconds as the ms that a script is told, -1 for ever.
+
+    Raises:
+        ValueError: no number of seconds, at least 0.
+    """
     if timeout is None:
         return _FOR_EVER
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 import redis
 
 from redisopt.functions import check_function
+from redisopt.keys import checked_key
 from redisopt.runner import Runner
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.permit import Permit
+from redisopt.throttle.joint import Ask, check_one_slot, merged
+from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
+from redisopt.throttle.permit import JointPermit, Permit
 from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from redisopt.throttle.decision import Decision, ThrottleMetrics
+    from redisopt.throttle.layout import Verdict
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `acquire_all` is to ask of one limiter; made by `Throttler.request`."""
+
+    throttler: Throttler
+    ask: Ask
 
 
 class Throttler:
@@ -57,8 +70,13 @@ class Throttler:
         on_lost: Callable[[Permit], object] | None = None,
         **fields: Any,
     ) -> None:
-        spread = isinstance(client, redis.RedisCluster)
-        self._plans = ThrottlePlans(name, ThrottleConfig.given(config, fields), on_throttle, on_lost, spread=spread)
+        self._plans = ThrottlePlans(
+            name,
+            ThrottleConfig.given(config, fields),
+            on_throttle,
+            on_lost,
+            spread=isinstance(client, redis.RedisCluster),
+        )
         self._runner = Runner(client, self.config.command_timeout)
         keeping = self._plans.keeping
         keeping.wake = self._runner.wake
@@ -171,6 +189,12 @@ class Throttler:
 
         return throttled
 
+    def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> Request:
+        """What to ask of this limiter in an `acquire_all`; charges nothing yet. Arguments as `try_acquire`."""
+        self._plans.check(cost, weight)
+        checked_key(key)
+        return Request(self, Ask(self._plans, cost, key, weight))
+
     def peek(self, key: str = "", *, cost: int = 1) -> Decision[Permit]:
         """What `try_acquire` would say now, without a permit; changes nothing."""
         return self._runner.run(self._plans.peek(cost, key))
@@ -245,3 +269,52 @@ class Throttler:
     ) -> None:
         """Close it."""
         self.close()
+
+    @property
+    def plans(self) -> ThrottlePlans:
+        """The decisions of this limiter."""
+        return self._plans
+
+    @property
+    def runner(self) -> Runner:
+        """Who performs them."""
+        return self._runner
+
+    def permit_of(self, permit_id: str, key: str, verdict: Verdict) -> Permit:
+        """The permit for what a script granted."""
+        return self._plans.permit(self._permit, permit_id, key, verdict)
+
+
+def acquire_all(requests: Sequence[Request], timeout: float | None = None) -> JointPermit:
+    """Take what is asked of several limiters and keys, all or nothing, and wait until all of it can be had at once.
+
+    >>> with acquire_all([per_user.request(key="user:42"), everyone.request(cost=120)], timeout=5) as permit:
+    ...     call_the_model()
+
+    One script call decides over all. A caller that waits stands in the line of the limiter that refuses longest; that of
+    another may make it wait again. Limiters of one Cluster need one `group`.
+
+    Args:
+        requests: of `Throttler.request`, for up to 16 limiters of one client; one that is named twice is charged the sum.
+        timeout: seconds; 0 does not wait. None: wait for ever.
+
+    Raises:
+        ThrottleTimeout: not within `timeout`; `reason` names the limiter and its limit, `retry_after` is when that would
+            grant it. Nothing was charged.
+        QueueFull: as `Throttler.acquire`, of the limiter that it would wait for.
+        ValueError: there are no requests, too many, not of one client, or a Cluster holds them in different slots.
+        CostExceedsLimit, Unavailable: as `Throttler.acquire`.
+    """
+    for request in requests:
+        if not isinstance(request, Request):
+            raise ValueError(f"requests must be made by Throttler.request(), not {request!r}")
+    asks = merged([request.ask for request in requests])
+    throttlers = {(request.ask.plans.control, request.ask.key): request.throttler for request in requests}
+    first = requests[0].throttler
+    if any(request.throttler.runner.client is not first.runner.client for request in requests):
+        raise ValueError("requests must be of throttlers with the same client: one server decides over all of them")
+    if first.runner.is_clustered:
+        check_one_slot(asks)
+    permit_id, granted = first.runner.run(plan_to_acquire_all(asks, timeout))
+    parts = [throttlers[ask.plans.control, ask.key].permit_of(permit_id, ask.key, verdict) for ask, verdict in granted]
+    return JointPermit(first.runner, tuple(parts))
