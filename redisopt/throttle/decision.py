@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
+
+from redisopt.throttle.rate import Rate
 
 P = TypeVar("P")
 
@@ -53,6 +56,35 @@ class Decision(NamedTuple, Generic[P]):
     def __bool__(self) -> bool:
         """Whether it was allowed."""
         return self.allowed
+
+    def headers(self, name: str = "default") -> dict[str, str]:
+        """What to send of it with a response of your own server: RateLimit-Policy, RateLimit, and Retry-After when refused.
+
+        They are those of draft-ietf-httpapi-ratelimit-headers, from 08 on: ``"default";q=10;w=1`` and
+        ``"default";r=9;t=1``, times in whole seconds, rounded up. What they count is cost.
+
+        Args:
+            name: of the policy, in printable ASCII. Of several limits, each has its own added: ``"default:10/s"``.
+
+        Raises:
+            ValueError: the name is empty, or has other characters.
+        """
+        if not isinstance(name, str) or not name or not (name.isascii() and name.isprintable()):
+            raise ValueError(f"name must be printable ASCII characters, at least one, not {name!r}")
+        policies, states = [], []
+        for limit in self.limits:
+            text = f"{name}:{limit.name}" if len(self.limits) > 1 else name
+            quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+            window = 1.0 if limit.name == "burst" else Rate.parse(limit.name).period
+            # A window is optional, and a whole number: one of 500 ms cannot be told.
+            policies.append(f"{quoted};q={limit.limit}" + (f";w={window:.0f}" if window.is_integer() else ""))
+            # A Retry-After is not to come before the end of a `t`, the draft asks.
+            reset_after = limit.reset_after if self.allowed else min(limit.reset_after, self.retry_after)
+            states.append(f"{quoted};r={limit.remaining};t={math.ceil(reset_after)}")
+        headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
+        if not self.allowed:
+            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
+        return headers
 
 
 @dataclass(frozen=True, slots=True)
