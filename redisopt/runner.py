@@ -201,6 +201,10 @@ class AsyncRunner:
             error = stopped.error
         raise error
 
+    async def finish(self, plan: Plan[R]) -> R:
+        """As `run`, to its end whatever further cancellations come: the caller is interrupted already."""
+        return await _drive_async(plan, self._perform, interrupted=True)
+
     def start(self, plan: Callable[[], Plan[object]], name: str) -> None:
         """Perform a plan in the background, in a task of the running event loop."""
         task = asyncio.create_task(self.run(plan()), name=name)

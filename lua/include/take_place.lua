@@ -1,6 +1,7 @@
--- Charge `ticket` at `time`, and lease its slots until `ends`. Logs a use now at the next whole millisecond, since `now` was
--- rounded down. With save_limiter to follow. A fence is a time as well: so it rises even where the state was lost meanwhile.
+-- Charge `ticket` at `time`, and lease its slots until `ends`, nil for no lease. Logs a use now at the next whole millisecond, since `now` was
+-- rounded down. More may be taken in the same call. With save_limiter to follow, and a write before that a full server refuses. A fence is a time as well: so it rises even where the state was lost meanwhile.
 -- @include log_use
+-- @include look_again
 -- @include start_cooldown
 local function take_place(limiter, ticket, time, ends)
   if time <= limiter.now then
@@ -10,11 +11,19 @@ local function take_place(limiter, ticket, time, ends)
   end
   for _, log in ipairs(limiter.logs) do
     log_use(log, time, ticket.cost)
+    if log.over then
+      redis.call('DEL', log.key) -- no more is to be known of what is over, or another use of this call would be
+      log.over, log.next, log.passed = nil, look_again, 0
+    end
+    log.stale = true
     if limiter.burst > 0 and log.period == 1000 and log.used >= limiter.burst then
       start_cooldown(limiter, time)
     end
   end
   ticket.time = time
+  if not ends then
+    return
+  end
   limiter.granted = math.max(limiter.granted or 0, time, ends)
   if limiter.slots > 0 then
     limiter.fence = math.max(limiter.fence + 1, limiter.now * 1000)

@@ -1,6 +1,6 @@
 -- As find_place; but where that is later than `latest`, the cursors are left where they were.
 -- @include find_place
--- @include oldest_first
+-- @include look_again
 local function try_place(limiter, cost, latest)
   local before = {}
   for i, log in ipairs(limiter.logs) do
@@ -11,8 +11,7 @@ local function try_place(limiter, cost, latest)
     for i, log in ipairs(limiter.logs) do
       if log.passed ~= before[i].passed then
         log.used, log.passed = before[i].used, before[i].passed
-        log.next = oldest_first(log, log.passed)
-        log.next_time, log.next_cost = log.next()
+        look_again(log)
       end
     end
   end

@@ -12,11 +12,12 @@ import redis.asyncio
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
 from redisopt.runner import AsyncRunner
+from redisopt.throttle.coalescing import Coalescing
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.joint import Ask, check_one_slot, merged
 from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
 from redisopt.throttle.permit import AsyncJointPermit, AsyncPermit
-from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
+from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans, patience
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -110,6 +111,7 @@ class AsyncThrottler:
             spread=isinstance(client, redis.asyncio.RedisCluster),
         )
         self._runner = AsyncRunner(client, self.config.command_timeout)
+        self._coalescing = Coalescing(self._runner, self._plans)
         keeping = self._plans.keeping
         keeping.wake = self._runner.wake
         keeping.start = functools.partial(self._runner.start, self._plans.line.keep, f"redisopt-keep-{name}")
@@ -129,18 +131,43 @@ class AsyncThrottler:
         self, cost: int = 1, key: str = "", *, minimum: int | None = None, weight: int = 1
     ) -> Decision[AsyncPermit]:
         """See `Throttler.try_acquire`."""
-        return await self._runner.run(self._plans.try_acquire(self._permit, cost, key, minimum, weight))
+        plans = self._plans
+        if minimum is None and plans.can_travel(weight, 0):
+            plans.check(cost, weight)
+            wish = (cost, 0)
+            answer = await self._coalescing.ask(wish, key)
+            if answer is not None:
+                decision = plans.decided(self._permit, *answer, wish, key)
+                if decision is not None:
+                    return decision
+                return await self._runner.run(plans.decide(self._permit, *answer, wish, key))
+        return await self._runner.run(plans.try_acquire(self._permit, cost, key, minimum, weight))
 
     def acquire(
         self, cost: int = 1, key: str = "", *, timeout: float | None = None, priority: int = 0, weight: int = 1
     ) -> Acquisition:
         """See `Throttler.acquire`. A task that is cancelled while it waits gives its place back."""
-        return Acquisition(self._runner.run(self._plans.acquire(self._permit, cost, key, timeout, weight, priority)))
+        return Acquisition(self._acquire(cost, key, timeout, weight, priority))
+
+    async def _acquire(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> AsyncPermit:
+        plans = self._plans
+        if plans.can_travel(weight, priority):
+            plans.check(cost, weight)
+            wish = (cost, patience(timeout))
+            answer = await self._coalescing.ask(wish, key)
+            if answer is not None:
+                return await self._runner.run(plans.await_turn(self._permit, *answer, wish, key, timeout))
+        return await self._runner.run(plans.acquire(self._permit, cost, key, timeout, weight, priority))
 
     async def execute(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Wait for one permit, then await ``function(*args, **kwargs)``. A plain function is called in the event loop."""
         check_function(function, "function", awaited=None)
-        return await self._runner.run(self._plans.execute(self._permit, PLAIN, function, args, kwargs))
+        return await self._execute(PLAIN, function, args, kwargs)  # type: ignore[no-any-return]
+
+    async def _execute(self, how: Terms, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        cost, key = how.of_call(args, kwargs)
+        permit = await self._acquire(cost, key, how.timeout, how.weight, how.priority)
+        return await self._runner.run(self._plans.run_with(permit, function, args, kwargs))
 
     @overload
     def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]: ...
@@ -179,7 +206,7 @@ class AsyncThrottler:
 
         @functools.wraps(function)
         async def throttled(*args: Any, **kwargs: Any) -> Any:
-            return await self._runner.run(self._plans.execute(self._permit, terms, function, args, kwargs))
+            return await self._execute(terms, function, args, kwargs)
 
         return throttled
 

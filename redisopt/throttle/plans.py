@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from redisopt.throttle.grant import Grant
 from redisopt.throttle.keeping import Keeping, now
 from redisopt.throttle.layout import Elsewhere, Layout, Verdict, read_cost
 from redisopt.throttle.line import Line, Place
+from redisopt.throttle.many import Outcomes, Solo, Wish, acquire_many
 from redisopt.throttle.rate import MAX_LIMIT
 
 G = TypeVar("G", bound=Grant)
@@ -46,6 +47,12 @@ class Terms:
     timeout: float | None = None
     weight: int = 1
     priority: int = 0
+
+    def of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, str]:
+        """The cost and the key of a call with these arguments."""
+        cost = self.cost(*args, **kwargs) if callable(self.cost) else self.cost
+        key = self.key(*args, **kwargs) if callable(self.key) else self.key
+        return cost, key
 
 
 PLAIN = Terms()
@@ -116,6 +123,11 @@ class ThrottlePlans:
         if self._asking.config.max_concurrent is not None or priority:
             yield Listen(self._asking.control)
         verdict = yield from self._acquire(place, cost, patience_ms)
+        return (yield from self._finish(make_permit, place, verdict, timeout))
+
+    def _finish(self, make_permit: Callable[..., G], place: Place, verdict: Verdict, timeout: float | None) -> Plan[G]:
+        """Wait for what a first call was granted or has its place in line for."""
+        cost, key = place.cost, place.key
         stood = verdict.waits
         if stood:
             if self._on_throttle is not None:
@@ -131,7 +143,7 @@ class ThrottlePlans:
         if verdict.wait_ms:
             again = yield from self._await_time(permit, place, verdict)
             if again is not None:
-                return (yield from self.acquire(make_permit, cost, key, again.left, weight, priority))
+                return (yield from self.acquire(make_permit, cost, key, again.left, place.weight, place.priority))
         return permit
 
     def _await_time(self, permit: Grant, place: Place, verdict: Verdict) -> Plan[_Again | None]:
@@ -185,9 +197,14 @@ class ThrottlePlans:
         kwargs: dict[str, Any],
     ) -> Plan[Any]:
         """Acquire on `how`'s terms, then call the user's function."""
-        cost = how.cost(*args, **kwargs) if callable(how.cost) else how.cost
-        key = how.key(*args, **kwargs) if callable(how.key) else how.key
+        cost, key = how.of_call(args, kwargs)
         permit = yield from self.acquire(make_permit, cost, key, how.timeout, how.weight, how.priority)
+        return (yield from self.run_with(permit, function, args, kwargs))
+
+    def run_with(
+        self, permit: Grant, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Plan[Any]:
+        """Call the user's function under a permit, and release that."""
         try:
             result = yield Invoke(function, args, kwargs)
         except GeneratorExit:
@@ -318,6 +335,53 @@ class ThrottlePlans:
         for key in self.keeping.to_beat():
             for grant in self.keeping.held(key):
                 yield from self.let_go(grant)
+
+    # --- for calls that travel together
+
+    def can_travel(self, weight: int, priority: int) -> bool:
+        """Whether a call may travel with others: those of leases and priorities are made one by one."""
+        return not priority and weight == 1 and self._asking.config.max_concurrent is None
+
+    def acquire_many(self, key: str, wishes: Sequence[Wish]) -> Plan[Outcomes | Solo]:
+        """Decide on many calls at once."""
+        return acquire_many(self._asking, key, wishes)
+
+    def decide(
+        self, make_permit: Callable[..., G], outcomes: Outcomes, index: int, wish: Wish, key: str
+    ) -> Plan[Decision[G]]:
+        """What `try_acquire` answers to one of many calls."""
+        verdict = outcomes.verdict_of(index, wish)
+        permit = None
+        if verdict.granted:
+            permit = self.permit(make_permit, outcomes.permit_of(index), key, verdict)
+        yield from self._tell(verdict, permit, wish[0], key)
+        return self._decision(verdict, permit)
+
+    def decided(
+        self, make_permit: Callable[..., G], outcomes: Outcomes, index: int, wish: Wish, key: str
+    ) -> Decision[G] | None:
+        """As `decide`, for the case that most are: it is granted, and nobody is to be told. None for every other."""
+        if outcomes.each is not None or events.listening():
+            return None
+        if outcomes.shared is None:
+            outcomes.shared = self._decision(outcomes.verdict, None)
+        permit = make_permit(outcomes.permit_of(index), key, wish[0], outcomes.verdict.time_ms)
+        allowed, limit, remaining, retry_after, reset_after, reason, queue_size, _, limits = outcomes.shared
+        return Decision(allowed, limit, remaining, retry_after, reset_after, reason, queue_size, permit, limits)
+
+    def await_turn(
+        self, make_permit: Callable[..., G], outcomes: Outcomes, index: int, wish: Wish, key: str, timeout: float | None
+    ) -> Plan[G]:
+        """What `acquire` does with the answer to one of many calls."""
+        until = outcomes.asked + wish[1] / 1000 if wish[1] >= 0 else math.inf
+        place = Place(outcomes.permit_of(index), key, wish[0], 1, 0, until)
+        return (yield from self._finish(make_permit, place, outcomes.verdict_of(index, wish), timeout))
+
+    def give_up(self, outcomes: Outcomes, index: int, wish: Wish, key: str) -> Plan[None]:
+        """Give back what one of many calls was granted, whose caller was cancelled."""
+        verdict = outcomes.verdict_of(index, wish)
+        if verdict.granted:
+            yield from self._abandon(self.permit(Grant, outcomes.permit_of(index), key, verdict))
 
     # --- for calls that join several limiters
 
