@@ -72,6 +72,17 @@ end
 redis.call('HSET', limiter.state, 'seen', now + 1)
 start_cursors(limiter)
 
+-- All at once, where that fits and starts no cooldown on the way.
+local total, starts_cooldown = tonumber(ARGV[4]), false
+for _, log in ipairs(limiter.logs) do
+  starts_cooldown = starts_cooldown or (limiter.burst > 0 and log.period == 1000 and log.used + total >= limiter.burst)
+end
+if not starts_cooldown and try_place(limiter, total, now) <= now then
+  take_place(limiter, { cost = total, weight = 0 }, now)
+  save_limiter(limiter, now + 1)
+  return remember(limiter, lane, number, describe(limiter, 1, now + 1, total, 0, count_waiting(limiter), 0))
+end
+
 local runs, callers, waiting, granted, refused = {}, 0, count_waiting(limiter), nil, nil
 local function answer(is_granted, time, wait, reason)
   local text = string.format('%d %.0f %.0f %d', is_granted, time, wait, reason)

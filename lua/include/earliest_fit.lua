@@ -1,4 +1,5 @@
 -- The earliest time, not before `time`, at which `cost` more fits into this log's limit. The uses passed on the way stay passed.
+-- 1e15 where it never does.
 -- @include look_again
 -- @include pass_until
 local function earliest_fit(log, cost, time)
@@ -11,5 +12,5 @@ local function earliest_fit(log, cost, time)
       pass_until(log, time)
     end
   end
-  return time
+  return log.used + cost <= log.limit and time or 1e15
 end

@@ -66,6 +66,7 @@ class Asking:
         told = json.loads(fields) if fields else {}
         self.config = self.given.model_copy(update=told) if told else self.given
         self.max_cost = self.config.max_cost
+        self.has_leases = self.config.max_concurrent is not None
         self.layouts = Layouts(self.name, self.config, version, spread=self._spread)
         if version != "0":
             _log.info("throttle %r: the fleet was told %s", self.name, fields)

@@ -132,10 +132,14 @@ class AsyncThrottler:
     ) -> Decision[AsyncPermit]:
         """See `Throttler.try_acquire`."""
         plans = self._plans
-        if minimum is None and plans.can_travel(weight, 0):
-            plans.check(cost, weight)
+        if minimum is None and plans.can_travel(cost, weight, 0):
             wish = (cost, 0)
-            answer = await self._coalescing.ask(wish, key)
+            call = self._coalescing.add(wish, key)
+            try:
+                answer = await call
+            except BaseException:
+                await self._coalescing.interrupted(call, wish, key)
+                raise
             if answer is not None:
                 decision = plans.decided(self._permit, *answer, wish, key)
                 if decision is not None:
@@ -151,10 +155,14 @@ class AsyncThrottler:
 
     async def _acquire(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> AsyncPermit:
         plans = self._plans
-        if plans.can_travel(weight, priority):
-            plans.check(cost, weight)
+        if plans.can_travel(cost, weight, priority):
             wish = (cost, patience(timeout))
-            answer = await self._coalescing.ask(wish, key)
+            call = self._coalescing.add(wish, key)
+            try:
+                answer = await call
+            except BaseException:
+                await self._coalescing.interrupted(call, wish, key)
+                raise
             if answer is not None:
                 return await self._runner.run(plans.await_turn(self._permit, *answer, wish, key, timeout))
         return await self._runner.run(plans.acquire(self._permit, cost, key, timeout, weight, priority))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from redisopt.keys import checked_key
 from redisopt.throttle.many import MAX_CALLS, Outcomes, Solo, Wish
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Answer = tuple[Outcomes, int] | None
 """What became of a batch, and which of its calls this was; None for a call that has to be made by itself."""
 
+_Waiting = tuple["asyncio.Future[Answer]", Wish]
+
 
 class Coalescing:
     """The batches of one async throttler. For each event loop and key, one is under way at a time."""
@@ -29,97 +32,100 @@ class Coalescing:
         self._runner = runner
         self._plans = plans
         self._lanes: dict[tuple[asyncio.AbstractEventLoop, str], _Lane] = {}
+        self._latest: _Lane | None = None
 
-    async def ask(self, wish: Wish, key: str) -> Answer:
-        """Have `wish` decided with those of other tasks."""
+    def add(self, wish: Wish, key: str) -> asyncio.Future[Answer]:
+        """Have `wish` decided with those of other tasks. To be awaited at once, and to be told to `interrupted` if that fails."""
         loop = asyncio.get_running_loop()
-        try:
-            lane = self._lanes.get((loop, key))
-        except TypeError:
-            lane = None  # what cannot be hashed is no key
-        if lane is None:
-            checked_key(key)
-            lane = self._lanes[loop, key] = _Lane(self, loop, key)
+        lane = self._latest
+        if lane is None or lane.key != key or lane.loop is not loop:
+            lane = self._latest = self._lane(loop, key)
         call: asyncio.Future[Answer] = loop.create_future()
-        lane.add(call, wish)
-        try:
-            return await call
-        except BaseException:
-            if call.done() and not call.cancelled() and call.exception() is None:
-                await self._give_back(call.result(), wish, key)  # it was decided together with the interruption
-            raise
+        lane.gathering.append((call, wish))
+        if lane.task is None:
+            lane.start()
+        return call
 
-    async def _give_back(self, answer: Answer, wish: Wish, key: str) -> None:
-        if answer is not None:
-            await self._runner.finish(self._plans.give_up(*answer, wish, key))
+    def _lane(self, loop: asyncio.AbstractEventLoop, key: str) -> _Lane:
+        checked_key(key)
+        lane = self._lanes.get((loop, key))
+        if lane is None:
+            lane = self._lanes[loop, key] = _Lane(self._runner, self._plans, self._end, loop, key)
+        return lane
 
-    def end(self, lane: _Lane) -> None:
-        """A lane has nothing to do."""
+    async def interrupted(self, call: asyncio.Future[Answer], wish: Wish, key: str) -> None:
+        """Whoever awaited `call` was interrupted: where it was decided at that moment, give back what it was granted."""
+        if call.done() and not call.cancelled() and call.exception() is None:
+            answer = call.result()
+            if answer is not None:
+                await self._runner.finish(self._plans.give_up(*answer, wish, key))
+
+    def _end(self, lane: _Lane) -> None:
         self._lanes.pop((lane.loop, lane.key), None)
+        if self._latest is lane:
+            self._latest = None
 
 
 class _Lane:
     """The batches of one event loop and key."""
 
-    def __init__(self, owner: Coalescing, loop: asyncio.AbstractEventLoop, key: str) -> None:
-        self._owner = owner
-        self._gathering: deque[tuple[asyncio.Future[Answer], Wish]] = deque()
-        self._task: asyncio.Task[None] | None = None
+    def __init__(
+        self,
+        runner: AsyncRunner,
+        plans: ThrottlePlans,
+        end: Callable[[_Lane], None],
+        loop: asyncio.AbstractEventLoop,
+        key: str,
+    ) -> None:
+        self._runner = runner
+        self._plans = plans
+        self._end = end
+        self.gathering: deque[_Waiting] = deque()
+        self.task: asyncio.Task[None] | None = None
         self.loop = loop
         self.key = key
 
-    def add(self, call: asyncio.Future[Answer], wish: Wish) -> None:
-        self._gathering.append((call, wish))
-        if self._task is None:
-            # The tasks that run in this turn of the loop go along.
-            self._task = self.loop.create_task(self._run(), name="redisopt-batch")
+    def start(self) -> None:
+        """Begin to send batches. The tasks that run in this turn of the loop still go along with the first."""
+        self.task = self.loop.create_task(self._run(), name="redisopt-batch")
 
     async def _run(self) -> None:
-        owner = self._owner
-        batch: list[tuple[asyncio.Future[Answer], Wish]] = []
+        batch: list[_Waiting] = []
         try:
-            while self._gathering:
+            while self.gathering:
                 batch = self._next_batch()
                 if batch:
                     await self._decide(batch)
         except BaseException:
-            for call, _ in (*batch, *self._gathering):
+            for call, _ in (*batch, *self.gathering):
                 call.cancel()  # the loop is ending
             raise
         finally:
-            self._task = None
-            owner.end(self)
+            self.task = None
+            self._end(self)
 
-    def _next_batch(self) -> list[tuple[asyncio.Future[Answer], Wish]]:
-        batch: list[tuple[asyncio.Future[Answer], Wish]] = []
-        while self._gathering and len(batch) < MAX_CALLS:
-            call, wish = self._gathering.popleft()
-            if not call.done():
-                batch.append((call, wish))
-        return batch
+    def _next_batch(self) -> list[_Waiting]:
+        gathering = self.gathering
+        batch = [gathering.popleft() for _ in range(min(MAX_CALLS, len(gathering)))]
+        return [waiting for waiting in batch if not waiting[0].done()]
 
-    async def _decide(self, batch: list[tuple[asyncio.Future[Answer], Wish]]) -> None:
-        owner = self._owner
+    async def _decide(self, batch: list[_Waiting]) -> None:
         try:
-            outcomes = await owner._runner.run(owner._plans.acquire_many(self.key, [wish for _, wish in batch]))  # noqa: SLF001
+            outcomes = await self._runner.run(self._plans.acquire_many(self.key, [wish for _, wish in batch]))
         except Exception as error:
             for call, _ in batch:
                 if not call.done():
                     call.set_exception(_copied(error))
             return
-        if isinstance(outcomes, Solo):
-            for call, _ in batch:
-                if not call.done():
-                    call.set_result(None)
-            return
-        left: list[Any] = []
+        left: list[tuple[int, Wish]] = []
         for index, (call, wish) in enumerate(batch):
-            if call.done():
-                left.append((outcomes, index, wish))  # cancelled while the call was under way
+            if not call.done():
+                call.set_result(None if isinstance(outcomes, Solo) else (outcomes, index))
             else:
-                call.set_result((outcomes, index))
-        for outcome, index, wish in left:
-            await owner._runner.run(owner._plans.give_up(outcome, index, wish, self.key))  # noqa: SLF001
+                left.append((index, wish))  # cancelled while the call was under way
+        if isinstance(outcomes, Outcomes):
+            for index, wish in left:
+                await self._runner.run(self._plans.give_up(outcomes, index, wish, self.key))
 
 
 def _copied(error: Exception) -> Exception:

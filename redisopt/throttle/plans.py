@@ -338,9 +338,16 @@ class ThrottlePlans:
 
     # --- for calls that travel together
 
-    def can_travel(self, weight: int, priority: int) -> bool:
-        """Whether a call may travel with others: those of leases and priorities are made one by one."""
-        return not priority and weight == 1 and self._asking.config.max_concurrent is None
+    def can_travel(self, cost: int, weight: int, priority: int) -> bool:
+        """Whether a call may travel with others: those of leases and priorities are made one by one, and so are bad ones."""
+        asking = self._asking
+        return (
+            type(cost) is int
+            and 1 <= cost <= asking.max_cost
+            and weight == 1
+            and not priority
+            and not asking.has_leases
+        )
 
     def acquire_many(self, key: str, wishes: Sequence[Wish]) -> Plan[Outcomes | Solo]:
         """Decide on many calls at once."""
