@@ -68,9 +68,15 @@ if limiter.slots > 0 or limiter.lined or limiter.ranked > now or (limiter.busy a
   end
   return 'solo'
 end
--- A full server refuses this first write: then nothing has been written.
-redis.call('HSET', limiter.state, 'seen', now + 1)
 start_cursors(limiter)
+local function take(cost, time)
+  if not limiter.granted then
+    -- A full server refuses this first write: then nothing has been written.
+    redis.call('HSET', limiter.state, 'seen', now + 1)
+  end
+  take_place(limiter, { cost = cost, weight = 0 }, time)
+  limiter.granted = time > now and time or now + 1
+end
 
 -- All at once, where that fits and starts no cooldown on the way.
 local total, starts_cooldown = tonumber(ARGV[4]), false
@@ -78,12 +84,12 @@ for _, log in ipairs(limiter.logs) do
   starts_cooldown = starts_cooldown or (limiter.burst > 0 and log.period == 1000 and log.used + total >= limiter.burst)
 end
 if not starts_cooldown and try_place(limiter, total, now) <= now then
-  take_place(limiter, { cost = total, weight = 0 }, now)
-  save_limiter(limiter, now + 1)
+  take(total, now)
+  save_limiter(limiter, limiter.granted)
   return remember(limiter, lane, number, describe(limiter, 1, now + 1, total, 0, count_waiting(limiter), 0))
 end
 
-local runs, callers, waiting, granted, refused = {}, 0, count_waiting(limiter), nil, nil
+local runs, callers, waiting, refused = {}, 0, count_waiting(limiter), nil
 local function answer(is_granted, time, wait, reason)
   local text = string.format('%d %.0f %.0f %d', is_granted, time, wait, reason)
   local last = runs[#runs]
@@ -108,20 +114,21 @@ for count, cost, patience in string.gmatch(ARGV[5], '(%d+) (%d+) (%S+)') do
       elseif time > now and queue >= 0 and waiting >= queue then
         answer(0, time, time - now, -4)
       else
-        take_place(limiter, { cost = cost, weight = 0 }, time)
-        granted = time > now and time or now + 1
+        take(cost, time)
         if time > now then
           waiting = stand_in_line(limiter, callers == 0 and id or id .. '.' .. callers, time)
         end
-        answer(1, granted, math.max(0, time - now), reason or 0)
+        answer(1, limiter.granted, math.max(0, time - now), reason or 0)
       end
     end
   end
 end
-save_limiter(limiter, granted)
+if limiter.granted or limiter.dirty then
+  save_limiter(limiter, limiter.granted)
+end
 local words = {}
 for i, run in ipairs(runs) do
   words[i] = run[1] .. ' ' .. run[2]
 end
-local line = describe(limiter, 1, granted or now, 0, 0, waiting, 0) .. '\n' .. table.concat(words, ' ')
+local line = describe(limiter, 1, limiter.granted or now, 0, 0, waiting, 0) .. '\n' .. table.concat(words, ' ')
 return remember(limiter, lane, number, line)

@@ -35,7 +35,10 @@ end
 if state[2] then
   -- Of what was granted before nothing can be given back to what is granted from now on, even within this millisecond.
   local from = state[2] + 1
-  redis.call('HSET', KEYS[1], 'seen', from, 'offset', state[3], 'since', from, 'fence', state[4] or 0)
+  redis.call('HSET', KEYS[1], 'seen', from, 'offset', state[3], 'since', from)
+  if state[4] then
+    redis.call('HSET', KEYS[1], 'fence', state[4]) -- what comes after is above it
+  end
   redis.call('PEXPIRE', KEYS[1], 1000)
 end
 return deleted

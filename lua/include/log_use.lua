@@ -7,7 +7,7 @@ local function log_use(log, time, cost)
   elseif log.newest >= slot then
     log.newest_cost = log.newest_cost + cost
   else
-    log.created = redis.call('LPUSH', log.key, string.format('%.0f:%.0f', log.newest, log.newest_cost)) == 1
+    log.created = redis.call('LPUSH', log.key, string.format('%.0f:%.0f', log.newest, log.newest_cost)) == 1 or log.created
     log.newest, log.newest_cost = slot, cost
   end
   log.used = log.used + cost

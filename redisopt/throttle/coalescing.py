@@ -8,6 +8,7 @@ it was granted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -54,8 +55,16 @@ class Coalescing:
         return lane
 
     async def interrupted(self, call: asyncio.Future[Answer], wish: Wish, key: str) -> None:
-        """Whoever awaited `call` was interrupted: where it was decided at that moment, give back what it was granted."""
-        if call.done() and not call.cancelled() and call.exception() is None:
+        """Whoever awaited `call` was interrupted: return when what it was granted has been given back.
+
+        Bounded as a call is; further cancellations are absorbed meanwhile.
+        """
+        lane = self._lanes.get((asyncio.get_running_loop(), key))
+        if call.cancelled() and lane is not None and lane.carries(call):
+            while not lane.finished.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([lane.finished])
+        elif call.done() and not call.cancelled() and call.exception() is None:
             answer = call.result()
             if answer is not None:
                 await self._runner.finish(self._plans.give_up(*answer, wish, key))
@@ -81,6 +90,8 @@ class _Lane:
         self._plans = plans
         self._end = end
         self.gathering: deque[_Waiting] = deque()
+        self._batch: list[_Waiting] = []
+        self.finished: asyncio.Future[None] = loop.create_future()  # the batch under way
         self.task: asyncio.Task[None] | None = None
         self.loop = loop
         self.key = key
@@ -89,18 +100,24 @@ class _Lane:
         """Begin to send batches. The tasks that run in this turn of the loop still go along with the first."""
         self.task = self.loop.create_task(self._run(), name="redisopt-batch")
 
+    def carries(self, call: asyncio.Future[Answer]) -> bool:
+        """Whether the batch under way carries this call."""
+        return any(other is call for other, _ in self._batch)
+
     async def _run(self) -> None:
-        batch: list[_Waiting] = []
         try:
             while self.gathering:
-                batch = self._next_batch()
-                if batch:
-                    await self._decide(batch)
+                self._batch = self._next_batch()
+                if self._batch:
+                    self.finished = self.loop.create_future()
+                    await self._decide(self._batch)
+                    self.finished.set_result(None)
         except BaseException:
-            for call, _ in (*batch, *self.gathering):
+            for call, _ in (*self._batch, *self.gathering):
                 call.cancel()  # the loop is ending
             raise
         finally:
+            self.finished.cancel()
             self.task = None
             self._end(self)
 

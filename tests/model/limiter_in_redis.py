@@ -148,9 +148,10 @@ class LimiterInRedis:
 
     def call(self, script: str, terms: Terms, *args: object) -> str:
         """Call a script with all keys of the limiter, and behind `args` what every script is told of the terms."""
-        keys = [f"{TAG}{part}" for part in ("state", "waiting", "holes", *(f"log:{log.period}" for log in terms.logs))]
+        parts = ("state", "waiting", "holes", "control", "line", "leases", "tickets")
+        keys = [f"{TAG}{part}" for part in (*parts, *(f"log:{log.period}" for log in terms.logs))]
         logs = [number for log in terms.logs for number in (log.period, log.precision, log.limit)]
-        return self._call(script, keys, *args, terms.burst, terms.cooldown, terms.periods, *logs)
+        return self._call(script, keys, *args, terms.burst, terms.cooldown, 0, 10_000, "0", "model", terms.periods, *logs)
 
     def register(self, own: Terms, declared: Terms) -> str:
         """Call throttle_register."""
