@@ -163,7 +163,7 @@ class _Listener:
                 now = time.monotonic()
                 if self.ears.busy:
                     idle_since = now
-                elif now - idle_since > STAYS:
+                elif now - idle_since > (STAYS if self._links.users else 0):
                     self.ears.listening = False
                     return
                 if now - pinged > PING_EVERY:

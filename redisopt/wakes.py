@@ -242,7 +242,7 @@ class Wakes:
                 with self._lock:
                     if self._ears.busy:
                         idle_since = now
-                    elif now - idle_since > STAYS:
+                    elif now - idle_since > (STAYS if self._links.users else 0):
                         self._close()
                         return
                 if now - pinged > PING_EVERY:

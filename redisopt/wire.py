@@ -120,7 +120,7 @@ def unavailable(error: BaseException, command: Command[Any]) -> RedisOptError:
         return Unavailable(f"Redis refused the connection: check the user and password in the URL ({text})")
     if _is_read_only(error):
         return Unavailable(f"Redis is a read-only replica and cannot run {script}: connect to the primary ({text})")
-    if isinstance(error, MovedError):
+    if isinstance(error, MovedError) or "hash to the same slot" in text:
         return Unavailable(
             f"the server is part of a Cluster: pass a redis.RedisCluster instead of a redis.Redis ({text})"
         )

@@ -23,7 +23,7 @@ USER, PASSWORD = "redisopt", "change-me"
 
 # What it takes to connect and to run a script (the commands of the scripts themselves come on top).
 CONNECTION = {
-    "ping", "hello", "auth", "client|setname", "client|setinfo", "evalsha", "eval", "script|load", "time"
+    "ping", "hello", "auth", "client|setname", "client|setinfo", "evalsha", "eval", "script|load", "time", "subscribe"
 }  # fmt: skip
 
 
@@ -115,12 +115,28 @@ def test_all_of_the_throttle_works_for_the_documented_user(log_in: Callable[...,
     assert other.try_acquire()  # the cooldown is over by now
     if face.kind == "async":
         face.wait_for(give_places_up(face.real))
+    if face.kind == "async":
+        face.wait_for(take_turns(log_in(acl_line(), max_concurrent=1, lease_ttl=0.3).real))
     face.reset()
 
     assert admin.acl_log() == []
     if face.kind == "async":
         ran = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
         assert commands_of_the_scripts() - ran == set(), "this test no longer makes the scripts run these"
+
+
+async def take_turns(throttler: redisopt.AsyncThrottler) -> None:
+    """Hold a lease that is renewed while others wait for it, by priority, and one of them leaves; pause all of it."""
+    permit = await throttler.acquire(key="turns")
+    waiting = [asyncio.ensure_future(throttler.acquire(key="turns", priority=number)) for number in range(3)]
+    await asyncio.sleep(0.8)
+    waiting[0].cancel()
+    assert await permit.release()
+    assert await (await waiting[2]).release()
+    assert await (await waiting[1]).release()
+    await throttler.pause(0.01)
+    await throttler.update(max_concurrent=2)
+    await throttler.update()
 
 
 def answer(text: str) -> str:

@@ -124,6 +124,10 @@ def test_a_config_has_defaults_for_all_but_the_limits() -> None:
         "cooldown_period": 0.0,
         "precision": None,
         "margin": 0.0,
+        "max_concurrent": None,
+        "lease_ttl": 10.0,
+        "max_queue": None,
+        "group": None,
     }
 
 

@@ -219,7 +219,7 @@ def permit_ids_in_order(monitor: Any, client: redis.Redis) -> list[str]:
     client.echo("the end")
     found = []
     while (words := monitor.next_command()["command"].split(" "))[0].upper() != "ECHO":
-        if words[:2] == ["EVALSHA", script("throttle_acquire").sha]:
+        if words[0] == "EVALSHA" and words[1] in {script("throttle_acquire").sha, script("throttle_acquire_many").sha}:
             found.append(words[3 + int(words[2]) + 2])
     return found
 

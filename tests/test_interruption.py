@@ -100,7 +100,7 @@ def test_a_cancelled_call_is_taken_back_although_the_network_fails_once_more(cli
     undone = []
 
     def fate(words: Words) -> Fate | Delayed:
-        if words[:2] != [b"EVALSHA", script("throttle_undo").sha.encode()]:
+        if words[:2] != [b"EVALSHA", script("throttle_refund").sha.encode()]:
             return Delayed(0.1)
         undone.append(words)
         return Fate.CUT_REQUEST if len(undone) == 1 else Fate.PASS

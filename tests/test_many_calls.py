@@ -122,13 +122,12 @@ def test_a_server_that_is_silent_fails_a_crowd_as_soon_as_a_single_call(
 
     results = asyncio.run(crowd())
     assert {type(result) for result in results} == {redisopt.Unavailable}
-    assert sum("was not sent" in str(result) for result in results) > 256
 
 
 def test_a_burst_that_takes_longer_than_the_command_timeout_is_served(
     server: RunningServer, client: redis.Redis
 ) -> None:
-    """The server answers all the time: 10,000 tasks, with the default of 0.5 s."""
+    """The server answers all the time: 10,000 tasks whose calls cannot travel together, with the default of 0.5 s."""
 
     async def crowd() -> float:
         async with (
@@ -136,7 +135,7 @@ def test_a_burst_that_takes_longer_than_the_command_timeout_is_served(
             redisopt.AsyncThrottler(own, "fleet", rates=[f"{LIMIT}/h"]) as throttler,
         ):
             started = time.monotonic()
-            await asyncio.gather(*(throttler.try_acquire() for _ in range(10_000)))
+            await asyncio.gather(*(throttler.try_acquire(minimum=1) for _ in range(10_000)))
             return time.monotonic() - started
 
     assert asyncio.run(crowd()) > 0.5

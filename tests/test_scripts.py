@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -11,10 +12,13 @@ import pytest
 import redis
 
 from redisopt import scripts
-from redisopt.commands import Command, Plan
+from redisopt.commands import Command, Listen, Plan
+from redisopt.identity import process_id
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.layout import Unregistered
+from redisopt.throttle.joint import Ask, acquire_all
+from redisopt.throttle.layout import Unregistered, Verdict
+from redisopt.throttle.line import Place
 from redisopt.throttle.plans import PLAIN, ThrottlePlans
 
 CONFIG = ThrottleConfig(rates=("10/s", "100/10s"), max_burst_size=5)  # type: ignore[arg-type] # parsed by the model
@@ -33,8 +37,24 @@ def commands() -> list[Command[Any]]:
         plans.refund(grant, 1),
         plans.settle(grant, 5),
         plans.reset(""),
+        plans.pause(1.0),
+        plans.acquire_many("", [(1, 0), (2, -1)]),
+        plans.line.release(Grant(f"{process_id()}:1", "", 2, 1000)),
+        plans.line.end("", "id", back=True),
+        acquire_all([Ask(plans, 1, "", 1), Ask(plans, 2, "key", 1)], 0.0),
     ]
     found = [next(plan) for plan in first_steps]
+    found = [
+        plan.send(None) if isinstance(step, Listen) else step for plan, step in zip(first_steps, found, strict=True)
+    ]
+    place = Place("id", "", 1, 1, 0, math.inf)
+    standing = plans.line.stand(place, Verdict(plans.layout(""), False, True, 0, 0, [0]), lambda _: plans.peek(1, ""))
+    next(standing)
+    found.append(standing.send(None))
+    plans.keeping.wait("", "id")
+    beating = plans.line.keep()
+    next(beating)
+    found.append(beating.send(None))
     registering = plans.try_acquire(Grant, 1, "", None)
     next(registering)
     found.append(registering.send(Unregistered((60_000,))))
@@ -69,7 +89,7 @@ def test_the_header_lists_exactly_what_python_sends(command: Command[Any]) -> No
             assert len(single) == sent
         else:
             # One key, or as many numbers as the header names in a row, for each log.
-            group = 1 if what == "KEYS" else len(re.findall(r"\w+ \(", repeated[2]))
+            group = 1 if what == "KEYS" else len(re.findall(r"\w+ \(", repeated[2])) or 1
             assert int(repeated[1]) == len(single) + 1
             assert (sent - len(single)) % group == 0
             assert sent > len(single)

@@ -15,6 +15,7 @@ import redis
 import redis.asyncio
 
 from redisopt import AsyncThrottler, Throttler, ThrottleTimeout
+from redisopt.commands import Plan, Sleep
 from redisopt.throttle.plans import ThrottlePlans
 from tests.clock import START_MS, ServerClock
 from tests.faces import Face
@@ -371,7 +372,13 @@ def test_a_permit_is_released_whatever_becomes_of_the_function(
 ) -> None:
     """As the block of a ``with`` would."""
     released: list[str] = []
-    monkeypatch.setattr(ThrottlePlans, "release", lambda _, permit: released.append(permit.id))
+
+    def release(_: object, permit: Any) -> Plan[bool]:
+        released.append(permit.id)
+        yield Sleep(0)
+        return True
+
+    monkeypatch.setattr(ThrottlePlans, "release", release)
     throttler = make_throttler(rates=["9/s"])
     throttler.wait_for(throttler.real.execute(of_kind(throttler, greet), "Ada"))
     with pytest.raises(LookupError):

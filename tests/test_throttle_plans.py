@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from redisopt.commands import Command, Invoke, Plan, Sleep
+from redisopt.commands import Command, Invoke, Plan, Wait
 from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout, Unavailable
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
@@ -39,11 +39,12 @@ def test_a_decision_is_one_command() -> None:
 
     assert isinstance(step, Command)
     assert step.script == "throttle_acquire"
-    assert step.keys == tuple(
-        f"redisopt:v1:{{throttle:test:user%3A42}}:{part}" for part in ("state", "waiting", "holes", "log:1000")
-    )
-    assert step.args[1:] == (3, 3, 0)
-    assert step.constants == (0, 0, "1000", 1000, 1, 10)
+    parts = ("state", "waiting", "holes", "line", "leases", "tickets", "log:1000")
+    keys = [f"redisopt:v1:{{throttle:test:user%3A42}}:{part}" for part in parts]
+    keys.insert(3, "redisopt:v1:{throttle:test}:control")
+    assert step.keys == tuple(keys)
+    assert step.args[1:] == (3, 3, 0, 1, 0, -1)
+    assert step.constants == (0, 0, 0, 10_000, "0", "10/s", "1000", 1000, 1, 10)
     assert step.once
     assert step.undo == "throttle_undo"
 
@@ -71,7 +72,9 @@ def test_one_call_gives_a_waiting_caller_its_place() -> None:
     plan = plans().acquire(Grant, 1, "", 5.0)
     step = next(plan)
 
-    assert answer(plan, step, b"1 %d 1 10 | 250 3 1 0 1000" % NOW_MS) == Sleep(0.25)
+    waiting = answer(plan, step, b"1 %d 1 10 | 250 3 1 0 1000" % NOW_MS)
+    assert isinstance(waiting, Wait)
+    assert waiting.seconds == 0.25
     with pytest.raises(StopIteration) as done:
         plan.send(None)
     assert done.value.value.waited == 0.25
@@ -125,7 +128,7 @@ def test_periods_of_another_config_are_registered_and_kept_up() -> None:
     assert registering.args == (1, 1000, 1, 60000, 60)
     again = answer(plan, registering, b"1000 60000")
     assert script(again) == "throttle_acquire"
-    assert again.constants == (0, 0, "1000 60000", 1000, 1, 10, 60000, 60, -1)
+    assert again.constants == (0, 0, 0, 10_000, "0", "10/s", "1000 60000", 1000, 1, 10, 60000, 60, -1)
     assert answer(plan, again, b"1 %d 1 1 1" % NOW_MS).allowed
 
 
@@ -152,14 +155,15 @@ def test_a_burst_shares_the_log_of_a_rate_of_one_second() -> None:
     step = next(plans("10/s", max_burst_size=5, cooldown_period=2.0).try_acquire(Grant, 1, "", None))
 
     assert isinstance(step, Command)
-    assert step.constants == (5, 2000, "1000", 1000, 1, 5)
+    assert step.constants == (5, 2000, 0, 10_000, "0", "10/s,burst=5/2000ms", "1000", 1000, 1, 5)
 
 
 def test_a_margin_lengthens_every_period_and_not_the_burst() -> None:
     step = next(plans("10/s", max_burst_size=5, margin=0.25).try_acquire(Grant, 1, "", None))
 
     assert isinstance(step, Command)
-    assert step.constants == (5, 0, "1000 1250", 1000, 1, 5, 1250, 1, 10)
+    limits = "10/s,burst=5/0ms,margin=250ms"
+    assert step.constants == (5, 0, 0, 10_000, "0", limits, "1000 1250", 1000, 1, 5, 1250, 1, 10)
 
 
 def test_the_smallest_limit_of_a_log_names_the_refusal() -> None:

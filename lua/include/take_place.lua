@@ -1,5 +1,6 @@
--- Charge `ticket` at `time`, and lease its slots until `ends`, nil for no lease. Logs a use now at the next whole millisecond, since `now` was
--- rounded down. More may be taken in the same call. With save_limiter to follow, and a write before that a full server refuses. A fence is a time as well: so it rises even where the state was lost meanwhile.
+-- Charge `ticket` at `time`, and lease its slots until `ends`, nil for no lease. Logs a use now at the next whole millisecond,
+-- since `now` was rounded down. More may be taken in the same call. A fence is a time as well: so it rises even where the state
+-- was lost meanwhile. With save_limiter to follow, and a write before that a full server refuses.
 -- @include log_use
 -- @include look_again
 -- @include start_cooldown

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from redisopt.errors import Unavailable
 from redisopt.keys import checked_key
 from redisopt.throttle.many import MAX_CALLS, Outcomes, Solo, Wish
 
@@ -130,7 +131,9 @@ class _Lane:
         try:
             outcomes = await self._runner.run(self._plans.acquire_many(self.key, [wish for _, wish in batch]))
         except Exception as error:
-            for call, _ in batch:
+            # What has gathered meanwhile has waited as long, and would not fare better.
+            gathered = [*self.gathering] if isinstance(error, Unavailable) else []
+            for call, _ in (*batch, *gathered):
                 if not call.done():
                     call.set_exception(_copied(error))
             return

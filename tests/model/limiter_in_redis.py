@@ -151,7 +151,10 @@ class LimiterInRedis:
         parts = ("state", "waiting", "holes", "control", "line", "leases", "tickets")
         keys = [f"{TAG}{part}" for part in (*parts, *(f"log:{log.period}" for log in terms.logs))]
         logs = [number for log in terms.logs for number in (log.period, log.precision, log.limit)]
-        return self._call(script, keys, *args, terms.burst, terms.cooldown, 0, 10_000, "0", "model", terms.periods, *logs)
+        turn = (0, 0, -1) if script in ("acquire", "undo") else ()
+        return self._call(
+            script, keys, *args, *turn, terms.burst, terms.cooldown, 0, 10_000, "0", "model", terms.periods, *logs
+        )
 
     def register(self, own: Terms, declared: Terms) -> str:
         """Call throttle_register."""
