@@ -48,5 +48,12 @@ def test_the_readme_shows_only_fields_that_exist() -> None:
 def test_the_readme_shows_only_errors_that_exist() -> None:
     shown = set(re.findall(r"^\| `([A-Z]\w+)`", README.read_text(), re.MULTILINE))
 
-    assert shown - {"ValueError"} == {"ThrottleTimeout", "CostExceedsLimit", "Unavailable", "StateLost"}
+    assert shown - {"ValueError"} == {
+        "ThrottleTimeout",
+        "QueueFull",
+        "PermitLost",
+        "CostExceedsLimit",
+        "Unavailable",
+        "StateLost",
+    }
     assert all(issubclass(getattr(redisopt, name), redisopt.RedisOptError) for name in shown - {"ValueError"})

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from redisopt import scripts
-from redisopt.commands import Command, Listen, Plan
+from redisopt.commands import Command, Listen, Plan, Sleep
 from redisopt.identity import process_id
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
@@ -48,7 +48,7 @@ def commands() -> list[Command[Any]]:
         plan.send(None) if isinstance(step, Listen) else step for plan, step in zip(first_steps, found, strict=True)
     ]
     place = Place("id", "", 1, 1, 0, math.inf)
-    standing = plans.line.stand(place, Verdict(plans.layout(""), False, True, 0, 0, [0]), lambda _: plans.peek(1, ""))
+    standing = plans.line.stand(place, Verdict(plans.layout(""), False, True, 0, 0, [0]), lambda _: never())
     next(standing)
     found.append(standing.send(None))
     plans.keeping.wait("", "id")
@@ -62,6 +62,12 @@ def commands() -> list[Command[Any]]:
         command._replace(script=command.undo) for command in found if isinstance(command, Command) and command.undo
     ]
     return [command for command in [*found, *undos] if isinstance(command, Command)]
+
+
+def never() -> Plan[Verdict]:
+    """Nobody has to ask anew."""
+    yield Sleep(0)
+    raise AssertionError
 
 
 def header(script: str) -> str:
