@@ -7,10 +7,14 @@ answers is the test's, and sleeping moves it on. So a scenario of a minute takes
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 import redis
 
+import redisopt.runner
+from redisopt.commands import Wait
 from redisopt.scripts import Script
 from redisopt.scripts import script as real_script
 
@@ -22,6 +26,24 @@ def on_test_clock(name: str) -> Script:
     """The script of this name, reading the test's clock."""
     source = real_script(name).source.replace("redis.call('TIME')", f"redis.call('LRANGE', '{KEY}', 0, -1)")
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())
+
+
+def instead_of_waiting(patch: pytest.MonkeyPatch, act: Callable[[float], None]) -> None:
+    """Whatever waits for so many seconds, a sleep or a place in the line, calls `act` with them. No message wakes it."""
+
+    async def pause_async(seconds: float) -> None:
+        act(seconds)
+
+    def stand_by(_: object, step: Wait) -> None:
+        act(step.seconds)
+
+    async def stand_by_async(_: object, step: Wait) -> None:
+        act(step.seconds)
+
+    patch.setattr(redisopt.runner, "pause", act)
+    patch.setattr(redisopt.runner, "pause_async", pause_async)
+    patch.setattr(redisopt.runner, "stand_by", stand_by)
+    patch.setattr(redisopt.runner, "stand_by_async", stand_by_async)
 
 
 class ServerClock:

@@ -11,9 +11,7 @@ import pytest
 import redis
 
 import redisopt.delivery
-import redisopt.runner
-from redisopt.commands import Wait
-from tests.clock import ServerClock, on_test_clock
+from tests.clock import ServerClock, instead_of_waiting, on_test_clock
 from tests.faces import Face
 from tests.servers import RunningServer, flavours
 
@@ -74,16 +72,6 @@ def make_throttler(
 def clock(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> ServerClock:
     """The server's clock, set by the test; a throttle that sleeps moves it on."""
     clock = ServerClock(client)
-
-    async def sleep(seconds: float) -> None:
-        clock.advance(seconds)
-
-    async def stand_by(wakes: Any, step: Wait) -> None:
-        clock.advance(step.seconds)
-
     monkeypatch.setattr(redisopt.delivery, "script", on_test_clock)
-    monkeypatch.setattr(redisopt.runner, "stand_by", lambda _, step: clock.advance(step.seconds))
-    monkeypatch.setattr(redisopt.runner, "stand_by_async", stand_by)
-    monkeypatch.setattr(redisopt.runner, "pause", clock.advance)
-    monkeypatch.setattr(redisopt.runner, "pause_async", sleep)
+    instead_of_waiting(monkeypatch, clock.advance)
     return clock

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-import redisopt.runner
-from redisopt.commands import Wait
+from tests.clock import instead_of_waiting
 from tests.faces import Face
 
 
@@ -73,18 +72,6 @@ def _pausing(error: type[BaseException] | None) -> Iterator[None]:
         if error is not None:
             raise error
 
-    async def pause_async(seconds: float) -> None:
-        pause(seconds)
-
-    def stand_by(_: object, step: Wait) -> None:
-        pause(step.seconds)
-
-    async def stand_by_async(_: object, step: Wait) -> None:
-        pause(step.seconds)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(redisopt.runner, "stand_by", stand_by)
-        patch.setattr(redisopt.runner, "stand_by_async", stand_by_async)
-        patch.setattr(redisopt.runner, "pause", pause)
-        patch.setattr(redisopt.runner, "pause_async", pause_async)
+        instead_of_waiting(patch, pause)
         yield
