@@ -8,7 +8,7 @@ KEYS[3] holes    ZSET    "permit id cost" -> the time of a place that was given 
 KEYS[4] control  HASH    what the fleet was told: another config, a pause
 KEYS[5] line     ZSET    permit id -> rank, of those who wait for a lease or by priority
 KEYS[6] leases   ZSET    permit id -> when its lease ends (ms)
-KEYS[7] tickets  HASH    permit id -> what read_ticket reads; alive:<process> -> when it was last heard of (ms)
+KEYS[7] tickets  HASH    permit id -> what read_ticket reads; alive:<process> -> when it was heard of (ms)
 KEYS[8..] log    LIST    closed slots of one period, newest first: "time:cost", the time (ms) is the end of the slot
 
 ARGV[1] process    that lives
@@ -17,13 +17,13 @@ ARGV[3] burst      as throttle_acquire
 ARGV[4] cooldown   ms
 ARGV[5] slots      that leases share, 0 for no leases
 ARGV[6] lease      ms that a lease lives unless it is renewed
-ARGV[7] version    of what the fleet was told that the caller knows, "-" where it cannot be looked at from here
+ARGV[7] version    of what the fleet was told that the caller knows; "-" and ms of a pause where it is in another slot
 ARGV[8] config     of the caller as text: a waiter is judged by its own
 ARGV[9] periods    of the logs, rising, with spaces
 ARGV[10..] period (ms), precision (ms), limit (-1: log only) of each log
 
 Returns a line: a 1 or 0 for each id in turn, whether its lease is renewed ("-" for none); then, with spaces, "silent" where
-the process had not been heard of for too long, so that its places in the line are to be asked for again, else "heard"; and
+the process did not answer when it was its turn, so that its places in the line are to be asked for again, else "heard"; and
 the ids of those of its permits that are granted and to be come for, or called. Or "register <periods>" or "update <version> <fields>".
 ]]
 -- @include read_limiter
@@ -41,7 +41,8 @@ if limiter.elsewhere then
   return limiter.elsewhere
 end
 redis.call('ZREM', limiter.leases, '') -- allowed on a full server, and then so is the rest
-local heard = is_silent(limiter, process) and 'silent' or 'heard'
+local missed = redis.call('HDEL', limiter.tickets, 'missed:' .. process) == 1
+local heard = (missed or is_silent(limiter, process)) and 'silent' or 'heard'
 redis.call('HSET', limiter.tickets, 'alive:' .. process, limiter.now)
 reap_leases(limiter)
 forget_processes(limiter)

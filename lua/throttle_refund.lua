@@ -8,7 +8,7 @@ KEYS[3] holes    ZSET    "permit id cost" -> the time of a place that was given 
 KEYS[4] control  HASH    what the fleet was told: another config, a pause
 KEYS[5] line     ZSET    permit id -> rank, of those who wait for a lease or by priority
 KEYS[6] leases   ZSET    permit id -> when its lease ends (ms)
-KEYS[7] tickets  HASH    permit id -> what read_ticket reads; alive:<process> -> when it was last heard of (ms)
+KEYS[7] tickets  HASH    permit id -> what read_ticket reads; alive:<process> -> when it was heard of (ms)
 KEYS[8..] log    LIST    closed slots of one period, newest first: "time:cost", the time (ms) is the end of the slot
 
 ARGV[1] lane       of the caller
@@ -21,7 +21,7 @@ ARGV[7] burst      as throttle_acquire
 ARGV[8] cooldown   ms
 ARGV[9] slots      that leases share, 0 for no leases
 ARGV[10] lease      ms that a lease lives unless it is renewed
-ARGV[11] version    of what the fleet was told that the caller knows, "-" where it cannot be looked at from here
+ARGV[11] version    of what the fleet was told that the caller knows; "-" and ms of a pause where it is in another slot
 ARGV[12] config     of the caller as text: a waiter is judged by its own
 ARGV[13] periods    of the logs, rising, with spaces
 ARGV[14..] period (ms), precision (ms), limit (-1: log only) of each log

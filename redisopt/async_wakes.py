@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 Sleeper = asyncio.Future[str]
 
 
-def _rouse(sleeper: Sleeper, message: str) -> None:
-    if not sleeper.done():
-        sleeper.set_result(message)
+def _rouse(sleeper: Sleeper, message: str) -> bool:
+    if sleeper.done():
+        return False  # it is about to go on with an earlier one
+    sleeper.set_result(message)
+    return True
 
 
 class AsyncWakes:

@@ -47,14 +47,16 @@ def channel_of_process() -> str:
 
 
 class Ears(Generic[W]):
-    """Who waits for what, and what came for whom; `wake` ends a wait. Not thread-safe.
+    """Who waits for what, and what came for whom. Not thread-safe.
+
+    `wake` ends a wait with a message; it says whether that is taken, or has to be kept for the next wait.
 
     Attributes:
         listening: whether messages arrive now.
         channels: that are to be listened to.
     """
 
-    def __init__(self, wake: Callable[[W, str], None]) -> None:
+    def __init__(self, wake: Callable[[W, str], bool]) -> None:
         self._wake = wake
         self._waiting: dict[str, tuple[W, str | None]] = {}
         self._early: OrderedDict[str, str] = OrderedDict()
@@ -96,8 +98,7 @@ class Ears(Generic[W]):
     def wake(self, permit: str, message: str) -> None:
         """It is the turn of a permit, or it is thought to be."""
         found = self._waiting.get(permit)
-        if found is not None:
-            self._wake(found[0], message)
+        if found is not None and self._wake(found[0], message):
             return
         self._early[permit] = message
         self._early.move_to_end(permit)
@@ -131,9 +132,10 @@ class _Sleeper:
         self.message: str | None = None
 
 
-def _rouse(sleeper: _Sleeper, message: str) -> None:
-    sleeper.message = message
+def _rouse(sleeper: _Sleeper, message: str) -> bool:
+    sleeper.message = message  # the latest is what counts, as long as none was seen
     sleeper.event.set()
+    return True
 
 
 class Wakes:
@@ -169,10 +171,10 @@ class Wakes:
                 seconds, otherwise = min(seconds, CONNECT_TIMEOUT), "0"
         try:
             sleeper.event.wait(seconds)
-            return sleeper.message or otherwise
         finally:
             with self._lock:
                 self._ears.remove(step)
+        return sleeper.message or otherwise
 
     def listen(self, channel: str) -> None:
         """Have messages arrive, those of `channel` too; wait for it no longer than `CONNECT_TIMEOUT`."""

@@ -6,7 +6,9 @@ answers is the test's, and sleeping moves it on. So a scenario of a minute takes
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,16 +31,25 @@ def on_test_clock(name: str) -> Script:
 
 
 def instead_of_waiting(patch: pytest.MonkeyPatch, act: Callable[[float], None]) -> None:
-    """Whatever waits for so many seconds, a sleep or a place in the line, calls `act` with them. No message wakes it."""
+    """Whatever waits for so many seconds, a sleep or a place in the line, calls `act` with them. No message wakes it.
+
+    What beats in the background waits in earnest.
+    """
 
     async def pause_async(seconds: float) -> None:
         act(seconds)
 
     def stand_by(_: object, step: Wait) -> None:
-        act(step.seconds)
+        if step.heard:
+            act(step.seconds)
+        else:
+            time.sleep(step.seconds)
 
     async def stand_by_async(_: object, step: Wait) -> None:
-        act(step.seconds)
+        if step.heard:
+            act(step.seconds)
+        else:
+            await asyncio.sleep(step.seconds)
 
     patch.setattr(redisopt.runner, "pause", act)
     patch.setattr(redisopt.runner, "pause_async", pause_async)

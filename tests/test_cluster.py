@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -343,3 +344,62 @@ def test_the_documented_rights_are_enough_on_a_cluster(cluster: Cluster, make: C
     finally:
         for admin in cluster.admins:
             admin.acl_deluser("redisopt")
+
+
+def test_limiters_of_a_group_can_be_joined(cluster: Cluster) -> None:
+    """Those of different slots are refused with what to do."""
+    with redisopt.connect(cluster.url) as client:
+        apart = [redisopt.Throttler(client, name, rates=["5/min"]) for name in ("a", "b")]
+        with pytest.raises(ValueError, match="group"):
+            redisopt.acquire_all([each.request() for each in apart], timeout=0)
+        joined = [redisopt.Throttler(client, name, rates=["5/min"], group="g") for name in ("a", "b")]
+        permit = redisopt.acquire_all([joined[0].request(key="u"), joined[1].request(cost=2)], timeout=1)
+        assert permit.cost == 3
+        assert [joined[0].peek("u").remaining, joined[1].peek().remaining] == [4, 3]
+        for each in (*apart, *joined):
+            each.close()
+
+
+def test_leases_and_the_line_work_on_every_node(cluster: Cluster, make: Callable[..., Face]) -> None:
+    """Messages of one node's script reach who listens at another."""
+    for key in map(str, range(6)):
+        holder, waiter = (make(cluster.url, max_concurrent=1, lease_ttl=5, command_timeout=5.0) for _ in range(2))
+        permit = holder.acquire(key=key)
+        if holder.kind == "sync":
+            timer = threading.Timer(0.05, permit.release)
+            timer.start()
+            assert waiter.acquire(key=key, timeout=5).waited < 0.6
+            timer.join()
+        else:
+
+            async def hand_over(permit: Any = permit, waiter: Any = waiter, key: str = key) -> float:
+                task = asyncio.ensure_future(waiter.real.acquire(key=key, timeout=5))
+                await asyncio.sleep(0.05)
+                await permit.release()
+                return float((await task).waited)
+
+            assert holder.wait_for(hand_over()) < 0.6
+
+
+def test_what_the_fleet_is_told_reaches_keys_on_other_nodes(cluster: Cluster, make: Callable[..., Face]) -> None:
+    """Within a second, where a script cannot see it; at once without a key."""
+    one, other = make(cluster.url, rates=["5/h"]), make(cluster.url, rates=["5/h"])
+    for face in (one, other):
+        for key in ("", "a", "b", "c"):
+            assert face.try_acquire(key=key)
+    one.wait_for(one.real.update(rates=["50/h"]))
+    assert other.peek().limit == 50
+    time.sleep(1.05)
+    assert [other.peek(key).limit for key in "abc"] == [50, 50, 50]
+    one.wait_for(one.real.pause(30))
+    assert other.try_acquire().reason == "paused"
+    time.sleep(1.05)
+    refused = other.try_acquire(key="a")
+    assert (refused.allowed, refused.reason) == (False, "paused")
+    assert 25 < refused.retry_after <= 30
+    with pytest.raises(redisopt.ThrottleTimeout, match="paused"):
+        other.acquire(key="a", timeout=1)
+    one.wait_for(one.real.resume())
+    one.wait_for(one.real.update())
+    time.sleep(1.05)
+    assert other.try_acquire(key="a")

@@ -12,7 +12,7 @@ local function forget_processes(limiter)
           redis.call('HDEL', limiter.tickets, id)
         end
       end
-      redis.call('HDEL', limiter.tickets, found[2][i])
+      redis.call('HDEL', limiter.tickets, found[2][i], 'missed:' .. process)
     end
   end
   if found[1] ~= cursor then

@@ -2,9 +2,11 @@
 -- Returns the reply to give instead of a decision when the caller knows another version of the config: "update <version>
 -- <the fields that were told, as JSON>"; else nil. A pause is kept in the server's own time: where its clock was set back by
 -- more than a second since, the pause is over.
+-- Where that stands in another slot, the version is "-" and the ms of pause that the caller knows of.
 -- @include server_ms
 local function read_control(limiter, version)
-  if version == '-' then
+  if string.sub(version, 1, 1) == '-' then
+    limiter.pause = tonumber(string.sub(version, 2)) or 0
     return nil
   end
   local told = redis.call('HMGET', limiter.control, 'version', 'paused_until', 'paused_at', 'override')

@@ -92,7 +92,8 @@ class Asking:
             yield from self._look()
         layout = self.layouts.of(key)
         for _ in range(8):
-            reply = yield Command(script, layout.keys(key), args, parse(layout), layout.constants_of(key), once, undo)
+            constants = layout.constants_of(key, self.paused)
+            reply = yield Command(script, layout.keys(key), args, parse(layout), constants, once, undo)
             if not isinstance(reply, Elsewhere):
                 return cast("R", reply)
             layout = yield from self.go(key, reply, cost)
@@ -135,15 +136,21 @@ class Asking:
         self._resumes = self._looked + standing.pause_ms / 1000
         return standing
 
+    def look_again(self) -> None:
+        """The fleet was told something: do not go by what was seen a moment ago."""
+        self._looked = float("-inf")
+
     def _look(self) -> Plan[None]:
         """Where a script cannot see what the fleet was told, since that is in another slot of the Cluster: ask once a second."""
         if time.monotonic() - self._looked > _LOOK_EVERY:
             yield from self.tell("")
 
     @property
-    def paused(self) -> float:
-        """Seconds of a pause left that scripts cannot see; 0.0 where they can."""
-        return max(0.0, self._resumes - time.monotonic()) if self._spread and self.given.group is None else 0.0
+    def paused(self) -> int:
+        """The ms of a pause left that scripts cannot see; 0 where they can."""
+        if not self._spread or self.given.group is not None:
+            return 0
+        return max(0, round((self._resumes - time.monotonic()) * 1000))
 
     def check_cost(self, cost: int) -> None:
         """Refuse a cost that can never be granted.

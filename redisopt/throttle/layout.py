@@ -143,9 +143,13 @@ class Layout:
         self._constants_apart = (*self.constants[:_VERSION], "-", *self.constants[_VERSION + 1 :]) if apart else None
         self._keys = lru_cache(maxsize=1024)(lambda key: _keys(name, key, periods, config.group, apart=apart))
 
-    def constants_of(self, key: str) -> tuple[Arg, ...]:
-        """What a call for `key` says of the config and the logs."""
-        return self._constants_apart if key and self._constants_apart else self.constants
+    def constants_of(self, key: str, paused_ms: int = 0) -> tuple[Arg, ...]:
+        """What a call for `key` says of the config and the logs, and of a pause that its script cannot see."""
+        if not key or self._constants_apart is None:
+            return self.constants
+        if not paused_ms:
+            return self._constants_apart
+        return (*self.constants[:_VERSION], f"-{paused_ms}", *self.constants[_VERSION + 1 :])
 
     def keys(self, key: str) -> tuple[str, ...]:
         """The Redis keys of the limiter for `key`."""

@@ -166,6 +166,7 @@ class ThrottlePlans:
                 elif not message.isdigit():
                     break
                 left = max(0.0, ends - now())
+            self._asking.look_again()
             yield from self._put_back(permit)
         except GeneratorExit:
             raise  # nobody performs a step any more

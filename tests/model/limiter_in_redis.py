@@ -19,7 +19,21 @@ from tests.model.throttle_model import Terms
 
 TAG = "redisopt:v1:{throttle:model}:"
 DEADLINES = "redisopt-test:deadlines"
-SCRIPTS = [f"throttle_{name}" for name in ("acquire", "charge", "peek", "refund", "register", "reset", "undo")]
+TURNS = ("control", "line", "leases", "tickets")
+PARTS = ("state", "waiting", "holes", *TURNS)
+"""Names of the keys before the logs."""
+
+SCRIPTS = [
+    f"throttle_{name}"
+    for name in ("acquire", "acquire_many", "charge", "peek", "refund", "register", "reset", "undo", "undo_many")
+]
+OF_TURNS = {
+    "acquire": (0, 0, -1),
+    "acquire_many": (0, 0, 0, -1),
+    "undo": (0, 0, -1),
+    "undo_many": (0, 0, 0, -1),
+}
+"""What a script is told of leases, priorities and the line behind its own arguments: that there are none."""
 
 EXPIRE = f"""
 local function expire_on_test_clock(key, ttl)
@@ -39,6 +53,7 @@ class Content:
     """All that stands in Redis of the limiter, and until when.
 
     Attributes:
+        turns: by key, what stands in those of what the fleet was told, the line and the leases.
         now: the limiter's time at which it was read.
         ahead: by how much that is ahead of the server's.
     """
@@ -47,6 +62,7 @@ class Content:
     state: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
     holes: dict[str, int] = field(default_factory=dict)
+    turns: dict[str, Any] = field(default_factory=dict)
     lists: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     deadlines: dict[str, int] = field(default_factory=dict)
 
@@ -61,7 +77,7 @@ class Content:
     @property
     def keys(self) -> int:
         """How many keys there are."""
-        return sum(map(bool, (self.state, self.waiting, self.holes, *self.lists.values())))
+        return sum(map(bool, (self.state, self.waiting, self.holes, *self.turns.values(), *self.lists.values())))
 
     @property
     def on_record(self) -> tuple[int, ...]:
@@ -148,12 +164,11 @@ class LimiterInRedis:
 
     def call(self, script: str, terms: Terms, *args: object) -> str:
         """Call a script with all keys of the limiter, and behind `args` what every script is told of the terms."""
-        parts = ("state", "waiting", "holes", "control", "line", "leases", "tickets")
-        keys = [f"{TAG}{part}" for part in (*parts, *(f"log:{log.period}" for log in terms.logs))]
+        keys = [f"{TAG}{part}" for part in (*PARTS, *(f"log:{log.period}" for log in terms.logs))]
         logs = [number for log in terms.logs for number in (log.period, log.precision, log.limit)]
-        turn = (0, 0, -1) if script in ("acquire", "undo") else ()
+        of_turns = OF_TURNS.get(script, ())
         return self._call(
-            script, keys, *args, *turn, terms.burst, terms.cooldown, 0, 10_000, "0", "model", terms.periods, *logs
+            script, keys, *args, *of_turns, terms.burst, terms.cooldown, 0, 10_000, "0", "model", terms.periods, *logs
         )
 
     def register(self, own: Terms, declared: Terms) -> str:
@@ -180,22 +195,31 @@ class LimiterInRedis:
         return over
 
     def _read(self) -> Content:
-        parts = ["state", "waiting", "holes", *(f"log:{period}" for period in self._periods)]
+        parts = [*PARTS, *(f"log:{period}" for period in self._periods)]
         pipe = self._client.pipeline(transaction=False)
         pipe.dbsize().hgetall(DEADLINES).hgetall(f"{TAG}state")
         for part in ("waiting", "holes"):
             pipe.zrange(f"{TAG}{part}", 0, -1, withscores=True)
-        for part in parts[3:]:
+        for part in ("line", "leases"):
+            pipe.zrange(f"{TAG}{part}", 0, -1, withscores=True)
+        for part in ("control", "tickets"):
+            pipe.hgetall(f"{TAG}{part}")
+        for part in parts[len(PARTS) :]:
             pipe.lrange(f"{TAG}{part}", 0, -1)
         for part in parts:
             pipe.pttl(f"{TAG}{part}")
-        size, deadlines, state, waiting, holes, *rest = pipe.execute()
+        size, deadlines, state, waiting, holes, line, leases, control, tickets, *rest = pipe.execute()
         lists, ttls = rest[: len(self._periods)], dict(zip(parts, rest[len(self._periods) :], strict=True))
         content = Content(
             self.server_ms,
             {name.decode(): value.decode() for name, value in state.items()},
             {member.decode(): int(score) for member, score in waiting},
             {member.decode(): int(score) for member, score in holes},
+            {
+                part: there
+                for part, there in zip(TURNS, (control, line, leases, tickets), strict=True)
+                if there
+            },
             {period: [_use(entry) for entry in entries] for period, entries in zip(self._periods, lists, strict=True)},
             {part: int(deadlines[f"{TAG}{part}".encode()]) for part, ttl in ttls.items() if ttl >= 0},
         )

@@ -8,7 +8,8 @@ Times are whole milliseconds: `server_ms` is what the server's clock says, every
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 LANE_MEMORY_MS = 60_000
 HOLES_LOOKED_AT = 16
@@ -154,8 +155,32 @@ class Text:
         return reply == self.text
 
 
-Reply = Answer | Text
-STALE, UNDONE = Text("stale"), Text("undone")
+@dataclass(frozen=True)
+class Answers:
+    """What throttle_acquire_many answers: how it stands after all calls, and what became of each."""
+
+    total: Answer
+    each: tuple[Answer, ...]
+
+    def __str__(self) -> str:
+        runs = ((len(list(run)), words) for words, run in groupby(map(self._words, self.each)))
+        return f"{self.total}\n{' '.join(f'{count} {words}' for count, words in runs)}"
+
+    @staticmethod
+    def _words(one: Answer) -> str:
+        return _line((int(one.granted), one.time, one.wait, one.reason))
+
+    def admits(self, reply: str) -> bool:
+        """Whether a script may say so. Where all are granted now it need not say so of each."""
+        if reply == str(self):
+            return True
+        if not all(one.granted and not one.wait for one in self.each):
+            return False
+        return replace(self.total, cost=sum(one.cost for one in self.each)).admits(reply)
+
+
+Reply = Answer | Answers | Text
+STALE, UNDONE, SOLO = Text("stale"), Text("undone"), Text("solo")
 
 
 @dataclass(frozen=True)
@@ -231,28 +256,20 @@ class ThrottleModel:
         if known := self._recall(lane, number):
             return known
         self._tidy()
-        if place := self._take_hole(cost, patience):
-            self._save()
-            if place > self.now:
-                self.waiting[permit] = place
-            return self._remember(lane, number, self._grant(place, cost, self.now, 0))
+        return self._remember(lane, number, self._acquire(permit, cost, least, patience))
 
-        if least < cost:
-            free = min(log.terms.limit - log.used(max(self.now, self.last)) for log in self.logs)
-            cost = max(least, min(cost, free))
-        place, reason = self._place(cost)
-        if 0 <= patience < place - self.now:
-            return self._remember(lane, number, self._refusal(place, 0, reason))
-
-        time = self._begin(place)
-        for log in self.logs:
-            log.add(time, cost)
-            if self.terms.burst and log.terms.period == 1000 and log.used(place) >= self.terms.burst:
-                self._cool(time)
-        if place > self.now:
-            self.last = self.waiting[permit] = time
-        self._save()
-        return self._remember(lane, number, self._grant(place, cost, place, reason))
+    def acquire_many(self, lane: str, number: int, permit: str, _: int, calls: str) -> Reply:
+        """throttle_acquire_many: one after the other."""
+        if known := self._recall(lane, number):
+            return known
+        self._tidy()
+        if self.holes:
+            return SOLO
+        each = [
+            self._acquire(_nth(permit, index), cost, cost, patience)
+            for index, (cost, patience) in enumerate(wishes(calls))
+        ]
+        return self._remember(lane, number, Answers(self._standing([one for one in each if one.granted]), tuple(each)))
 
     def charge(self, lane: str, number: int, cost: int) -> Reply:
         """throttle_charge."""
@@ -283,6 +300,20 @@ class ThrottleModel:
         self._erase_overdue_holes()
         granted = isinstance(known, Answer) and known.granted
         returned = self._give_back(permit, known.time, known.cost) if isinstance(known, Answer) and granted else 0
+        self._save()
+        self._remember(lane, number, UNDONE)
+        return Text(str(returned))
+
+    def undo_many(self, lane: str, number: int, permit: str, _: int, calls: str) -> Reply:
+        """throttle_undo_many."""
+        known = self._recall(lane, number)
+        if known == STALE:
+            return Text("0")
+        self._erase_overdue_holes()
+        returned = 0
+        for index, one in enumerate(known.each if isinstance(known, Answers) else ()):
+            if one.granted:
+                returned += self._give_back(_nth(permit, index), one.time, one.cost)
         self._save()
         self._remember(lane, number, UNDONE)
         return Text(str(returned))
@@ -347,6 +378,30 @@ class ThrottleModel:
         """Who waits now, and until when."""
         return {permit: time for permit, time in self.waiting.items() if time > self.now}
 
+    def _acquire(self, permit: str, cost: int, least: int, patience: int) -> Answer:
+        if place := self._take_hole(cost, patience):
+            self._save()
+            if place > self.now:
+                self.waiting[permit] = place
+            return self._grant(place, cost, self.now, 0)
+
+        if least < cost:
+            free = min(log.terms.limit - log.used(max(self.now, self.last)) for log in self.logs)
+            cost = max(least, min(cost, free))
+        place, reason = self._place(cost)
+        if 0 <= patience < place - self.now:
+            return self._refusal(place, 0, reason)
+
+        time = self._begin(place)
+        for log in self.logs:
+            log.add(time, cost)
+            if self.terms.burst and log.terms.period == 1000 and log.used(place) >= self.terms.burst:
+                self._cool(time)
+        if place > self.now:
+            self.last = self.waiting[permit] = time
+        self._save()
+        return self._grant(place, cost, place, reason)
+
     def _place(self, cost: int) -> tuple[int, int]:
         """The earliest time for `cost` after all who came before, and what it waits for."""
         time, reason = max(self.now, self.last), 0
@@ -390,6 +445,23 @@ class ThrottleModel:
             reason=reason,
             cooling=self._ms_of_cooldown(),
             reset=tuple(log.end(log.newest) - self.now if n else 0 for log, n in zip(self.logs, used, strict=True)),
+        )
+
+    def _standing(self, granted: list[Answer]) -> Answer:
+        """How it stands after many calls, as if the last of those granted were what was asked."""
+        used = tuple(log.used(max(self.now, self.last)) for log in self.logs)
+        time, cooling = granted[-1].time if granted else self.now, self._ms_of_cooldown()
+        return Answer(
+            granted=True,
+            time=time,
+            cost=0,
+            used=used,
+            wait=0,
+            queue=len(self.queue),
+            reason=0,
+            cooling=cooling,
+            reset=tuple(log.end(log.newest) - self.now if n else 0 for log, n in zip(self.logs, used, strict=True)),
+            short=not cooling and all(log.newest == log.slot(time) for log in self.logs),
         )
 
     def _granted_last_second(self) -> int:
@@ -471,3 +543,14 @@ class ThrottleModel:
 
 def _line(numbers: Iterable[int]) -> str:
     return " ".join(map(str, numbers))
+
+
+def wishes(calls: str) -> list[tuple[int, int]]:
+    """Cost and patience of each of many calls, from what their script is told: how many, cost and patience of each run."""
+    numbers = map(int, calls.split())
+    runs = zip(numbers, numbers, numbers, strict=True)
+    return [(cost, patience) for count, cost, patience in runs for _ in range(count)]
+
+
+def _nth(permit: str, index: int) -> str:
+    return f"{permit}.{index}" if index else permit
