@@ -73,7 +73,7 @@ local now, logs = limiter.now, limiter.logs
 -- Leases are free when somebody releases them, and priorities go first: no place can be given ahead.
 if limiter.slots > 0 or limiter.lined or priority ~= 0 or (limiter.ranked > now and patience ~= 0) then
   local ticket = { id = id, cost = cost, weight = weight, rank = '0', since = now, time = 0, fence = 0, config = limiter.config }
-  return remember(limiter, lane, number, take_turn(limiter, ticket, least, patience, priority, queue))
+  return remember(limiter, lane, number, take_turn(limiter, ticket, least, patience, priority, queue), true)
 end
 
 -- Somebody gave up a place.
@@ -82,10 +82,10 @@ start_cursors(limiter)
 if taken then
   save_limiter(limiter, taken + 1)
   if taken == now then
-    return remember(limiter, lane, number, describe(limiter, 1, now + 1, cost, 0, count_waiting(limiter), 0))
+    return remember(limiter, lane, number, describe(limiter, 1, now + 1, cost, 0, count_waiting(limiter), 0), true)
   end
   local callers = stand_in_line(limiter, id, taken)
-  return remember(limiter, lane, number, describe(limiter, 1, taken, cost, taken - now, callers, 0))
+  return remember(limiter, lane, number, describe(limiter, 1, taken, cost, taken - now, callers, 0), true)
 end
 
 -- Content with less: take what there is.
@@ -102,7 +102,7 @@ end
 local time, reason = find_place(limiter, cost)
 local wait = time - now
 if patience >= 0 and wait > patience then
-  return remember(limiter, lane, number, describe(limiter, 0, time, 0, wait, count_waiting(limiter), reason))
+  return remember(limiter, lane, number, describe(limiter, 0, time, 0, wait, count_waiting(limiter), reason), true)
 end
 
 -- Granted. A use now is logged at the next whole millisecond, since `now` was rounded down.
@@ -110,7 +110,7 @@ local callers = 0
 if wait == 0 then
   time = now + 1
 elseif queue >= 0 and count_waiting(limiter) >= queue then
-  return remember(limiter, lane, number, describe(limiter, 0, time, 0, wait, count_waiting(limiter), -4))
+  return remember(limiter, lane, number, describe(limiter, 0, time, 0, wait, count_waiting(limiter), -4), true)
 end
 for _, log in ipairs(logs) do
   log_use(log, time, cost)
@@ -123,4 +123,4 @@ if wait > 0 then
   callers = stand_in_line(limiter, id, time)
 end
 save_limiter(limiter, time)
-return remember(limiter, lane, number, describe(limiter, 1, time, cost, wait, callers, reason or 0))
+return remember(limiter, lane, number, describe(limiter, 1, time, cost, wait, callers, reason or 0), true)

@@ -86,7 +86,7 @@ end
 if not starts_cooldown and try_place(limiter, total, now) <= now then
   take(total, now)
   save_limiter(limiter, limiter.granted)
-  return remember(limiter, lane, number, describe(limiter, 1, now + 1, total, 0, count_waiting(limiter), 0))
+  return remember(limiter, lane, number, describe(limiter, 1, now + 1, total, 0, count_waiting(limiter), 0), true)
 end
 
 local runs, callers, waiting, refused = {}, 0, count_waiting(limiter), nil
@@ -131,4 +131,4 @@ for i, run in ipairs(runs) do
   words[i] = run[1] .. ' ' .. run[2]
 end
 local line = describe(limiter, 1, limiter.granted or now, 0, 0, waiting, 0) .. '\n' .. table.concat(words, ' ')
-return remember(limiter, lane, number, line)
+return remember(limiter, lane, number, line, true)

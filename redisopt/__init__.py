@@ -16,12 +16,14 @@ from redisopt.events import add_hook, remove_hook
 from redisopt.throttle.async_throttler import AsyncRequest, AsyncThrottler, async_acquire_all
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, LimitState, ThrottleMetrics
+from redisopt.throttle.headers import Advice, Policy, read_headers
 from redisopt.throttle.permit import AsyncJointPermit, AsyncPermit, JointPermit, Permit
 from redisopt.throttle.rate import Rate
 from redisopt.throttle.throttler import Request, Throttler, acquire_all
 
 __version__ = "0.1.0"
 __all__ = [
+    "Advice",
     "AsyncClient",
     "AsyncJointPermit",
     "AsyncPermit",
@@ -35,6 +37,7 @@ __all__ = [
     "LimitState",
     "Permit",
     "PermitLost",
+    "Policy",
     "QueueFull",
     "Rate",
     "RedisOptError",
@@ -52,5 +55,6 @@ __all__ = [
     "connect",
     "connect_async",
     "describe",
+    "read_headers",
     "remove_hook",
 ]

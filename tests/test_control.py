@@ -259,3 +259,16 @@ def test_what_was_told_expires_when_nobody_uses_it(make_throttler: Make, client:
     tell(throttler, "update")
     assert "override" not in part(client, "control")
     assert client.pttl("redisopt:v1:{throttle:test}:control") <= 61_000
+
+
+def test_a_response_can_pause_the_fleet(make_throttler: Make) -> None:
+    one, other = make_throttler(rates=["10/s"]), make_throttler(rates=["10/s"])
+    advice = one.wait_for(one.real.observe({"Retry-After": "30"}, 429))
+    assert advice.pause == 30
+    refused = other.try_acquire()
+    assert (refused.allowed, refused.reason) == (False, "paused")
+    one.wait_for(one.real.resume())
+    assert one.wait_for(one.real.observe({"X-RateLimit-Remaining": "5"}, 200)).pause == 0
+    assert other.try_acquire()
+    with pytest.raises(ValueError, match="headers"):
+        one.wait_for(one.real.observe("Retry-After: 3"))

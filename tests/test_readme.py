@@ -52,6 +52,7 @@ def test_the_readme_shows_only_errors_that_exist() -> None:
         "ThrottleTimeout",
         "QueueFull",
         "PermitLost",
+        "ConfigConflict",
         "CostExceedsLimit",
         "Unavailable",
         "StateLost",

@@ -24,6 +24,7 @@ local function read_limiter(at, as_is, base, count)
     cooldown = tonumber(ARGV[at + 1]),
     slots = tonumber(ARGV[at + 2]),
     lease = tonumber(ARGV[at + 3]),
+    version = ARGV[at + 4],
     config = ARGV[at + 5],
     periods = ARGV[at + 6],
     longest = 0,

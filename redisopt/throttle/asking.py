@@ -24,7 +24,7 @@ R = TypeVar("R")
 _LOOK_EVERY = 1.0  # seconds, where a script cannot see what the fleet was told
 _log = logging.getLogger("redisopt")
 
-LOCAL_FIELDS = frozenset({"command_timeout", "group"})
+LOCAL_FIELDS = frozenset({"command_timeout", "group", "on_conflict"})
 """Fields that each process keeps for itself: the fleet cannot be told another value."""
 
 
@@ -50,6 +50,8 @@ class Asking:
         given: the config that the object was made with.
         config: the one that holds: that with what the fleet was told.
         control: the key, and channel, of what the fleet is told.
+        conflicts: the limits of other processes that use the name, where they differ.
+        must_go_alone: whether no call may travel with others.
     """
 
     def __init__(self, name: str, config: ThrottleConfig, *, spread: bool = False) -> None:
@@ -57,6 +59,7 @@ class Asking:
         self.given = config
         self.control = control_key(name, config.group)
         self._spread = spread
+        self.conflicts: set[str] = set()
         self._looked = float("-inf")
         self._resumes = 0.0
         self._take("0", "")
@@ -66,7 +69,7 @@ class Asking:
         told = json.loads(fields) if fields else {}
         self.config = self.given.model_copy(update=told) if told else self.given
         self.max_cost = self.config.max_cost
-        self.has_leases = self.config.max_concurrent is not None
+        self.must_go_alone = self.config.max_concurrent is not None or self.config.on_conflict == "raise"
         self.layouts = Layouts(self.name, self.config, version, spread=self._spread)
         if version != "0":
             _log.info("throttle %r: the fleet was told %s", self.name, fields)
@@ -151,6 +154,17 @@ class Asking:
         if not self._spread or self.given.group is not None:
             return 0
         return max(0, round((self._resumes - time.monotonic()) * 1000))
+
+    def note_conflict(self, limits: str) -> None:
+        """Another process uses the name with these limits: warn of it once."""
+        if limits not in self.conflicts:
+            self.conflicts.add(limits)
+            _log.warning(
+                "throttle %r: another process limits by %s, this one by %s; each call is judged by its own process's limits",
+                self.name,
+                limits,
+                self.config.limits,
+            )
 
     def check_cost(self, cost: int) -> None:
         """Refuse a cost that can never be granted.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from redisopt.throttle.decision import Decision, ThrottleMetrics
+    from redisopt.throttle.headers import Advice, Headers
     from redisopt.throttle.layout import Verdict
 
 P = ParamSpec("P")
@@ -243,6 +244,10 @@ class AsyncThrottler:
     async def pause(self, seconds: float) -> None:
         """See `Throttler.pause`."""
         await self._runner.run(self._plans.pause(seconds))
+
+    async def observe(self, headers: Headers, status: int | None = None) -> Advice:
+        """See `Throttler.observe`."""
+        return await self._runner.run(self._plans.observe(headers, status))
 
     async def resume(self) -> None:
         """See `Throttler.resume`."""

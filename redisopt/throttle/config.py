@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -100,6 +100,10 @@ class ThrottleConfig(Config):
         default=None,
         ge=0,
         description="Callers of the whole fleet that may wait; one more is refused. None: any number.",
+    )
+    on_conflict: Literal["warn", "raise"] = Field(
+        default="warn",
+        description="When another process uses the name with other limits: log a warning once, or raise ConfigConflict.",
     )
     group: str | None = Field(
         default=None,

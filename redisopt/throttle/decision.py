@@ -97,6 +97,7 @@ class ThrottleMetrics:
         operations_per_second: cost granted in the last second (where all periods are shorter: in the longest, scaled).
         is_cooling: whether a burst's cooldown is on.
         limits: each limit by itself.
+        conflicts: how many other limits this process has seen other processes use the name with.
     """
 
     active_operations: int
@@ -104,3 +105,4 @@ class ThrottleMetrics:
     operations_per_second: int
     is_cooling: bool
     limits: tuple[LimitState, ...]
+    conflicts: int = 0

@@ -62,6 +62,7 @@ class Verdict:
     Attributes:
         waits: whether the caller stands in the line; wait_ms is then when to ask again, 0 for when told.
         asked: by the process's monotonic clock, when the call was sent at the earliest.
+        conflict: the limits of another process that uses the name, where they differ.
     """
 
     layout: Layout
@@ -79,6 +80,7 @@ class Verdict:
     fence: int = 0
     since_ms: int = 0
     asked: float = 0.0
+    conflict: str = ""
 
     @property
     def reason(self) -> str:
@@ -170,6 +172,10 @@ class Layout:
         if bar < 0:
             _, time_ms, cost, *used = map(int, reply.split())
             return Verdict(self, granted, waits, time_ms, cost, used)
+        conflict = ""
+        if b"\n!" in reply:
+            reply, _, other = reply.partition(b"\n!")
+            conflict = other.decode()
         basis, more, *turn = reply.split(b"|")
         _, time_ms, cost, *used = map(int, basis.split())
         wait_ms, queue_size, waits_for, cooling_ms, *reset_ms = map(int, more.split())
@@ -189,6 +195,7 @@ class Layout:
             in_use,
             fence,
             since_ms,
+            conflict=conflict,
         )
 
     def read_coming(self, reply: Any) -> Verdict | Gone | Elsewhere:

@@ -79,8 +79,9 @@ def acquire_many(asking: Asking, key: str, wishes: Sequence[Wish]) -> Plan[Outco
                 return Solo()
             if not text.startswith(("0 ", "1 ")):
                 return elsewhere(text)
+            text, mark, other = text.partition("\n!")
             line, _, answers = text.partition("\n")
-            verdict = layout.read(line)
+            verdict = layout.read(line + mark + other)
             assert isinstance(verdict, Verdict)  # noqa: S101 - it begins as one
             return Outcomes(permit, verdict, _each(answers) if answers else None)
 
@@ -94,6 +95,8 @@ def acquire_many(asking: Asking, key: str, wishes: Sequence[Wish]) -> Plan[Outco
     found = yield from outcomes
     if isinstance(found, Outcomes):
         found.asked = asked
+        if found.verdict.conflict:
+            asking.note_conflict(found.verdict.conflict)
     return found
 
 

@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 
 from redisopt import events, keys
 from redisopt.commands import Invoke, Listen, Plan, Sleep, Wait
-from redisopt.errors import CostExceedsLimit, QueueFull, RedisOptError, Throttled, ThrottleTimeout
+from redisopt.errors import ConfigConflict, CostExceedsLimit, QueueFull, RedisOptError, Throttled, ThrottleTimeout
 from redisopt.functions import check_function
 from redisopt.identity import next_permit_id
 from redisopt.throttle.asking import LOCAL_FIELDS, Asking
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, ThrottleMetrics
 from redisopt.throttle.grant import Grant
+from redisopt.throttle.headers import Advice, Headers, read_headers
 from redisopt.throttle.keeping import Keeping, now
 from redisopt.throttle.layout import Elsewhere, Layout, Verdict, read_cost
 from redisopt.throttle.line import Line, Place
@@ -241,7 +242,12 @@ class ThrottlePlans:
         """How the limiter stands."""
         verdict = yield from self._asking.ask("throttle_peek", key, (1,), _verdict)
         return ThrottleMetrics(
-            verdict.in_use, verdict.queue_size, verdict.cost, verdict.cooling_ms > 0, verdict.states()
+            verdict.in_use,
+            verdict.queue_size,
+            verdict.cost,
+            verdict.cooling_ms > 0,
+            verdict.states(),
+            len(self._asking.conflicts),
         )
 
     # --- giving back
@@ -327,6 +333,13 @@ class ThrottlePlans:
             raise ValueError(f"seconds must be from 0 to {_LONGEST_PAUSE:,}, not {seconds!r}")
         yield from self._asking.tell("pause", math.ceil(seconds * 1000))
 
+    def observe(self, headers: Headers, status: int | None) -> Plan[Advice]:
+        """Pause for as long as a response says that nobody should call."""
+        advice = read_headers(headers, status)
+        if advice.pause > 0:
+            yield from self.pause(advice.pause)
+        return advice
+
     def resume(self) -> Plan[None]:
         """End a pause."""
         yield from self._asking.tell("resume")
@@ -347,7 +360,7 @@ class ThrottlePlans:
             and 1 <= cost <= asking.max_cost
             and weight == 1
             and not priority
-            and not asking.has_leases
+            and not asking.must_go_alone
         )
 
     def acquire_many(self, key: str, wishes: Sequence[Wish]) -> Plan[Outcomes | Solo]:
@@ -422,7 +435,22 @@ class ThrottlePlans:
             "throttle_acquire", place.key, args, _verdict, cost=place.cost, once=True, undo="throttle_undo"
         )
         verdict.asked = asked
+        if verdict.conflict:
+            self._asking.note_conflict(verdict.conflict)
+            if config.on_conflict == "raise":
+                if verdict.granted or verdict.waits:
+                    yield from self._undo_conflict(place, verdict)
+                raise ConfigConflict(
+                    f"throttle {self.name!r} is {config.limits} here and {verdict.conflict} in another process; nothing was charged"
+                )
         return verdict
+
+    def _undo_conflict(self, place: Place, verdict: Verdict) -> Plan[None]:
+        """Give back what was granted to a call that is not to be made."""
+        if verdict.waits or verdict.fence:
+            yield from self.line.end(place.key, place.permit, back=True)
+        else:
+            yield from self._abandon(self.permit(Grant, place.permit, place.key, verdict))
 
     def _enter(self, place: Place) -> Plan[Verdict]:
         """Ask anew for a place that was lost."""

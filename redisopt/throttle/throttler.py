@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from redisopt.throttle.decision import Decision, ThrottleMetrics
+    from redisopt.throttle.headers import Advice, Headers
     from redisopt.throttle.layout import Verdict
 
 P = ParamSpec("P")
@@ -237,6 +238,29 @@ class Throttler:
             Unavailable: as `update`.
         """
         self._runner.run(self._plans.pause(seconds))
+
+    def observe(self, headers: Headers, status: int | None = None) -> Advice:
+        """Have the whole fleet heed what an API's response says of its limits.
+
+        Where it asks for it, by ``Retry-After`` or by a limit with nothing left until its reset, nobody is granted anything
+        for so long, as by `pause`. `redisopt.throttle.headers` names the headers that are understood. One script call when
+        there is something to heed, else none.
+
+        >>> response = httpx.get(url)
+        >>> throttler.observe(response.headers, response.status_code)
+
+        Args:
+            headers: the response's, as a mapping or as pairs.
+            status: its status code. Below 400 a Retry-After is no reason to pause.
+
+        Returns:
+            What was read, with the pause in seconds.
+
+        Raises:
+            ValueError: `headers` are none, or `status` is no status code. What a server sends never raises.
+            Unavailable: as `update`.
+        """
+        return self._runner.run(self._plans.observe(headers, status))
 
     def resume(self) -> None:
         """End a pause now. One script call."""
