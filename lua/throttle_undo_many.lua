@@ -59,7 +59,7 @@ local function back(time)
   returned = returned + give_back(limiter, permit, time, limiter.now + 1, costs[calls])
 end
 local runs = string.match(known or '', '\n(.*)$')
-local time = string.match(known or '', '^1 (%d+) %d+[^|\n]*$')
+local time = not runs and string.match(known or '', '^1 (%d+) ')
 if time then
   for _ = 1, #costs do
     back(tonumber(time))

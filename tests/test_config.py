@@ -128,6 +128,7 @@ def test_a_config_has_defaults_for_all_but_the_limits() -> None:
         "lease_ttl": 10.0,
         "max_queue": None,
         "group": None,
+        "prefetch": 0.0,
         "on_conflict": "warn",
     }
 

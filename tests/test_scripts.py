@@ -39,6 +39,7 @@ def commands() -> list[Command[Any]]:
         plans.reset(""),
         plans.pause(1.0),
         plans.acquire_many("", [(1, 0), (2, -1)]),
+        plans.fetch(1, ""),
         plans.line.release(Grant(f"{process_id()}:1", "", 2, 1000)),
         plans.line.end("", "id", back=True),
         acquire_all([Ask(plans, 1, "", 1), Ask(plans, 2, "key", 1)], 0.0),

@@ -1,7 +1,8 @@
 -- Give back `cost` of the permit `id` that was granted for `time` when it was `asked` for. Returns how much came back.
--- A use that has begun is taken out of the logs. A place in the line that somebody else stands behind becomes a hole: it
--- stays in the logs, since the places behind it were given with it counted, and the next caller may take it. The last
--- place is taken out, with the holes right before it, and the line ends where the last one still waiting stands.
+-- A use that has begun is taken out of the logs, and so is what is left of a share that was taken ahead. A place in the line
+-- that somebody else stands behind becomes a hole: it stays in the logs, since the places behind it were given with it
+-- counted, and the next caller may take it. The last place is taken out, with the holes right before it, and the line ends
+-- where the last one still waiting stands.
 -- Before the cursors are started, and with save_limiter to follow.
 -- @include erase_use
 -- @include entry_at
@@ -18,7 +19,7 @@ local function give_back(limiter, id, time, asked, cost)
   if asked < limiter.since then
     return 0 -- the limiter was reset, or its state lost, since then
   end
-  if time <= limiter.now + 1 then
+  if time <= limiter.now + 1 or string.sub(id, -6) == '.share' then
     return erase(time, cost)
   end
   if redis.call('ZREM', limiter.waiting, id) == 0 then

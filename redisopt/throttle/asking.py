@@ -18,6 +18,7 @@ from redisopt.commands import Arg, Command, Plan, call
 from redisopt.errors import ConfigConflict, CostExceedsLimit
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.layout import Elsewhere, Layout, Layouts, Unregistered, control_key, unregistered
+from redisopt.throttle.prefetch import most_ahead
 
 R = TypeVar("R")
 
@@ -51,6 +52,7 @@ class Asking:
         config: the one that holds: that with what the fleet was told.
         control: the key, and channel, of what the fleet is told.
         conflicts: the limits of other processes that use the name, where they differ.
+        most_ahead: what a process may take ahead, 0 for nothing.
         must_go_alone: whether no call may travel with others.
     """
 
@@ -70,6 +72,7 @@ class Asking:
         self.config = self.given.model_copy(update=told) if told else self.given
         self.max_cost = self.config.max_cost
         self.must_go_alone = self.config.max_concurrent is not None or self.config.on_conflict == "raise"
+        self.most_ahead = most_ahead(self.config)
         self.layouts = Layouts(self.name, self.config, version, spread=self._spread)
         if version != "0":
             _log.info("throttle %r: the fleet was told %s", self.name, fields)

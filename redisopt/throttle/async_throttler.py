@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ class AsyncThrottler:
         )
         self._runner = AsyncRunner(client, self.config.command_timeout)
         self._coalescing = Coalescing(self._runner, self._plans)
+        self._fetching: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Future[bool]] = {}
         keeping = self._plans.keeping
         keeping.wake = self._runner.wake
         keeping.start = functools.partial(self._runner.start, self._plans.line.keep, f"redisopt-keep-{name}")
@@ -133,6 +135,10 @@ class AsyncThrottler:
     ) -> Decision[AsyncPermit]:
         """See `Throttler.try_acquire`."""
         plans = self._plans
+        if minimum is None and plans.takes_ahead(cost, weight, 0):
+            decision = plans.from_share(self._permit, cost, key) or await self._fetch(cost, key)
+            if decision is not None:
+                return decision
         if minimum is None and plans.can_travel(cost, weight, 0):
             wish = (cost, 0)
             call = self._coalescing.add(wish, key)
@@ -148,6 +154,18 @@ class AsyncThrottler:
                 return await self._runner.run(plans.decide(self._permit, *answer, wish, key))
         return await self._runner.run(plans.try_acquire(self._permit, cost, key, minimum, weight))
 
+    async def _fetch(self, cost: int, key: str) -> Decision[AsyncPermit] | None:
+        """Take a share ahead, and the permit from it; tasks wait for the one that does. A cancelled one leaves it to the others."""
+        place = (asyncio.get_running_loop(), key)
+        fetching = self._fetching.get(place)
+        if fetching is None:
+            checked_key(key)
+            fetching = asyncio.ensure_future(self._runner.run(self._plans.fetch(cost, key)))
+            self._fetching[place] = fetching
+            fetching.add_done_callback(lambda _: self._fetching.pop(place, None))
+        await asyncio.shield(fetching)
+        return self._plans.from_share(self._permit, cost, key)
+
     def acquire(
         self, cost: int = 1, key: str = "", *, timeout: float | None = None, priority: int = 0, weight: int = 1
     ) -> Acquisition:
@@ -156,6 +174,11 @@ class AsyncThrottler:
 
     async def _acquire(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> AsyncPermit:
         plans = self._plans
+        if plans.takes_ahead(cost, weight, priority):
+            patience(timeout)
+            decision = plans.from_share(self._permit, cost, key) or await self._fetch(cost, key)
+            if decision is not None and decision.permit is not None:
+                return decision.permit
         if plans.can_travel(cost, weight, priority):
             wish = (cost, patience(timeout))
             call = self._coalescing.add(wish, key)

@@ -105,6 +105,13 @@ class ThrottleConfig(Config):
         default="warn",
         description="When another process uses the name with other limits: log a warning once, or raise ConfigConflict.",
     )
+    prefetch: float = Field(
+        default=0.0,
+        ge=0,
+        le=60,
+        description="Seconds for which a busy process takes a small share ahead, to grant from memory. Never more than the "
+        "limits, at the price of at most prefetch/period of them. 0: not at all.",
+    )
     group: str | None = Field(
         default=None,
         description="Limiters of one group stand in one slot of a Cluster, so that acquire_all can join them.",

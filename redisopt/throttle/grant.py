@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from redisopt.errors import PermitLost
 from redisopt.identity import process_id
+
+if TYPE_CHECKING:
+    from redisopt.throttle.prefetch import Share
 
 _one_at_a_time = threading.Lock()  # threads may share a permit; what it guards takes no time
 
@@ -31,12 +35,13 @@ class Grant:
         waited: seconds that the throttle made the caller wait.
         fence: of a lease, a number that only rises from lease to lease of one limiter and key: who stores it with what it
             writes can refuse the late write of a holder that lost its lease. 0 where there is no lease.
+        share: of a prefetched one, what it was taken from. Such a permit is granted at the end of its share.
         good_until: of a lease, when it is over unless it is renewed, by this process's monotonic clock; 0.0 for no lease.
     """
 
     __slots__ = (
         "__weakref__", "_left", "_lost", "_released", "_settled",
-        "cost", "fence", "good_until", "granted_at", "id", "key", "time_ms", "waited",
+        "cost", "fence", "good_until", "granted_at", "id", "key", "share", "time_ms", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +62,7 @@ class Grant:
         self.waited = waited
         self.fence = fence
         self.good_until = good_until
+        self.share: Share | None = None
         self._lost = False
         self._left = cost
         self._released = False

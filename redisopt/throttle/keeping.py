@@ -12,10 +12,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from redisopt import events
 from redisopt.identity import process_id
+from redisopt.throttle.prefetch import Share, Shares
 
 if TYPE_CHECKING:
     from redisopt.throttle.grant import Grant
@@ -48,12 +50,20 @@ class Keeping:
         self._lock = threading.RLock()
         self._held: dict[str, dict[str, weakref.ref[Grant]]] = {}
         self._waiting: dict[str, set[str]] = {}
+        self._ending: dict[str, list[Share]] = {}
         self._owed: dict[str, dict[str, tuple[bool, float]]] = {}
         self._runs = False
+        self._shares = Shares()
 
     def _enter(self) -> None:
         if self._process != process_id():
             self._begin()  # a forked child: the lock may be held by a thread that is not here
+
+    @property
+    def shares(self) -> Shares:
+        """What this process has taken ahead: a forked child none of its parent's."""
+        self._enter()
+        return self._shares
 
     # --- what is kept
 
@@ -95,6 +105,26 @@ class Keeping:
                 if not waiting:
                     del self._waiting[key]
 
+    def end_in_time(self, key: str, share: Share) -> None:
+        """What is left of `share` at its end is to be given back."""
+        self._enter()
+        with self._lock:
+            self._ending.setdefault(key, []).append(share)
+            ran = self._runs
+            self._run()
+        if ran:
+            self.wake(self.id)
+
+    def over(self, key: str, *, all_of_them: bool = False) -> list[Share]:
+        """The shares that are over now."""
+        with self._lock:
+            shares = self._ending.get(key, [])
+            ended = [share for share in shares if all_of_them or now() >= share.until]
+            self._ending[key] = [share for share in shares if share not in ended]
+            if not self._ending[key]:
+                del self._ending[key]
+            return ended
+
     def owe(self, key: str, permit: str, *, back: bool) -> None:
         """What a permit holds could not be ended yet: it will be, as soon as Redis answers; with `back`, its cost comes back."""
         self._enter()
@@ -129,7 +159,7 @@ class Keeping:
             for key, owed in list(self._owed.items()):
                 for permit in [permit for permit, (_, until) in owed.items() if now() > until]:
                     self.paid(key, permit)  # by now its lease has ended by itself
-            found = sorted(self._held.keys() | self._waiting.keys() | self._owed.keys())
+            found = sorted(self._held.keys() | self._waiting.keys() | self._owed.keys() | self._ending.keys())
             if not found:
                 self._runs = False
             return found
@@ -158,7 +188,9 @@ class Keeping:
     def pause(self, lease_ttl: float) -> float:
         """Seconds until the next beat."""
         with self._lock:
-            return min(lease_ttl / 3, LINE_BEAT) if self._waiting or self._owed else lease_ttl / 3
+            pause = min(lease_ttl / 3, LINE_BEAT) if self._waiting or self._owed else lease_ttl / 3
+            ends = min((share.until for shares in self._ending.values() for share in shares), default=inf)
+            return min(pause, max(0.0, ends - now()))
 
     def lose(self, grant: Grant) -> None:
         """The lease of `grant` is over, and somebody else may have it."""

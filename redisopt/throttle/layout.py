@@ -48,7 +48,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A script's answer that it knows nothing of a permit any more."""
+    """A script's answer that what is asked for is not to be had there."""
 
 
 Elsewhere = Unregistered | Told
@@ -197,6 +197,10 @@ class Layout:
             since_ms,
             conflict=conflict,
         )
+
+    def read_taken(self, reply: Any) -> Verdict | Gone | Elsewhere:
+        """The verdict on a share; `Gone` where none can be taken."""
+        return Gone() if reply in (b"solo", "solo") else self.read(reply)
 
     def read_coming(self, reply: Any) -> Verdict | Gone | Elsewhere:
         """The verdict for a permit that was come for."""

@@ -20,6 +20,7 @@ from redisopt.throttle.asking import Asking
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.keeping import Keeping, now
 from redisopt.throttle.layout import Elsewhere, Gone, Layout, Verdict, read_cost, read_line
+from redisopt.throttle.prefetch import Share
 
 _LONGEST_DOZE = 5.0  # seconds between asking, of those who are not first and hear nothing
 MAX_RENEWED = 500
@@ -123,6 +124,15 @@ class Line:
             raise
         return bool(freed)
 
+    def end_share(self, key: str, share: Share) -> Plan[None]:
+        """Give back what is left of a share that is over."""
+        left = share.end()
+        self.keeping.shares.ended(key, share, left)
+        if left:
+            yield from self._asking.ask(
+                "throttle_refund", key, (f"{share.id}.share", share.time_ms, share.asked_ms, left), _cost, once=True
+            )
+
     # --- in the background
 
     def keep(self) -> Plan[None]:
@@ -147,6 +157,8 @@ class Line:
     def _beat(self, key: str) -> Plan[None]:
         keeping = self.keeping
         try:
+            for share in keeping.over(key):
+                yield from self.end_share(key, share)
             for permit, back in keeping.owed(key):
                 yield from self._asking.ask("throttle_release", key, (permit, int(back)), _cost, once=True)
                 keeping.paid(key, permit)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from redisopt import events, keys
 from redisopt.commands import Invoke, Listen, Plan, Sleep, Wait
+from redisopt.config import milliseconds
 from redisopt.errors import ConfigConflict, CostExceedsLimit, QueueFull, RedisOptError, Throttled, ThrottleTimeout
 from redisopt.functions import check_function
 from redisopt.identity import next_permit_id
@@ -24,9 +25,10 @@ from redisopt.throttle.decision import Decision, ThrottleMetrics
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.headers import Advice, Headers, read_headers
 from redisopt.throttle.keeping import Keeping, now
-from redisopt.throttle.layout import Elsewhere, Layout, Verdict, read_cost
+from redisopt.throttle.layout import Elsewhere, Gone, Layout, Verdict, read_cost
 from redisopt.throttle.line import Line, Place
 from redisopt.throttle.many import Outcomes, Solo, Wish, acquire_many
+from redisopt.throttle.prefetch import Share
 from redisopt.throttle.rate import MAX_LIMIT
 
 G = TypeVar("G", bound=Grant)
@@ -294,6 +296,8 @@ class ThrottlePlans:
         returned = grant.take_out(cost)
         if not returned:
             return False
+        if grant.share is not None and grant.share.put_back(returned, now()):
+            return True
         yield from self.give_back(grant, returned)
         return True
 
@@ -347,6 +351,8 @@ class ThrottlePlans:
     def close(self) -> Plan[None]:
         """Give back every lease that is held."""
         for key in self.keeping.to_beat():
+            for share in self.keeping.over(key, all_of_them=True):
+                yield from self.line.end_share(key, share)
             for grant in self.keeping.held(key):
                 yield from self.let_go(grant)
 
@@ -403,6 +409,46 @@ class ThrottlePlans:
         verdict = outcomes.verdict_of(index, wish)
         if verdict.granted:
             yield from self._abandon(self.permit(Grant, outcomes.permit_of(index), key, verdict))
+
+    # --- from memory
+
+    def takes_ahead(self, cost: int, weight: int, priority: int) -> bool:
+        """Whether a call may be granted from a share that was taken ahead."""
+        return self._asking.most_ahead > 0 and self.can_travel(cost, weight, priority)
+
+    def from_share(self, make_permit: Callable[..., G], cost: int, key: str) -> Decision[G] | None:
+        """The decision on a call that is granted from a share; None when there is none that bears it."""
+        share = self.keeping.shares.current(key)
+        number = share.take(cost) if share is not None and now() < share.until else 0
+        if share is None or not number:
+            return None
+        permit = make_permit(f"{share.id}.{number}", key, cost, share.time_ms)
+        permit.share = share
+        if events.listening():
+            events.emit(events.Granted(self.name, key, cost, 0.0, 0))
+        allowed, limit, remaining, retry_after, reset_after, reason, queue_size, _, limits = share.decision
+        return Decision(allowed, limit, remaining, retry_after, reset_after, reason, queue_size, permit, limits)
+
+    def fetch(self, cost: int, key: str) -> Plan[bool]:
+        """Take a share ahead; False where that is not to be had. One at a time for each key."""
+        config = self._asking.config
+        shares = self.keeping.shares
+        size = shares.wanted(key, cost, self._asking.most_ahead)
+        share_id, ahead_ms = next_permit_id(), milliseconds(config.prefetch)
+        asked = now()
+        args = (share_id, size, cost, ahead_ms)
+        taken: Plan[Verdict | Gone] = self._asking.ask(
+            "throttle_prefetch", key, args, _prefetched, cost=cost, once=True
+        )
+        verdict = yield from taken
+        if isinstance(verdict, Gone) or not verdict.granted:
+            return False
+        decision: Decision[Any] = self._decision(verdict, None)
+        asked_ms = verdict.time_ms - ahead_ms + 1  # from the millisecond after, as every use now
+        share = Share(share_id, verdict.cost, asked + config.prefetch, verdict.time_ms, asked_ms, decision)
+        shares.keep(key, share)
+        self.keeping.end_in_time(key, share)
+        return True
 
     # --- for calls that join several limiters
 
@@ -565,6 +611,10 @@ def patience(timeout: float | None) -> int:
 
 def _verdict(layout: Layout) -> Callable[[Any], Verdict | Elsewhere]:
     return layout.read
+
+
+def _prefetched(layout: Layout) -> Callable[[Any], Verdict | Gone | Elsewhere]:
+    return layout.read_taken
 
 
 def _cost(_: Layout) -> Callable[[Any], int | Elsewhere]:

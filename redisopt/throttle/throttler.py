@@ -16,7 +16,7 @@ from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.joint import Ask, check_one_slot, merged
 from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
 from redisopt.throttle.permit import JointPermit, Permit
-from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
+from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans, patience
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -111,7 +111,20 @@ class Throttler:
             CostExceedsLimit: cost above a limit (also a ValueError).
             Unavailable: Redis did not answer within `command_timeout`.
         """
+        if minimum is None and self._plans.takes_ahead(cost, weight, 0):
+            decision = self._plans.from_share(self._permit, cost, key) or self._fetch(cost, key)
+            if decision is not None:
+                return decision
         return self._runner.run(self._plans.try_acquire(self._permit, cost, key, minimum, weight))
+
+    def _fetch(self, cost: int, key: str) -> Decision[Permit] | None:
+        """Take a share ahead, and the permit from it; threads wait for the one that does."""
+        plans = self._plans
+        with plans.keeping.shares.fetching:
+            decision = plans.from_share(self._permit, cost, key)
+            if decision is None and self._runner.run(plans.fetch(cost, key)):
+                decision = plans.from_share(self._permit, cost, key)
+            return decision
 
     def acquire(
         self, cost: int = 1, key: str = "", *, timeout: float | None = None, priority: int = 0, weight: int = 1
@@ -133,6 +146,11 @@ class Throttler:
             QueueFull: as many callers wait as `max_queue` allows.
             ValueError, CostExceedsLimit, Unavailable: as `try_acquire`.
         """
+        if self._plans.takes_ahead(cost, weight, priority):
+            patience(timeout)
+            decision = self._plans.from_share(self._permit, cost, key) or self._fetch(cost, key)
+            if decision is not None and decision.permit is not None:
+                return decision.permit
         return self._runner.run(self._plans.acquire(self._permit, cost, key, timeout, weight, priority))
 
     def execute(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
