@@ -26,7 +26,10 @@ LIMIT, PREFETCH = 400, 0.05
 
 
 def be_hungry(url: str, kind: str, seconds: float) -> list[float]:
-    """Try as fast as it goes; when each grant was decided, by the clock that all processes of a machine share."""
+    """Try as fast as it goes; when each grant was decided, by the clock that all processes of a machine share.
+
+    That of the server, for those that it decided: it is on this machine, too.
+    """
     last = threading.local()
     plans: Any = redisopt.throttle.plans
     real = plans.now
@@ -38,6 +41,7 @@ def be_hungry(url: str, kind: str, seconds: float) -> list[float]:
     plans.now = noting
     terms: Any = TERMS | {"rates": [f"{LIMIT}/s"], "prefetch": PREFETCH}
     granted: list[float] = []
+    ahead = time.time() - time.monotonic()
 
     def work(throttler: redisopt.Throttler) -> None:
         deadline = real() + seconds
@@ -45,8 +49,8 @@ def be_hungry(url: str, kind: str, seconds: float) -> list[float]:
             decision = throttler.try_acquire()
             if decision and decision.permit is not None and decision.permit.share is not None:
                 granted.append(last.now)
-            elif decision:
-                granted.append(real())
+            elif decision and decision.permit is not None:
+                granted.append(decision.permit.granted_at - ahead)
             else:
                 time.sleep(min(0.002, decision.retry_after))
 
@@ -61,8 +65,8 @@ def be_hungry(url: str, kind: str, seconds: float) -> list[float]:
                     decision = await throttler.try_acquire()
                     if decision and decision.permit is not None and decision.permit.share is not None:
                         granted.append(last.now)
-                    elif decision:
-                        granted.append(real())
+                    elif decision and decision.permit is not None:
+                        granted.append(decision.permit.granted_at - ahead)
                     else:
                         await asyncio.sleep(0.002)
 

@@ -14,10 +14,11 @@ Every run makes new examples; what fails prints how to see it again, and `--hypo
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, TypeVar
 
 import pytest
@@ -114,11 +115,12 @@ class Call:
     """The latest acquire of a lane; `declared` is what it named of the limiter, an undo names the same."""
 
     lane: str
+    script: str
     number: int
-    args: tuple[str, int, int, int]
+    args: tuple[str | int, ...]
     declared: Terms
     heard: str = ""
-    use: Use | None = None
+    uses: list[Use] = field(default_factory=list)
 
 
 class Fleet(RuleBasedStateMachine):
@@ -175,6 +177,18 @@ class Fleet(RuleBasedStateMachine):
             cost = self._cost(lane, index)
             self._acquire(lane, cost, cost, patience)
 
+    @rule(
+        lane=st.sampled_from(LANES),
+        runs=st.lists(
+            st.tuples(st.integers(1, 3), st.integers(0, 5), st.sampled_from([0, 0, -1, -1, 1, 20, 1000, 3000])),
+            min_size=1,
+            max_size=4,
+        ),
+    )
+    def acquire_many(self, lane: str, runs: list[tuple[int, int, int]]) -> None:
+        """The tasks of a process call at the same time: how many, what cost, which patience."""
+        self._acquire_many(lane, [(count, self._cost(lane, index), patience) for count, index, patience in runs])
+
     @precondition(lambda self: self.latest)
     @rule(index=st.integers(0, 5))
     def repeat(self, index: int) -> None:
@@ -185,7 +199,7 @@ class Fleet(RuleBasedStateMachine):
         if number >= call.number:  # a minute after a call no copy of it is under way
             expected = kept if number == call.number else "stale"
             assert expected in (call.heard, "undone", "stale")
-            self._repeat(call.lane, "acquire", (call.number, *call.args), expected)
+            self._repeat(call.lane, call.script, (call.number, *call.args), expected)
 
     @precondition(lambda self: self.latest)
     @rule(index=st.integers(0, 5), behind=st.integers(1, 3))
@@ -194,7 +208,7 @@ class Fleet(RuleBasedStateMachine):
         self._arrive()
         call = _of(list(self.latest.values()), index)
         if self._memory(call.lane)[0] >= call.number:
-            self._repeat(call.lane, "acquire", (call.number - behind, self._new_id(), *call.args[1:]), "stale")
+            self._repeat(call.lane, call.script, (call.number - behind, self._new_id(), *call.args[1:]), "stale")
 
     @precondition(lambda self: self._left())
     @rule(index=st.integers(0, 40), part=st.sampled_from(["all", "half", "one"]), twice=st.booleans())
@@ -233,13 +247,13 @@ class Fleet(RuleBasedStateMachine):
     def undo(self, index: int) -> None:
         """The caller of the latest call of a lane was interrupted."""
         call = _of(list(self.latest.values()), index)
-        is_whole = call.use is None or (call.use.left == call.use.cost and self._may_come_back(call.use))
+        is_whole = all(use.left == use.cost and self._may_come_back(use) for use in call.uses)
         if is_whole and self._names_all_on_record(call):
             self._undo(call)
 
     @rule(lane=st.sampled_from(LANES), index=st.integers(0, 5))
     def undo_before_arrival(self, lane: str, index: int) -> None:
-        call = self._new_call(lane, self._cost(lane, index), 1, -1)
+        call = self._new_call(lane, "acquire", self._cost(lane, index), 1, -1)
         if self._names_all_on_record(call):
             self._undo(call)
 
@@ -319,9 +333,8 @@ class Fleet(RuleBasedStateMachine):
     # --- calling
 
     def _acquire(self, lane: str, cost: int, least: int, patience: int) -> None:
-        call = self._new_call(lane, cost, least, patience)
-        call.heard = self._call(lane, "acquire", call.number, *call.args)
-        call.declared = self.processes[lane].declared
+        call = self._new_call(lane, "acquire", cost, least, patience)
+        self._send_call(call)
         basis, _, details = call.heard.partition(" | ")
         granted, time, taken, *_ = map(int, basis.split())
         wait = int(details.split()[0]) if details else 0
@@ -330,24 +343,50 @@ class Fleet(RuleBasedStateMachine):
             return
         assert least <= taken <= cost
         assert patience < 0 or wait <= patience
-        call.use = Use(
-            id=call.args[0],
-            lane=lane,
-            judged_by=self.processes[lane].own,
+        self._note_use(call, str(call.args[0]), time, wait, taken)
+
+    def _acquire_many(self, lane: str, runs: list[tuple[int, int, int]]) -> None:
+        wanted = [(cost, patience) for count, cost, patience in runs for _ in range(count)]
+        words = " ".join(f"{count} {cost} {patience}" for count, cost, patience in runs)
+        call = self._new_call(lane, "acquire_many", sum(cost for cost, _ in wanted), words)
+        self._send_call(call)
+        if call.heard == "solo":
+            return
+        line, _, answers = call.heard.partition("\n")
+        numbers = map(int, answers.split())
+        each = [answer for count, *answer in zip(*[numbers] * 5, strict=True) for _ in range(count)]
+        each = each or [[1, int(line.split()[1]), 0, 0]] * len(wanted)
+        for index, ((cost, patience), (granted, time, wait, _)) in enumerate(zip(wanted, each, strict=True)):
+            if granted:
+                assert patience < 0 or wait <= patience
+                self._note_use(call, f"{call.args[0]}.{index}" if index else str(call.args[0]), time, wait, cost)
+            else:
+                assert 0 <= patience < wait, "refused although it need not wait so long"
+
+    def _new_call(self, lane: str, script: str, *args: str | int) -> Call:
+        call = Call(lane, script, self._number(lane), (self._new_id(), *args), self.processes[lane].declared)
+        self.latest[lane] = call
+        return call
+
+    def _send_call(self, call: Call) -> None:
+        call.heard = self._call(call.lane, call.script, call.number, *call.args)
+        call.declared = self.processes[call.lane].declared
+
+    def _note_use(self, call: Call, permit: str, time: int, wait: int, cost: int) -> None:
+        use = Use(
+            id=permit,
+            lane=call.lane,
+            judged_by=self.processes[call.lane].own,
             asked=time - wait + 1 if wait else time,
             time=time,
             early=time if wait else time - 1,
-            cost=taken,
-            left=taken,
+            cost=cost,
+            left=cost,
             from_hole=wait > 0 and time in self.holes_before.values(),
         )
-        self.uses.append(call.use)
-        self._check_window(call.use)
-
-    def _new_call(self, lane: str, cost: int, least: int, patience: int) -> Call:
-        args = (self._new_id(), cost, least, patience)
-        self.latest[lane] = Call(lane, self._number(lane), args, self.processes[lane].declared)
-        return self.latest[lane]
+        call.uses.append(use)
+        self.uses.append(use)
+        self._check_window(use)
 
     def _refund(self, use: Use, amount: int, twice: bool) -> None:
         args = (self._number(use.lane), use.id, use.time, use.asked, amount)
@@ -360,10 +399,11 @@ class Fleet(RuleBasedStateMachine):
     def _undo(self, call: Call) -> None:
         self._arrive()
         remembered, _ = self._memory(call.lane)
-        reply = self._send(call.lane, "undo", call.declared, call.number, *call.args)
-        if call.use and remembered == call.number:
-            assert reply in (str(call.use.left), "0")
-            call.use.left = 0
+        reply = self._send(call.lane, call.script.replace("acquire", "undo"), call.declared, call.number, *call.args)
+        if call.uses and remembered == call.number:
+            assert 0 <= int(reply) <= sum(use.left for use in call.uses)
+            for use in call.uses:
+                use.left = 0
         else:
             assert reply == "0"
 
@@ -528,8 +568,23 @@ class FleetWithModel(Fleet):
         self._arrive()
         if not (patience and any(burst.time > self.model.now + 1 for burst in self.model.bursts)):
             super()._acquire(lane, cost, least, patience)
-            if self.latest[lane].use:
+            if self.latest[lane].uses:
                 self._check_memory()
+
+    def _acquire_many(self, lane: str, runs: list[tuple[int, int, int]]) -> None:
+        self._arrive()
+        if self._brings_several_bursts(runs):
+            runs = [(count, cost, 0) for count, cost, _ in runs]
+        super()._acquire_many(lane, runs)
+        if self.latest[lane].uses:
+            self._check_memory()
+
+    def _brings_several_bursts(self, runs: list[tuple[int, int, int]]) -> bool:
+        """Whether more than one would be yet to come."""
+        model = copy.deepcopy(self.model)
+        words = " ".join(f"{count} {cost} {patience}" for count, cost, patience in runs)
+        model.acquire_many("another lane", 1, "", 0, words)
+        return sum(burst.time > model.now + 1 for burst in model.bursts) > 1
 
     def _check_memory(self) -> None:
         """A grant lets go of what is over: a log has an entry for each slot of its period, and for each that is to come."""
@@ -566,6 +621,7 @@ def _differences(model: ThrottleModel, content: Content) -> Iterator[str]:
         yield from differ(name, max(now, content.number(name)), max(now, ends))  # what is over may stand or not
     yield from differ("waiting", {who: time for who, time in content.waiting.items() if time > now}, model.queue)
     yield from differ("holes", content.holes, {hole.member: hole.time for hole in model.holes})
+    yield from differ("what the fleet was told, the line and the leases", content.turns, {})
     lanes = content.named("lane:")
     yield from differ("lanes", sorted(lanes), sorted(model.lanes))
     for lane in lanes.keys() & model.lanes.keys():
@@ -577,7 +633,7 @@ def _differences(model: ThrottleModel, content: Content) -> Iterator[str]:
     if not state:
         return
 
-    known = r"seen|since|offset|periods|expires|busy|last|cooling|cooled|lane_cursor|(log|passed):\d+|lane:\w+"
+    known = r"seen|since|offset|periods|expires|busy|last|cooling|cooled|lane_cursor|config|(log|passed):\d+|lane:\w+"
     yield from differ("unknown fields", [name for name in state if not re.fullmatch(known, name)], [])
     if (model.last > now or model.cooling > now or content.holes) and "busy" not in state:
         yield "busy is not set"

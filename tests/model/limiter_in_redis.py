@@ -215,11 +215,7 @@ class LimiterInRedis:
             {name.decode(): value.decode() for name, value in state.items()},
             {member.decode(): int(score) for member, score in waiting},
             {member.decode(): int(score) for member, score in holes},
-            {
-                part: there
-                for part, there in zip(TURNS, (control, line, leases, tickets), strict=True)
-                if there
-            },
+            {part: there for part, there in zip(TURNS, (control, line, leases, tickets), strict=True) if there},
             {period: [_use(entry) for entry in entries] for period, entries in zip(self._periods, lists, strict=True)},
             {part: int(deadlines[f"{TAG}{part}".encode()]) for part, ttl in ttls.items() if ttl >= 0},
         )
