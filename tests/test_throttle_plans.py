@@ -43,8 +43,8 @@ def test_a_decision_is_one_command() -> None:
     keys = [f"redisopt:v1:{{throttle:test:user%3A42}}:{part}" for part in parts]
     keys.insert(3, "redisopt:v1:{throttle:test}:control")
     assert step.keys == tuple(keys)
-    assert step.args[1:] == (3, 3, 0, 1, 0, -1)
-    assert step.constants == (0, 0, 0, 10_000, "0", "10/s", "1000", 1000, 1, 10)
+    assert step.args[1:] == (3, 3, 0)
+    assert step.constants == (1, 0, -1, 0, 0, 0, 10_000, "0", "10/s", "1000", 1000, 1, 10)
     assert step.once
     assert step.undo == "throttle_undo"
 
@@ -128,7 +128,7 @@ def test_periods_of_another_config_are_registered_and_kept_up() -> None:
     assert registering.args == (1, 1000, 1, 60000, 60)
     again = answer(plan, registering, b"1000 60000")
     assert script(again) == "throttle_acquire"
-    assert again.constants == (0, 0, 0, 10_000, "0", "10/s", "1000 60000", 1000, 1, 10, 60000, 60, -1)
+    assert again.constants == (1, 0, -1, 0, 0, 0, 10_000, "0", "10/s", "1000 60000", 1000, 1, 10, 60000, 60, -1)
     assert answer(plan, again, b"1 %d 1 1 1" % NOW_MS).allowed
 
 
@@ -155,7 +155,7 @@ def test_a_burst_shares_the_log_of_a_rate_of_one_second() -> None:
     step = next(plans("10/s", max_burst_size=5, cooldown_period=2.0).try_acquire(Grant, 1, "", None))
 
     assert isinstance(step, Command)
-    assert step.constants == (5, 2000, 0, 10_000, "0", "10/s,burst=5/2000ms", "1000", 1000, 1, 5)
+    assert step.constants == (1, 0, -1, 5, 2000, 0, 10_000, "0", "10/s,burst=5/2000ms", "1000", 1000, 1, 5)
 
 
 def test_a_margin_lengthens_every_period_and_not_the_burst() -> None:
@@ -163,7 +163,7 @@ def test_a_margin_lengthens_every_period_and_not_the_burst() -> None:
 
     assert isinstance(step, Command)
     limits = "10/s,burst=5/0ms,margin=250ms"
-    assert step.constants == (5, 0, 0, 10_000, "0", limits, "1000 1250", 1000, 1, 5, 1250, 1, 10)
+    assert step.constants == (1, 0, -1, 5, 0, 0, 10_000, "0", limits, "1000 1250", 1000, 1, 5, 1250, 1, 10)
 
 
 def test_the_smallest_limit_of_a_log_names_the_refusal() -> None:

@@ -17,7 +17,7 @@ from redisopt import keys
 from redisopt.commands import Arg, Command, Plan, call
 from redisopt.errors import ConfigConflict, CostExceedsLimit
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.layout import Elsewhere, Layout, Layouts, Unregistered, control_key, unregistered
+from redisopt.throttle.layout import ELSEWHERE, Elsewhere, Layout, Layouts, Unregistered, control_key, unregistered
 from redisopt.throttle.prefetch import most_ahead
 
 R = TypeVar("R")
@@ -52,6 +52,7 @@ class Asking:
         config: the one that holds: that with what the fleet was told.
         control: the key, and channel, of what the fleet is told.
         conflicts: the limits of other processes that use the name, where they differ.
+        queue: how many callers may wait, as scripts are told: -1 for any number.
         most_ahead: what a process may take ahead, 0 for nothing.
         must_go_alone: whether no call may travel with others.
     """
@@ -61,6 +62,7 @@ class Asking:
         self.given = config
         self.control = control_key(name, config.group)
         self._spread = spread
+        self._apart = spread and config.group is None  # keys' scripts cannot see what the fleet is told
         self.conflicts: set[str] = set()
         self._looked = float("-inf")
         self._resumes = 0.0
@@ -71,6 +73,7 @@ class Asking:
         told = json.loads(fields) if fields else {}
         self.config = self.given.model_copy(update=told) if told else self.given
         self.max_cost = self.config.max_cost
+        self.queue = -1 if self.config.max_queue is None else self.config.max_queue
         self.must_go_alone = self.config.max_concurrent is not None or self.config.on_conflict == "raise"
         self.most_ahead = most_ahead(self.config)
         self.layouts = Layouts(self.name, self.config, version, spread=self._spread)
@@ -87,20 +90,25 @@ class Asking:
         cost: int = 0,
         once: bool = False,
         undo: str | None = None,
+        turn: tuple[Arg, ...] = (),
     ) -> Plan[R]:
-        """Call a script, and again when it sends us elsewhere first.
+        """Call a script, and again when it sends us elsewhere first. `turn` are arguments that few calls differ in.
 
         Raises:
             CostExceedsLimit: the fleet was told a limit below `cost`.
             ConfigConflict: it is sent elsewhere again and again.
         """
-        if self._spread and key and self.given.group is None:
+        apart = self._apart and key
+        if apart:
             yield from self._look()
         layout = self.layouts.of(key)
         for _ in range(8):
-            constants = layout.constants_of(key, self.paused)
+            if apart:
+                constants = turn + layout.constants_of(key, self.paused)
+            else:
+                constants = layout.turn_constants(turn) if turn else layout.constants
             reply = yield Command(script, layout.keys(key), args, parse(layout), constants, once, undo)
-            if not isinstance(reply, Elsewhere):
+            if not isinstance(reply, ELSEWHERE):
                 return cast("R", reply)
             layout = yield from self.go(key, reply, cost)
         raise ConfigConflict(
@@ -154,7 +162,7 @@ class Asking:
     @property
     def paused(self) -> int:
         """The ms of a pause left that scripts cannot see; 0 where they can."""
-        if not self._spread or self.given.group is not None:
+        if not self._apart:
             return 0
         return max(0, round((self._resumes - time.monotonic()) * 1000))
 

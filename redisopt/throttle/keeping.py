@@ -201,9 +201,8 @@ class Keeping:
                 events.notify(self._on_lost, grant)
 
 
-def now() -> float:
-    """This process's monotonic clock: by it a holder knows when its lease is over at the latest."""
-    return time.monotonic()
+now = time.monotonic
+"""Seconds by this process's monotonic clock: by it a holder knows when its lease is over at the latest."""
 
 
 def _nothing(*_: object) -> None:

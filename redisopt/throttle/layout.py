@@ -22,6 +22,7 @@ _LOG_ONLY = -1
 _UNLIMITED = 10**15
 _VERSION = 4  # its place among the constants
 _MOST_REMEMBERED = 4096
+_MOST_TURNS = 64
 _GRANTED, _WAITS = ord("1"), ord("2")
 _REASONS = ("queue", "cooldown", "paused", "concurrency", "queue full")
 
@@ -52,6 +53,7 @@ class Gone:
 
 
 Elsewhere = Unregistered | Told
+ELSEWHERE = (Unregistered, Told)  # as a tuple, which is quicker to ask about
 """Answers that send the caller elsewhere first."""
 
 
@@ -143,6 +145,7 @@ class Layout:
         )
         apart = spread and config.group is None  # what the fleet was told cannot be looked at from another slot
         self._constants_apart = (*self.constants[:_VERSION], "-", *self.constants[_VERSION + 1 :]) if apart else None
+        self._turns: dict[tuple[Arg, ...], tuple[Arg, ...]] = {}
         self._keys = lru_cache(maxsize=1024)(lambda key: _keys(name, key, periods, config.group, apart=apart))
 
     def constants_of(self, key: str, paused_ms: int = 0) -> tuple[Arg, ...]:
@@ -152,6 +155,15 @@ class Layout:
         if not paused_ms:
             return self._constants_apart
         return (*self.constants[:_VERSION], f"-{paused_ms}", *self.constants[_VERSION + 1 :])
+
+    def turn_constants(self, turn: tuple[Arg, ...]) -> tuple[Arg, ...]:
+        """`constants` behind those of a turn: always the same ones, so that they are packed only once."""
+        constants = self._turns.get(turn)
+        if constants is None:
+            if len(self._turns) >= _MOST_TURNS:
+                self._turns.clear()
+            constants = self._turns[turn] = turn + self.constants
+        return constants
 
     def keys(self, key: str) -> tuple[str, ...]:
         """The Redis keys of the limiter for `key`."""

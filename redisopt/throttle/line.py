@@ -8,9 +8,8 @@ come within 300 ms is passed over, and has its turn when it asks again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from redisopt import events
 from redisopt.commands import Plan, Wait
@@ -27,9 +26,8 @@ MAX_RENEWED = 500
 """Leases that one beat renews in one script call."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a caller asks for.
+class Place(NamedTuple):
+    """What a caller asks for. A tuple, since one is built for every call.
 
     Attributes:
         permit: id.

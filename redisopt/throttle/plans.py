@@ -97,7 +97,8 @@ class ThrottlePlans:
         self._check_cost(cost)
         if least is not cost and (type(least) is not int or not 1 <= least <= cost):
             raise ValueError(f"minimum must be a whole number from 1 to cost {cost}, not {minimum!r}")
-        self._check_weight(weight)
+        if weight != 1:
+            self._check_weight(weight)
         place = Place(next_permit_id(), key, cost, weight, 0, 0.0)
         verdict = yield from self._acquire(place, least, 0)
         permit = None
@@ -473,16 +474,23 @@ class ThrottlePlans:
     # --- script calls
 
     def _acquire(self, place: Place, least: int, patience_ms: int) -> Plan[Verdict]:
-        config = self._asking.config
-        queue = -1 if config.max_queue is None else config.max_queue
-        args = (place.permit, place.cost, least, patience_ms, place.weight, place.priority, queue)
+        permit, key, cost, weight, priority, _ = place
+        asking = self._asking
         asked = now()
-        verdict = yield from self._asking.ask(
-            "throttle_acquire", place.key, args, _verdict, cost=place.cost, once=True, undo="throttle_undo"
+        verdict = yield from asking.ask(
+            "throttle_acquire",
+            key,
+            (permit, cost, least, patience_ms),
+            _verdict,
+            cost=cost,
+            once=True,
+            undo="throttle_undo",
+            turn=(weight, priority, asking.queue),
         )
         verdict.asked = asked
         if verdict.conflict:
-            self._asking.note_conflict(verdict.conflict)
+            config = asking.config
+            asking.note_conflict(verdict.conflict)
             if config.on_conflict == "raise":
                 if verdict.granted or verdict.waits:
                     yield from self._undo_conflict(place, verdict)
