@@ -45,7 +45,11 @@ async def test_waiters_are_served_in_the_order_of_asking(server: RunningServer, 
         times = [permit.granted_at for permit in permits if isinstance(permit, redisopt.AsyncPermit)]
         assert len(times) == 30
         assert all(earlier <= later for earlier, later in pairwise(times))
-        used = [(round(permit.granted_at * 1000), permit.cost) for permit in permits if isinstance(permit, redisopt.AsyncPermit)]
+        used = [
+            (round(permit.granted_at * 1000), permit.cost)
+            for permit in permits
+            if isinstance(permit, redisopt.AsyncPermit)
+        ]
         for at, _ in used:
             assert sum(cost for other, cost in used if at - 200 < other <= at) <= 10
 

@@ -66,6 +66,7 @@ FLEETS = {
         limits((1000, 1, 5), (10000, 1, 20)),
         limits((10000, 10, 25)),
     ],
+    "a slow burst": [limits((1000, 1, 4), (10000, 1, 5), burst=4, cooldown=30000), limits((1000, 1, 4), (10000, 1, 5))],
     "a long cooldown": [limits((1000, 1, 3), burst=3, cooldown=90000), limits((400, 1, 2))],
     "coarse slots": [limits((2000, 250, 6)), limits((6000, 500, 12)), limits((900, 1, 6))],
     "one slot": [limits((1000, 1000, 5)), limits((3000, 1, 9))],

@@ -135,11 +135,11 @@ class AsyncThrottler:
     ) -> Decision[AsyncPermit]:
         """See `Throttler.try_acquire`."""
         plans = self._plans
-        if minimum is None and plans.takes_ahead(cost, weight, 0):
-            decision = plans.from_share(self._permit, cost, key) or await self._fetch(cost, key)
-            if decision is not None:
-                return decision
         if minimum is None and plans.can_travel(cost, weight, 0):
+            if plans.most_ahead:
+                decision = plans.from_share(self._permit, cost, key) or await self._fetch(cost, key)
+                if decision is not None:
+                    return decision
             wish = (cost, 0)
             call = self._coalescing.add(wish, key)
             try:
@@ -174,13 +174,12 @@ class AsyncThrottler:
 
     async def _acquire(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> AsyncPermit:
         plans = self._plans
-        if plans.takes_ahead(cost, weight, priority):
-            patience(timeout)
-            decision = plans.from_share(self._permit, cost, key) or await self._fetch(cost, key)
-            if decision is not None and decision.permit is not None:
-                return decision.permit
         if plans.can_travel(cost, weight, priority):
             wish = (cost, patience(timeout))
+            if plans.most_ahead:
+                decision = plans.from_share(self._permit, cost, key) or await self._fetch(cost, key)
+                if decision is not None and decision.permit is not None:
+                    return decision.permit
             call = self._coalescing.add(wish, key)
             try:
                 answer = await call

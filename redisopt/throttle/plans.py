@@ -413,9 +413,10 @@ class ThrottlePlans:
 
     # --- from memory
 
-    def takes_ahead(self, cost: int, weight: int, priority: int) -> bool:
-        """Whether a call may be granted from a share that was taken ahead."""
-        return self._asking.most_ahead > 0 and self.can_travel(cost, weight, priority)
+    @property
+    def most_ahead(self) -> int:
+        """What a process may take ahead, 0 for nothing."""
+        return self._asking.most_ahead
 
     def from_share(self, make_permit: Callable[..., G], cost: int, key: str) -> Decision[G] | None:
         """The decision on a call that is granted from a share; None when there is none that bears it."""

@@ -111,7 +111,7 @@ class Throttler:
             CostExceedsLimit: cost above a limit (also a ValueError).
             Unavailable: Redis did not answer within `command_timeout`.
         """
-        if minimum is None and self._plans.takes_ahead(cost, weight, 0):
+        if self._plans.most_ahead and minimum is None and self._plans.can_travel(cost, weight, 0):
             decision = self._plans.from_share(self._permit, cost, key) or self._fetch(cost, key)
             if decision is not None:
                 return decision
@@ -146,7 +146,7 @@ class Throttler:
             QueueFull: as many callers wait as `max_queue` allows.
             ValueError, CostExceedsLimit, Unavailable: as `try_acquire`.
         """
-        if self._plans.takes_ahead(cost, weight, priority):
+        if self._plans.most_ahead and self._plans.can_travel(cost, weight, priority):
             patience(timeout)
             decision = self._plans.from_share(self._permit, cost, key) or self._fetch(cost, key)
             if decision is not None and decision.permit is not None:
