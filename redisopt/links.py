@@ -13,6 +13,7 @@ Here are the links of threads; those of tasks are in `async_links`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -25,9 +26,10 @@ import redis.backoff
 import redis.connection
 import redis.retry
 
+from redisopt.breaker import Breaker
 from redisopt.deadlines import Overdue, call_within
 from redisopt.identity import process_id
-from redisopt.nodes import Cluster, Hop, nodes_of
+from redisopt.nodes import Cluster, Hop, OneServer, nodes_of
 
 if TYPE_CHECKING:
     from redis.exceptions import AskError
@@ -83,6 +85,7 @@ class Links:
 
     Attributes:
         users: who uses them. When there is none, no connection stays open.
+        breaker: what is known of a server that does not answer.
     """
 
     def __init__(self, client: redis.Redis | redis.RedisCluster) -> None:
@@ -91,6 +94,7 @@ class Links:
         self._cluster = self._nodes if isinstance(self._nodes, Cluster) else None
         self._idle: deque[Link[Connection]] = deque()
         self._overdue = Overdue()
+        self.breaker = breaker_of(self._nodes)
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
         of_this_process.add(self)
 
@@ -99,8 +103,14 @@ class Links:
         """Whether calls go over connections of our own, not through the client."""
         return self._nodes is not None
 
-    def take(self) -> Link[Connection]:
-        """A link that nobody else uses now."""
+    def take(self, key: str, timeout: float) -> Link[Connection]:
+        """A link that nobody else uses now, for a call of `key`.
+
+        Raises:
+            Unavailable: Redis is known not to answer within `timeout`.
+        """
+        if self.breaker.silences:
+            self.breaker.check(key, timeout)
         try:
             return self._idle.pop()
         except IndexError:
@@ -145,13 +155,16 @@ class Links:
             if self._cluster is not None and isinstance(error, redis.TimeoutError):
                 self._cluster.did_not_reply(link.node)
             raise
+        self.breaker.answered[link.node] = time.monotonic()
         if self._cluster is not None:
             self._cluster.replied(link.node)
         return reply
 
     def send_through_client(self, parts: tuple[Any, ...], timeout: float) -> Any:
         """Have the client send one call and read its reply, within `timeout` seconds. Raises what it raises."""
-        return call_within(timeout, lambda: self._client.execute_command(*parts), self._overdue)
+        reply = call_within(timeout, lambda: self._client.execute_command(*parts), self._overdue)
+        self.breaker.answered[None] = time.monotonic()
+        return reply
 
     def redirect(self, link: Link[Connection], error: AskError) -> Hop:
         """Where the node sent the call on to; the client learns of it. Raises `error` where there are no nodes."""
@@ -207,8 +220,9 @@ class Links:
 
     def _close_idle(self) -> None:
         links = []
-        while self._idle:
-            links.append(self.take())
+        with contextlib.suppress(IndexError):  # another thread may take the last one meanwhile
+            while True:
+                links.append(self._idle.pop())
         for link in links:
             while link.connections:
                 link.connections.popitem()[1].disconnect()  # type: ignore[no-untyped-call]
@@ -221,7 +235,17 @@ class Links:
         """
         self._idle = deque()
         self._overdue = Overdue()
+        self.breaker = breaker_of(self._nodes)
         self.users = weakref.WeakSet()
+
+
+def breaker_of(nodes: OneServer | Cluster | None) -> Breaker:
+    """A breaker for calls to `nodes`, or through a client whose nodes are its own affair."""
+    return Breaker(_the_only_one if nodes is None else nodes.owner)
+
+
+def _the_only_one(_: str) -> None:
+    return None
 
 
 def _left(timeout: float, started: float) -> float:
