@@ -13,7 +13,7 @@ from redisopt.errors import (
 from redisopt.events import add_hook, remove_hook
 from redisopt.throttle.async_throttler import AsyncThrottler
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.decision import Decision, LimitState, ThrottleMetrics
+from redisopt.throttle.decision import Decision, LimitState, Outage, ThrottleMetrics
 from redisopt.throttle.permit import AsyncPermit, Permit
 from redisopt.throttle.rate import Rate
 from redisopt.throttle.throttler import Throttler
@@ -28,6 +28,7 @@ __all__ = [
     "CostExceedsLimit",
     "Decision",
     "LimitState",
+    "Outage",
     "Permit",
     "Rate",
     "RedisOptError",

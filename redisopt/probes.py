@@ -17,6 +17,7 @@ from typing import Any
 
 from redis.exceptions import AskError
 
+from redisopt import events, wire
 from redisopt.async_links import AsyncLinks
 from redisopt.breaker import Silence
 from redisopt.delivery import Call
@@ -54,6 +55,8 @@ def watch_async(links: AsyncLinks, call: Call, error: Unavailable) -> float | No
     silence = breaker.gave_up(key, call.began, call.timeout, error)
     if silence is not None:
         task = asyncio.create_task(_probe_async(links, turns, silence), name="redisopt-probe")
+        # A loop that is closed without its tasks being cancelled loses nothing by the end of this one.
+        task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - as asyncio.gather does
         turns.probes.add(task)
         task.add_done_callback(turns.probes.discard)
         breaker.tell(silence, error)
@@ -73,16 +76,20 @@ async def stop(links: AsyncLinks) -> None:
 
 def _probe(links: Links, silence: Silence) -> None:
     breaker = links.breaker
-    while links.users and breaker.lasts(silence):
-        breaker.probe_begins(silence)
-        try:
-            _ask(links, silence.key, silence.timeout)
-        except Exception as error:
-            pause = breaker.probe_ends(silence, error)
-        else:
-            pause = breaker.probe_ends(silence, None)
-        time.sleep(pause)
-    breaker.forget(silence)
+    try:
+        while links.users and breaker.lasts(silence):
+            breaker.probe_begins(silence)
+            try:
+                _ask(links, silence.key, silence.timeout)
+            except wire.FAILURES as error:
+                pause = breaker.probe_ends(silence, error)
+            else:
+                pause = breaker.probe_ends(silence, None)
+            time.sleep(pause)
+    except Exception as error:
+        events.logger.debug("the probe of Redis ends: %r", error)  # such as the end of the client
+    finally:
+        breaker.forget(silence)
 
 
 async def _probe_async(links: AsyncLinks, turns: Turns, silence: Silence) -> None:
@@ -93,11 +100,13 @@ async def _probe_async(links: AsyncLinks, turns: Turns, silence: Silence) -> Non
             breaker.probe_begins(silence)
             try:
                 await _ask_async(links, link, silence.key, silence.timeout)
-            except Exception as error:
+            except wire.FAILURES as error:
                 pause = breaker.probe_ends(silence, error)
             else:
                 pause = breaker.probe_ends(silence, None)
             await asyncio.sleep(pause)
+    except Exception as error:
+        events.logger.debug("the probe of Redis ends: %r", error)  # such as the end of its event loop
     finally:
         breaker.forget(silence)
         turns.discard(link)

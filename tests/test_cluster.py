@@ -322,6 +322,9 @@ def test_a_node_that_stands_still_costs_a_call_its_command_timeout(cluster: Clus
         assert face.try_acquire(key=users[1])
         with pytest.raises(redisopt.Unavailable, match="command_timeout"), in_time():
             face.try_acquire(key=users[0])
+        with pytest.raises(redisopt.Unavailable, match="being probed"), in_time(0.0):
+            face.try_acquire(key=users[0])
+        assert face.try_acquire(key=users[1])
         assert face.try_acquire(key=users[2])
     finally:
         end.cancel()

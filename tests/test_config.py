@@ -124,6 +124,7 @@ def test_a_config_has_defaults_for_all_but_the_limits() -> None:
         "cooldown_period": 0.0,
         "precision": None,
         "margin": 0.0,
+        "on_unavailable": "raise",
     }
 
 

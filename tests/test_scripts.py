@@ -17,7 +17,8 @@ from redisopt.throttle.grant import Grant
 from redisopt.throttle.layout import Unregistered
 from redisopt.throttle.plans import PLAIN, ThrottlePlans
 
-CONFIG = ThrottleConfig(rates=("10/s", "100/10s"), max_burst_size=5)  # type: ignore[arg-type] # parsed by the model
+FIELDS: Any = {"rates": ("10/s", "100/10s"), "max_burst_size": 5}
+CONFIG, LOCAL = ThrottleConfig(**FIELDS), ThrottleConfig(**FIELDS, on_unavailable="local")
 
 
 def commands() -> list[Command[Any]]:
@@ -26,6 +27,7 @@ def commands() -> list[Command[Any]]:
     grant = Grant("id", "", 2, 1000)
     first_steps: list[Plan[Any]] = [
         plans.try_acquire(Grant, 1, "", None),
+        ThrottlePlans("test", LOCAL).try_acquire(Grant, 1, "", None),
         plans.acquire(Grant, 1, "", 5.0),
         plans.execute(Grant, PLAIN, print, (), {}),
         plans.peek(1, ""),

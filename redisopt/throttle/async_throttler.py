@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import redis.asyncio
 
-    from redisopt.throttle.decision import Decision, ThrottleMetrics
+    from redisopt.throttle.decision import Decision, Outage, ThrottleMetrics
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,6 +101,11 @@ class AsyncThrottler:
     def config(self) -> ThrottleConfig:
         """The limits that this object's calls are judged by."""
         return self._plans.config
+
+    @property
+    def outage(self) -> Outage | None:
+        """See `Throttler.outage`; what is known in the running event loop."""
+        return self._plans.outage_policy.outage(self._runner.silence)
 
     async def try_acquire(self, cost: int = 1, key: str = "", *, minimum: int | None = None) -> Decision[AsyncPermit]:
         """See `Throttler.try_acquire`."""

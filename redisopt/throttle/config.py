@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -78,6 +78,12 @@ class ThrottleConfig(Config):
         le=3600,
         description="Seconds by which every period is lengthened, for a far side that would see the jitter of the "
         "callers' network.",
+    )
+
+    on_unavailable: Literal["raise", "allow", "deny", "local"] = Field(
+        default="raise",
+        description="What a call that asks for a permit gets while Redis is away or refuses: the error, a permit that is "
+        "not charged, a refusal, or what a limiter of this process decides that has this process's last known share.",
     )
 
     @model_validator(mode="after")

@@ -25,9 +25,11 @@ class Grant:
         cost: what was charged.
         granted_at: the server's time of the grant in seconds; of a permit that waited, the time it waited for.
         waited: seconds that the throttle made the caller wait.
+        charged: whether Redis has charged it. What was granted without Redis (see `on_unavailable`) is not, so that nothing
+            of it can be given back; its `granted_at` is by this process's clock.
     """
 
-    __slots__ = ("_left", "_released", "_settled", "cost", "granted_at", "id", "key", "time_ms", "waited")
+    __slots__ = ("_left", "_released", "_settled", "charged", "cost", "granted_at", "id", "key", "time_ms", "waited")
 
     def __init__(self, permit_id: str, key: str, cost: int, time_ms: int, waited: float = 0.0) -> None:
         self.id = permit_id
@@ -36,6 +38,7 @@ class Grant:
         self.time_ms = time_ms
         self.granted_at = time_ms / 1000
         self.waited = waited
+        self.charged = True
         self._left = cost
         self._released = False
         self._settled = False
@@ -66,6 +69,11 @@ class Grant:
                 )
             self._left -= taken
             return taken
+
+    def mark_uncharged(self) -> None:
+        """It was granted without Redis: there is nothing to release, refund or settle."""
+        self.charged, self._left = False, 0
+        self._released = self._settled = True
 
     def mark_settled(self) -> bool:
         """Whether this is the first time that the permit is settled."""

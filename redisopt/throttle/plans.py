@@ -21,6 +21,7 @@ from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, ThrottleMetrics
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.layout import Layout, Layouts, Unregistered, Verdict, read_cost, unregistered
+from redisopt.throttle.outage import OutagePolicy
 from redisopt.throttle.rate import MAX_LIMIT
 
 G = TypeVar("G", bound=Grant)
@@ -53,11 +54,23 @@ class ThrottlePlans:
         self._on_throttle = on_throttle
         self._max_cost = config.max_cost
         self._layouts = Layouts(self.name, config)
+        self.outage_policy = OutagePolicy(self.name, config, self._layouts.own, on_throttle)
 
     # --- decisions
 
     def try_acquire(self, make_permit: Callable[..., G], cost: int, key: str, minimum: int | None) -> Plan[Decision[G]]:
         """Take `cost` now, or at least `minimum` of it, or nothing."""
+        asking = self._try_in_redis(make_permit, cost, key, minimum)
+        return self.outage_policy.try_acquire(asking, make_permit, cost, key, minimum)
+
+    def acquire(self, make_permit: Callable[..., G], cost: int, key: str, timeout: float | None) -> Plan[G]:
+        """Take `cost` at the earliest time, in the order of asking, and wait for that time."""
+        asking = self._acquire_in_redis(make_permit, cost, key, timeout)
+        return self.outage_policy.acquire(asking, make_permit, cost, key, timeout)
+
+    def _try_in_redis(
+        self, make_permit: Callable[..., G], cost: int, key: str, minimum: int | None
+    ) -> Plan[Decision[G]]:
         least = cost if minimum is None else minimum
         self._check_cost(cost)
         if least is not cost and (type(least) is not int or not 1 <= least <= cost):
@@ -71,8 +84,7 @@ class ThrottlePlans:
             yield from self._tell(verdict, permit, cost, key)
         return self._decision(verdict, permit)
 
-    def acquire(self, make_permit: Callable[..., G], cost: int, key: str, timeout: float | None) -> Plan[G]:
-        """Take `cost` at the earliest time, in the order of asking, and wait for that time."""
+    def _acquire_in_redis(self, make_permit: Callable[..., G], cost: int, key: str, timeout: float | None) -> Plan[G]:
         self._check_cost(cost)
         patience = _patience(timeout)
         permit_id = next_permit_id()
@@ -193,6 +205,8 @@ class ThrottlePlans:
     # --- script calls
 
     def _acquire(self, args: tuple[Any, ...], key: str) -> Plan[Verdict]:
+        if self.outage_policy.counts_fleet:
+            yield from self.outage_policy.count_fleet(key)
         return (yield from self._ask("throttle_acquire", key, args, _verdict, once=True, undo="throttle_undo"))
 
     def _ask(

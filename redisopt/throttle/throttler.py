@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from redisopt.throttle.decision import Decision, ThrottleMetrics
+    from redisopt.throttle.decision import Decision, Outage, ThrottleMetrics
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,11 +33,16 @@ class Throttler:
     Thread-safe, and safe to use in a forked child. Every method costs one script call, whose server time does not grow with
     the limit; `acquire` costs one however long it waits. (benchmarks/README.md has the figures.)
 
+    While Redis is away, a call takes `command_timeout` until that is known to the client, and then ends at once; Redis is
+    probed in the background. What becomes of `try_acquire`, `acquire` and all that is built on them is the config's
+    `on_unavailable`; everything else raises `Unavailable`, refunds as well. What was granted without Redis is not charged
+    to it afterwards.
+
     Args:
         client: a `redis.Redis` (of one server or a Sentinel master) or `redis.RedisCluster`.
         name: what the limit is for; the same in all processes that share it. No braces or control characters.
         config: a `ThrottleConfig`; or give its fields as keywords: rates, max_burst_size, cooldown_period, precision,
-            margin, command_timeout.
+            margin, command_timeout, on_unavailable.
         on_throttle: called with the number of waiters in the fleet whenever a call is refused or has to wait.
 
     Raises:
@@ -68,6 +73,11 @@ class Throttler:
         """The limits that this object's calls are judged by."""
         return self._plans.config
 
+    @property
+    def outage(self) -> Outage | None:
+        """Since when Redis has been away and what was decided without it; None while it is there. Asks nobody."""
+        return self._plans.outage_policy.outage(self._runner.silence)
+
     def try_acquire(self, cost: int = 1, key: str = "", *, minimum: int | None = None) -> Decision[Permit]:
         """Take `cost` now or not at all; never waits.
 
@@ -80,7 +90,7 @@ class Throttler:
         Raises:
             ValueError: cost below 1, or a key that is no text or over 1,024 bytes.
             CostExceedsLimit: cost above a limit (also a ValueError).
-            Unavailable: Redis did not answer within `command_timeout`.
+            Unavailable: Redis did not answer within `command_timeout`, and `on_unavailable` is "raise".
         """
         return self._runner.run(self._plans.try_acquire(self._permit, cost, key, minimum))
 
@@ -96,6 +106,7 @@ class Throttler:
 
         Raises:
             ThrottleTimeout: the wait would outlast `timeout`; its `retry_after` says how long it is.
+            Throttled: Redis is away, and `on_unavailable` refuses; its `reason` is "unavailable".
             ValueError, CostExceedsLimit, Unavailable: as `try_acquire`.
         """
         return self._runner.run(self._plans.acquire(self._permit, cost, key, timeout))
