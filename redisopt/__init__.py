@@ -15,7 +15,7 @@ from redisopt.errors import (
 from redisopt.events import add_hook, remove_hook
 from redisopt.throttle.async_throttler import AsyncRequest, AsyncThrottler, async_acquire_all
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.decision import Decision, LimitState, ThrottleMetrics
+from redisopt.throttle.decision import Decision, LimitState, Outage, ThrottleMetrics
 from redisopt.throttle.headers import Advice, Policy, read_headers
 from redisopt.throttle.permit import AsyncJointPermit, AsyncPermit, JointPermit, Permit
 from redisopt.throttle.rate import Rate
@@ -35,6 +35,7 @@ __all__ = [
     "Decision",
     "JointPermit",
     "LimitState",
+    "Outage",
     "Permit",
     "PermitLost",
     "Policy",

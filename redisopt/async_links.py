@@ -12,8 +12,9 @@ import redis.asyncio
 import redis.asyncio.retry
 import redis.backoff
 
+from redisopt.breaker import Silence
 from redisopt.deadlines import within
-from redisopt.links import ASKING, extra_connection, of_this_process
+from redisopt.links import ASKING, breaker_of, extra_connection, of_this_process
 from redisopt.nodes import Cluster, Hop, nodes_of
 from redisopt.turns import AsyncLink, Connection, Turns, drop
 
@@ -49,20 +50,33 @@ class AsyncLinks:
         """A connection beside those of the links, as `Links.extra_connection`; its waits are bounded by who uses it."""
         return extra_connection(self._nodes, self._client, None)  # type: ignore[no-any-return]
 
-    async def take(self, timeout: float, *, urgent: bool = False) -> tuple[AsyncLink, float]:
-        """A link that nobody else uses now, in the order of asking, and the deadline for the call on it.
+    def turns_of(self, loop: asyncio.AbstractEventLoop) -> Turns | None:
+        """The links of a loop, where it has any."""
+        return self._turns.get(loop)
+
+    async def take(self, key: str, timeout: float, *, urgent: bool = False) -> tuple[AsyncLink, float]:
+        """A link that nobody else uses now, in the order of asking, for a call of `key`; and the deadline for it.
 
         Raises:
-            Unavailable: it was not to be had in time, so nothing was sent.
+            Unavailable: it was not to be had in time, or Redis is known not to answer; so nothing was sent.
         """
         loop = asyncio.get_running_loop()
         turns = self._turns.get(loop)
         if turns is None:
             for over in [other for other in self._turns if other.is_closed()]:
                 del self._turns[over]
-            turns = self._turns[loop] = Turns()
+            turns = self._turns[loop] = Turns(breaker_of(self._nodes))
             await turns.begin()
-        return await turns.take(timeout, urgent=urgent)
+        if turns.breaker.silences:
+            turns.breaker.check(key, timeout)
+        link, deadline = await turns.take(timeout, urgent=urgent)
+        if turns.breaker.silences:  # since it stood in line
+            try:
+                turns.breaker.check(key, timeout)
+            except BaseException:
+                self.give(link)
+                raise
+        return link, deadline
 
     def give(self, link: AsyncLink) -> None:
         """Hand a link back for the next call. Needs no running event loop."""
@@ -109,6 +123,7 @@ class AsyncLinks:
                     self._cluster.did_not_reply(link.node)
             raise
         self._replied(link)
+        link.turns.breaker.answered[link.node] = link.turns.progress
         return reply
 
     def _replied(self, link: AsyncLink) -> None:
@@ -121,6 +136,7 @@ class AsyncLinks:
         async with within(timeout):
             reply = await self._client.execute_command(*parts)
         self._replied(link)
+        link.turns.breaker.answered[None] = link.turns.progress
         return reply
 
     async def redirect(self, link: AsyncLink, error: AskError) -> Hop:
@@ -131,6 +147,15 @@ class AsyncLinks:
         if not hop.asking:
             await self._cluster.move(error)
         return hop
+
+    def silence(self, timeout: float) -> Silence | None:
+        """What `Breaker.known` says in the running event loop; outside of one, in any."""
+        try:
+            turns = [self._turns.get(asyncio.get_running_loop())]
+        except RuntimeError:
+            turns = [*self._turns.values()]
+        known = [each.breaker.known(timeout) for each in turns if each is not None]
+        return next((silence for silence in known if silence is not None), None)
 
     def leave(self, user: object) -> None:
         """`user` needs them no more, for now. Those of other loops are closed when those end."""

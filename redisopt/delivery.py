@@ -20,6 +20,7 @@ import tenacity
 
 from redisopt import events, wire
 from redisopt.commands import Arg, Command, Sleep
+from redisopt.errors import Unavailable
 from redisopt.links import Link
 from redisopt.nodes import Hop
 from redisopt.scripts import script
@@ -57,7 +58,22 @@ class Redirect:
     error: redis.exceptions.AskError
 
 
-DeliveryStep = Exchange | Drop | Redirect | Sleep
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Raise `Unavailable` where Redis is known not to answer such a call."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Take note that a call had no answer in all its time. What comes back is when Redis is probed (see `probes`)."""
+
+    call: Call
+    error: Unavailable
+
+
+DeliveryStep = Exchange | Drop | Redirect | Check | Watch | Sleep
 Delivery = Generator[DeliveryStep, Any, Any]
 
 
@@ -81,6 +97,11 @@ class Call:
             link.number += 1
             self.lane = (link.lane, link.number)
 
+    @property
+    def began(self) -> float:
+        """When its time began, by this process's monotonic clock."""
+        return self.deadline - self.timeout
+
     def packed(self, name: str, *, whole: bool = False) -> bytes:
         """As bytes, for a link's own connection."""
         return wire.packed(script(name), self.command, self.lane, whole=whole)
@@ -102,7 +123,11 @@ def recover(call: Call, error: BaseException) -> Delivery:
         try:
             return call.command.parse((yield from _deliver(call, call.command.script, call.deadline, error)))
         except wire.FAILURES as final:
-            raise wire.unavailable(final, call.command) from final
+            given_up = wire.unavailable(final, call.command)
+            given_up.__cause__ = final
+            if isinstance(given_up, Unavailable) and wire.is_silence(final):
+                given_up.retry_after = yield Watch(call, given_up)
+            raise given_up from final
         except Exception:
             raise
         except BaseException as interruption:
@@ -198,8 +223,9 @@ def _undo(call: Call) -> Delivery:
     if undo is None:
         return
     try:
+        yield Check(call)
         # It may be repeated like any other call, and has a call's time of its own: that of the call may be over.
         yield from _deliver(call, undo, time.monotonic() + call.timeout)
-    except wire.FAILURES as error:
+    except (*wire.FAILURES, Unavailable) as error:
         # The interruption goes on. The charge stays, as after a crash.
         events.logger.warning("an interrupted %s could not be undone: %s", call.command.script, error)

@@ -27,7 +27,8 @@ class Throttled(RedisOptError):
     Attributes:
         retry_after: seconds until the same call would be granted, if nobody else comes first.
         reason: the limit that refused, as text: ``"10/s"``, ``"burst"``, ``"cooldown"``, ``"concurrency"``,
-            ``"paused"``, ``"queue"`` or ``"queue full"``.
+            ``"paused"``, ``"queue"`` or ``"queue full"``; ``"unavailable"`` where Redis was away and
+            `on_unavailable` decided.
     """
 
     def __init__(self, message: str, *, retry_after: float, reason: str) -> None:
@@ -64,7 +65,17 @@ class StateLost(RedisOptError):
 
 
 class Unavailable(RedisOptError):
-    """Redis could not be reached, did not answer in time, or refused the script. The cause is chained."""
+    """Redis could not be reached, did not answer in time, or refused the script. The cause is chained.
+
+    While Redis is known to be away, calls fail with it at once; then the message has the cause.
+
+    Attributes:
+        retry_after: seconds until Redis is probed again; None where nobody probes it, so that the next call will tell.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 def _rebuild_throttled(kind: type[Throttled], message: str, retry_after: float, reason: str) -> Throttled:

@@ -18,18 +18,22 @@ logger.addHandler(logging.NullHandler())  # quiet unless the application configu
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A limiter granted `cost`; the caller waits `wait` seconds for it."""
+    """A limiter granted `cost`; the caller waits `wait` seconds for it. Without Redis, the `reason` is "unavailable"."""
 
     name: str
     key: str
     cost: int
     wait: float
     queue_size: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A limiter refused `cost`; `reason` is the limit, `retry_after` the seconds until it would fit."""
+    """A limiter refused `cost`; `reason` is the limit, `retry_after` the seconds until it would fit.
+
+    Without Redis, the reason is "unavailable".
+    """
 
     name: str
     key: str
@@ -55,7 +59,21 @@ class ScriptReloaded:
     script: str
 
 
-Event = Granted | Refused | Retried | ScriptReloaded
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Redis has been found not to answer: from now on calls fail at once. On a Cluster: one of the nodes."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Reachable:
+    """Redis answers again, after so many seconds."""
+
+    seconds: float
+
+
+Event = Granted | Refused | Retried | ScriptReloaded | Unreachable | Reachable
 
 
 class Hook(Protocol):

@@ -13,6 +13,7 @@ Here are the links of threads; those of tasks are in `async_links`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -25,6 +26,7 @@ import redis.backoff
 import redis.connection
 import redis.retry
 
+from redisopt.breaker import Breaker
 from redisopt.deadlines import Overdue, call_within
 from redisopt.identity import process_id
 from redisopt.nodes import Cluster, Hop, OneServer, nodes_of
@@ -83,6 +85,7 @@ class Links:
 
     Attributes:
         users: who uses them. When there is none, no connection stays open.
+        breaker: what is known of a server that does not answer.
     """
 
     def __init__(self, client: redis.Redis | redis.RedisCluster) -> None:
@@ -91,6 +94,7 @@ class Links:
         self._cluster = self._nodes if isinstance(self._nodes, Cluster) else None
         self._idle: deque[Link[Connection]] = deque()
         self._overdue = Overdue()
+        self.breaker = breaker_of(self._nodes)
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
         of_this_process.add(self)
 
@@ -108,8 +112,14 @@ class Links:
         connection: Connection = extra_connection(self._nodes, self._client, timeout)
         return connection
 
-    def take(self) -> Link[Connection]:
-        """A link that nobody else uses now."""
+    def take(self, key: str, timeout: float) -> Link[Connection]:
+        """A link that nobody else uses now, for a call of `key`.
+
+        Raises:
+            Unavailable: Redis is known not to answer within `timeout`.
+        """
+        if self.breaker.silences:
+            self.breaker.check(key, timeout)
         try:
             return self._idle.pop()
         except IndexError:
@@ -154,13 +164,16 @@ class Links:
             if self._cluster is not None and isinstance(error, redis.TimeoutError):
                 self._cluster.did_not_reply(link.node)
             raise
+        self.breaker.answered[link.node] = time.monotonic()
         if self._cluster is not None:
             self._cluster.replied(link.node)
         return reply
 
     def send_through_client(self, parts: tuple[Any, ...], timeout: float) -> Any:
         """Have the client send one call and read its reply, within `timeout` seconds. Raises what it raises."""
-        return call_within(timeout, lambda: self._client.execute_command(*parts), self._overdue)
+        reply = call_within(timeout, lambda: self._client.execute_command(*parts), self._overdue)
+        self.breaker.answered[None] = time.monotonic()
+        return reply
 
     def redirect(self, link: Link[Connection], error: AskError) -> Hop:
         """Where the node sent the call on to; the client learns of it. Raises `error` where there are no nodes."""
@@ -216,8 +229,9 @@ class Links:
 
     def _close_idle(self) -> None:
         links = []
-        while self._idle:
-            links.append(self.take())
+        with contextlib.suppress(IndexError):  # another thread may take the last one meanwhile
+            while True:
+                links.append(self._idle.pop())
         for link in links:
             while link.connections:
                 link.connections.popitem()[1].disconnect()  # type: ignore[no-untyped-call]
@@ -230,6 +244,7 @@ class Links:
         """
         self._idle = deque()
         self._overdue = Overdue()
+        self.breaker = breaker_of(self._nodes)
         self.users = weakref.WeakSet()
 
 
@@ -239,6 +254,15 @@ def extra_connection(nodes: OneServer | Cluster | None, client: Any, timeout: fl
     if nodes is None:
         raise ReferenceError("the client's connections are not ours to make")
     return nodes.make(nodes.find("") if isinstance(nodes, Cluster) else None, timeout)
+
+
+def breaker_of(nodes: OneServer | Cluster | None) -> Breaker:
+    """A breaker for calls to `nodes`, or through a client whose nodes are its own affair."""
+    return Breaker(_the_only_one if nodes is None else nodes.owner)
+
+
+def _the_only_one(_: str) -> None:
+    return None
 
 
 def _left(timeout: float, started: float) -> float:

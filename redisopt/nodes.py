@@ -46,6 +46,10 @@ class OneServer:
         # Without CLIENT SETINFO: every command on connecting is one more wait within the bound of the first call.
         self._arguments |= {"retry": retry, "protocol": 2, "decode_responses": False, "driver_info": None}
 
+    def owner(self, _: str) -> str | None:
+        """The node that has a key: None where there is but one."""
+        return None
+
     def make(self, _: str | None, timeout: float | None) -> Any:
         """A connection, not connected yet, each of whose waits is bounded by `timeout`."""
         return self._class(**self._arguments | {"socket_timeout": timeout, "socket_connect_timeout": timeout})
@@ -90,10 +94,14 @@ class Cluster(OneServer):
             self._client.nodes_manager.nodes_cache
         )
 
+    def owner(self, key: str) -> str | None:
+        """The node that has a key, as far as is known."""
+        nodes = self._client.nodes_manager.slots_cache.get(self._client.keyslot(key))
+        return nodes[0].name if nodes else None
+
     def find(self, key: str) -> str:
         """The node to ask for a key: its owner, or one that knows the owner."""
-        nodes = self._client.nodes_manager.slots_cache.get(self._client.keyslot(key))
-        owner: str | None = nodes[0].name if nodes else None
+        owner = self.owner(key)
         if owner is not None and owner not in self._silent:
             return owner
         others = [name for name in list(self._client.nodes_manager.nodes_cache) if name not in self._silent]

@@ -18,10 +18,12 @@ from typing import Any, TypeVar
 import redis
 import redis.asyncio
 
+from redisopt import probes
 from redisopt.async_links import AsyncLinks
 from redisopt.async_wakes import AsyncWakes
+from redisopt.breaker import Silence
 from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Step, Stopped, Wait
-from redisopt.delivery import Call, DeliveryStep, Drop, Exchange, Redirect, recover
+from redisopt.delivery import Call, Check, DeliveryStep, Drop, Exchange, Redirect, Watch, recover
 from redisopt.links import Links
 from redisopt.turns import drop
 from redisopt.wakes import Wakes
@@ -99,6 +101,11 @@ class Runner:
         """End the `Wait` of this permit."""
         self._wakes.wake(permit)
 
+    @property
+    def silence(self) -> Silence | None:
+        """Since when Redis has been away, and why; None while it is there."""
+        return self._links.breaker.known(self._timeout)
+
     def close(self) -> None:
         """Close the client's idle links, unless another primitive uses them. Whoever calls all the same connects for it."""
         self._closed = True
@@ -127,7 +134,7 @@ class Runner:
         raise TypeError(f"a plan yielded {step!r}, which is no step")
 
     def _call(self, command: Command[R]) -> R:
-        link = self._links.take()
+        link = self._links.take(command.keys[0], self._timeout)
         try:
             call = Call(command, link, self._timeout, time.monotonic() + self._timeout)
             try:
@@ -147,6 +154,10 @@ class Runner:
             return self._links.drop(step.link)
         if isinstance(step, Redirect):
             return self._links.redirect(step.link, step.error)
+        if isinstance(step, Check):
+            return self._links.breaker.check(step.call.command.keys[0], step.call.timeout)
+        if isinstance(step, Watch):
+            return probes.watch(self._links, step.call, step.error)
         raise TypeError(f"a delivery yielded {step!r}, which is no step")
 
     def _exchange(self, call: Call, name: str, timeout: float, how: Exchange | None = None) -> Any:
@@ -215,6 +226,11 @@ class AsyncRunner:
         """End the `Wait` of this permit in the running event loop."""
         self._wakes.wake(permit)
 
+    @property
+    def silence(self) -> Silence | None:
+        """As `Runner.silence`, for the running event loop; outside of one, for any."""
+        return self._links.silence(self._timeout)
+
     async def aclose(self) -> None:
         """Close the client's idle links, unless another primitive uses them. Whoever calls all the same connects for it."""
         self._closed = True
@@ -225,6 +241,7 @@ class AsyncRunner:
             await asyncio.wait(here)
         await self._wakes.aclose()
         self._links.leave(self)
+        await probes.stop(self._links)
 
     def _enter(self) -> None:
         self._users = self._links.users
@@ -249,7 +266,7 @@ class AsyncRunner:
         raise TypeError(f"a plan yielded {step!r}, which is no step")
 
     async def _call(self, command: Command[R], interrupted: bool) -> R:  # noqa: FBT001
-        link, deadline = await self._links.take(self._timeout, urgent=interrupted)
+        link, deadline = await self._links.take(command.keys[0], self._timeout, urgent=interrupted)
         try:
             call = Call(command, link, self._timeout, deadline)
             try:
@@ -274,6 +291,10 @@ class AsyncRunner:
             return drop(step.link)  # type: ignore[arg-type] # the links of async calls are AsyncLinks
         if isinstance(step, Redirect):
             return await self._links.redirect(step.link, step.error)  # type: ignore[arg-type]
+        if isinstance(step, Check):
+            return step.call.link.turns.breaker.check(step.call.command.keys[0], step.call.timeout)  # type: ignore[attr-defined]
+        if isinstance(step, Watch):
+            return probes.watch_async(self._links, step.call, step.error)
         raise TypeError(f"a delivery yielded {step!r}, which is no step")
 
     async def _exchange(self, call: Call, name: str, timeout: float, how: Exchange | None = None) -> Any:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 import redis.asyncio.connection
 
+from redisopt.breaker import Breaker
 from redisopt.deadlines import READS
 from redisopt.errors import Unavailable
 from redisopt.links import Link
@@ -43,6 +44,11 @@ class AsyncLink(Link[Connection]):
         super().__init__()
         self.turns = turns
 
+    def close(self) -> None:
+        """Close its connections. Needs no running event loop."""
+        while self.connections and not self.turns.forgotten:
+            _close(self.connections.popitem()[1])
+
 
 class Turns:
     """The links of an async client in one event loop; at most `MAX_CALLS_IN_FLIGHT` are out at once.
@@ -52,10 +58,12 @@ class Turns:
 
     Attributes:
         progress: when a call had its latest reply, by this process's monotonic clock.
+        breaker: what is known of a server that does not answer.
+        probes: the tasks that ask whether it is back.
         forgotten: whether this is a forked child, and the links its parent's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, breaker: Breaker) -> None:
         self._loop = asyncio.get_running_loop()
         self._links: list[AsyncLink] = []  # those that are out too
         self._idle: deque[AsyncLink] = deque()
@@ -67,6 +75,8 @@ class Turns:
         self._timer: asyncio.TimerHandle | None = None
         self._end = self._until_the_end()
         self.progress = 0.0
+        self.breaker = breaker
+        self.probes: set[asyncio.Task[None]] = set()
         self.forgotten = False
 
     async def begin(self) -> None:
@@ -90,9 +100,19 @@ class Turns:
         try:
             return self._idle.pop(), deadline
         except IndexError:
-            link = AsyncLink(self)
-            self._links.append(link)
-            return link, deadline
+            return self.make_link(), deadline
+
+    def make_link(self) -> AsyncLink:
+        """A new link."""
+        link = AsyncLink(self)
+        self._links.append(link)
+        return link
+
+    def discard(self, link: AsyncLink) -> None:
+        """Close a link that nobody will take any more."""
+        if not self.forgotten:
+            link.close()
+            self._links.remove(link)
 
     async def _turn(self, timeout: float, queue: deque[_Turn]) -> float:
         """Wait for a turn; returns the seconds that were left when it came."""
@@ -160,8 +180,7 @@ class Turns:
     def close_idle(self) -> None:
         """Close the connections that no call is using."""
         for link in list(self._idle):
-            while link.connections:
-                _close(link.connections.popitem()[1])
+            link.close()
 
 
 def drop(link: AsyncLink) -> None:

@@ -64,6 +64,13 @@ def is_transient(error: BaseException) -> bool:
     return (isinstance(error, _TRANSIENT) and not _is_final(error)) or _is_read_only(error)
 
 
+def is_silence(error: BaseException) -> bool:
+    """Whether nobody is there to serve calls: the server is out of reach, silent, loading or down, but not: it refuses."""
+    if isinstance(error, TooManyOverdue):
+        return True
+    return is_transient(error) and not _is_read_only(error) and not isinstance(error, TryAgainError)
+
+
 def is_sent_on(error: BaseException) -> TypeGuard[AskError]:
     """Whether a node of a Cluster says which other one to ask (MOVED or ASK): then the script has not run."""
     return isinstance(error, AskError)

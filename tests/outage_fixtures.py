@@ -10,6 +10,7 @@ import pytest
 
 from redisopt import events
 from tests.faces import Face
+from tests.fragile import FragileServer
 from tests.outages import KINDS, FaceOf, make_client
 from tests.proxy import Proxy
 from tests.servers import RunningServer
@@ -50,3 +51,10 @@ def heard() -> Iterator[list[Any]]:
     events.add_hook(hook)
     yield heard
     events.remove_hook(hook)
+
+
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[FragileServer]:
+    """A server that goes away and comes back."""
+    with FragileServer() as server:
+        yield server

@@ -12,9 +12,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import redis
@@ -28,6 +28,8 @@ from redisopt import keys
 from redisopt.clients import connect, connect_async
 from tests.faces import Face
 from tests.servers import RunningServer
+
+R = TypeVar("R")
 
 LIMIT = 1_000_000
 PLENTY: Any = {"rates": [f"{LIMIT}/h"], "command_timeout": 10.0}
@@ -122,6 +124,17 @@ def in_time(command_timeout: float = 0.5) -> Iterator[None]:
         over.set()
         sleeper.join()
         assert took <= 1.2 * command_timeout + 0.1 + late, f"{took:.3f} s, of which {late:.3f} s for a busy machine"
+
+
+def until_answered(call: Callable[[], R], seconds: float = 1.0) -> R:
+    """What `call` gives once Redis is known to be back: after an outage calls fail at once until then, a second at most."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except redisopt.Unavailable:
+            assert time.monotonic() < deadline, f"not answered within {seconds} s"
+            time.sleep(0.005)
 
 
 @contextmanager

@@ -130,6 +130,7 @@ def test_a_config_has_defaults_for_all_but_the_limits() -> None:
         "group": None,
         "prefetch": 0.0,
         "on_conflict": "warn",
+        "on_unavailable": "raise",
     }
 
 

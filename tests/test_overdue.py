@@ -13,7 +13,7 @@ import redis
 import redisopt
 from redisopt.deadlines import MAX_OVERDUE
 from tests.faces import Face
-from tests.outages import PLENTY, Unknown, client_url, in_time, stopped
+from tests.outages import PLENTY, Unknown, client_url, in_time, stopped, until_answered
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 
@@ -31,18 +31,20 @@ def threads_of_calls() -> int:
 def test_calls_that_were_given_up_do_not_pile_up(
     make: Callable[..., Face], server: RunningServer, client: redis.Redis
 ) -> None:
-    """Beyond eight that still run, a call is refused at once; when the server is back, all goes on."""
+    """Nor do probes. Beyond eight that still run, a call is refused at once; when the server is back, all goes on."""
     face = make(server.url, "unknown", rates=["1000/h"], command_timeout=0.05)
+    patient = redisopt.Throttler(face.client, "test", rates=["1000/h"], command_timeout=0.1)
     wait_until(lambda: threads_of_calls() == 0)
     with stopped(server):
         for _ in range(3 * MAX_OVERDUE):
             with pytest.raises(redisopt.Unavailable), in_time():
                 face.try_acquire()
-        assert threads_of_calls() <= MAX_OVERDUE
+        wait_until(lambda: face.real._runner._links._overdue._number == MAX_OVERDUE)
         with pytest.raises(redisopt.Unavailable, match="given up"), in_time(0.0):
-            face.try_acquire()
+            patient.try_acquire()
+        assert threads_of_calls() == MAX_OVERDUE
     wait_until(lambda: threads_of_calls() == 0)
-    assert face.peek()
+    assert until_answered(face.peek)
 
 
 @pytest.mark.parametrize("kind", ["sync"])

@@ -19,9 +19,10 @@ from redisopt.throttle.grant import Grant
 from redisopt.throttle.joint import Ask, acquire_all
 from redisopt.throttle.layout import Unregistered, Verdict
 from redisopt.throttle.line import Place
-from redisopt.throttle.plans import PLAIN, ThrottlePlans
+from redisopt.throttle.plans import ThrottlePlans
 
-CONFIG = ThrottleConfig(rates=("10/s", "100/10s"), max_burst_size=5)  # type: ignore[arg-type] # parsed by the model
+FIELDS: Any = {"rates": ("10/s", "100/10s"), "max_burst_size": 5}
+CONFIG, LOCAL = ThrottleConfig(**FIELDS), ThrottleConfig(**FIELDS, on_unavailable="local")
 
 
 def commands() -> list[Command[Any]]:
@@ -30,8 +31,8 @@ def commands() -> list[Command[Any]]:
     grant = Grant("id", "", 2, 1000)
     first_steps: list[Plan[Any]] = [
         plans.try_acquire(Grant, 1, "", None),
+        ThrottlePlans("test", LOCAL).try_acquire(Grant, 1, "", None),
         plans.acquire(Grant, 1, "", 5.0),
-        plans.execute(Grant, PLAIN, print, (), {}),
         plans.peek(1, ""),
         plans.metrics(""),
         plans.refund(grant, 1),
@@ -56,6 +57,8 @@ def commands() -> list[Command[Any]]:
     beating = plans.line.keep()
     next(beating)
     found.append(beating.send(None))
+    local = ThrottlePlans("test", CONFIG.model_copy(update={"on_unavailable": "local"}))
+    found.append(next(local.outage_policy.try_acquire(plans.peek(1, ""), Grant, 1, "", None)))
     registering = plans.try_acquire(Grant, 1, "", None)
     next(registering)
     found.append(registering.send(Unregistered((60_000,))))

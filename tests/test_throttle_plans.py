@@ -11,7 +11,7 @@ from redisopt.commands import Command, Invoke, Plan, Wait
 from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout, Unavailable
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans
+from redisopt.throttle.plans import Terms, ThrottlePlans
 
 NOW_MS = 1_800_000_000_000
 
@@ -172,19 +172,21 @@ def test_the_smallest_limit_of_a_log_names_the_refusal() -> None:
     assert answer(plan, next(plan), b"0 %d 0 5 | 900 0 1 0 1000" % NOW_MS).reason == "burst"
 
 
-def test_a_function_is_called_after_its_permit() -> None:
-    plan = plans().execute(Grant, PLAIN, max, (1, 2), {"key": abs})
+def test_a_function_is_called_and_its_permit_released() -> None:
+    grant = Grant("id", "", 1, NOW_MS)
+    plan = plans().run_with(grant, max, (1, 2), {"key": abs})
 
-    assert answer(plan, next(plan), b"1 %d 1 1" % NOW_MS) == Invoke(max, (1, 2), {"key": abs})
+    assert next(plan) == Invoke(max, (1, 2), {"key": abs})
+    with pytest.raises(StopIteration) as done:
+        plan.send(2)
+    assert done.value.value == 2
+    assert grant.mark_released() is False
 
 
 def test_cost_and_key_can_be_found_in_the_arguments() -> None:
     terms = Terms(cost=lambda tokens, _user: tokens, key=lambda _tokens, user: user)
-    step = next(plans().execute(Grant, terms, print, (7, "ada"), {}))
 
-    assert isinstance(step, Command)
-    assert step.args[1] == 7
-    assert step.keys[0] == "redisopt:v1:{throttle:test:ada}:state"
+    assert terms.of_call((7, "ada"), {}) == (7, "ada")
 
 
 @pytest.mark.parametrize("cost", [0, -1, True, 1.0, "1", None])

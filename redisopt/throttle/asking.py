@@ -25,7 +25,7 @@ R = TypeVar("R")
 _LOOK_EVERY = 1.0  # seconds, where a script cannot see what the fleet was told
 _log = logging.getLogger("redisopt")
 
-LOCAL_FIELDS = frozenset({"command_timeout", "group", "on_conflict"})
+LOCAL_FIELDS = frozenset({"command_timeout", "group", "on_conflict", "on_unavailable"})
 """Fields that each process keeps for itself: the fleet cannot be told another value."""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 import redis.asyncio
 
+from redisopt.commands import invoke
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
 from redisopt.runner import AsyncRunner
@@ -23,7 +24,7 @@ from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans, patience
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from redisopt.throttle.decision import Decision, ThrottleMetrics
+    from redisopt.throttle.decision import Decision, Outage, ThrottleMetrics
     from redisopt.throttle.headers import Advice, Headers
     from redisopt.throttle.layout import Verdict
 
@@ -130,10 +131,22 @@ class AsyncThrottler:
         """The limits that this object's calls are judged by."""
         return self._plans.config
 
+    @property
+    def outage(self) -> Outage | None:
+        """See `Throttler.outage`; what is known in the running event loop."""
+        return self._plans.outage_policy.outage(self._runner.silence)
+
     async def try_acquire(
         self, cost: int = 1, key: str = "", *, minimum: int | None = None, weight: int = 1
     ) -> Decision[AsyncPermit]:
         """See `Throttler.try_acquire`."""
+        policy = self._plans.outage_policy
+        if policy.raises:
+            return await self._try_acquire(cost, key, minimum, weight)
+        asking = invoke(self._try_acquire, cost, key, minimum, weight)
+        return await self._runner.run(policy.try_acquire(asking, self._permit, cost, key, minimum))
+
+    async def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[AsyncPermit]:
         plans = self._plans
         if minimum is None and plans.can_travel(cost, weight, 0):
             if plans.most_ahead:
@@ -173,6 +186,15 @@ class AsyncThrottler:
         return Acquisition(self._acquire(cost, key, timeout, weight, priority))
 
     async def _acquire(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> AsyncPermit:
+        policy = self._plans.outage_policy
+        if policy.raises:
+            return await self._acquire_in_redis(cost, key, timeout, weight, priority)
+        asking = invoke(self._acquire_in_redis, cost, key, timeout, weight, priority)
+        return await self._runner.run(policy.acquire(asking, self._permit, cost, key, timeout))
+
+    async def _acquire_in_redis(
+        self, cost: int, key: str, timeout: float | None, weight: int, priority: int
+    ) -> AsyncPermit:
         plans = self._plans
         if plans.can_travel(cost, weight, priority):
             wish = (cost, patience(timeout))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -150,9 +151,6 @@ class _Lane:
 
 def _copied(error: Exception) -> Exception:
     """The error for one of many: each is raised with a traceback of its own."""
-    try:
-        copy: Exception = type(error)(*error.args)
-    except TypeError:
-        return error
-    copy.__cause__ = error.__cause__ or error
-    return copy
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__ or error
+    return copied

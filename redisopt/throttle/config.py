@@ -117,6 +117,12 @@ class ThrottleConfig(Config):
         description="Limiters of one group stand in one slot of a Cluster, so that acquire_all can join them.",
     )
 
+    on_unavailable: Literal["raise", "allow", "deny", "local"] = Field(
+        default="raise",
+        description="What a call that asks for a permit gets while Redis is away or refuses: the error, a permit that is "
+        "not charged, a refusal, or what a limiter of this process decides that has this process's last known share.",
+    )
+
     @field_validator("group")
     @classmethod
     def _check_group(cls, group: str | None) -> str | None:

@@ -37,7 +37,8 @@ class Decision(NamedTuple, Generic[P]):
         retry_after: seconds until the asked cost would fit; 0.0 when allowed.
         reset_after: seconds until all that is in use is back.
         reason: what refused: ``"10/s"``, ``"burst"``, ``"cooldown"``, ``"concurrency"``, ``"paused"`` or ``"queue"``; None when
-            allowed.
+            allowed. Where Redis is away and `on_unavailable` decides, ``"unavailable"`` in either case; then the rest is what
+            this process knows.
         queue_size: how many wait in the whole fleet.
         permit: what was granted, to refund or settle; None when refused, and of a peek.
         limits: each limit by itself.
@@ -85,6 +86,25 @@ class Decision(NamedTuple, Generic[P]):
         if not self.allowed:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
         return headers
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Redis is away, and what a throttle does meanwhile.
+
+    Attributes:
+        since: seconds ago that it began, which is when the call began that found out.
+        reason: what that call ended with.
+        policy: what decides: the config's `on_unavailable`.
+        allowed: calls that this throttler has granted without Redis since it last had an answer from it.
+        denied: calls that it has refused so.
+    """
+
+    since: float
+    reason: str
+    policy: str
+    allowed: int
+    denied: int
 
 
 @dataclass(frozen=True, slots=True)

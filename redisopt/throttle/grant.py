@@ -37,11 +37,13 @@ class Grant:
             writes can refuse the late write of a holder that lost its lease. 0 where there is no lease.
         share: of a prefetched one, what it was taken from. Such a permit is granted at the end of its share.
         good_until: of a lease, when it is over unless it is renewed, by this process's monotonic clock; 0.0 for no lease.
+        charged: whether Redis has charged it. What was granted without Redis (see `on_unavailable`) is not, so that nothing
+            of it can be given back; its `granted_at` is by this process's clock.
     """
 
     __slots__ = (
         "__weakref__", "_left", "_lost", "_released", "_settled",
-        "cost", "fence", "good_until", "granted_at", "id", "key", "share", "time_ms", "waited",
+        "charged", "cost", "fence", "good_until", "granted_at", "id", "key", "share", "time_ms", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +66,7 @@ class Grant:
         self.good_until = good_until
         self.share: Share | None = None
         self._lost = False
+        self.charged = True
         self._left = cost
         self._released = False
         self._settled = False
@@ -127,6 +130,11 @@ class Grant:
                 )
             self._left -= taken
             return taken
+
+    def mark_uncharged(self) -> None:
+        """It was granted without Redis: there is nothing to release, refund or settle."""
+        self.charged, self._left = False, 0
+        self._released = self._settled = True
 
     def mark_settled(self) -> bool:
         """Whether this is the first time that the permit is settled."""

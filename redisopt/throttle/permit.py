@@ -55,11 +55,12 @@ class Permit(Grant):
     def refund(self, cost: int | None = None) -> bool:
         """Give back `cost`, or all that is left: the work was not done. False, and no more, when nothing is left.
 
-        One script call. Never lifts a balance above its limit.
+        False as well when nothing was charged (see `charged`). One script call. Never lifts a balance above its limit.
 
         Raises:
             ValueError: `cost` is below 1 or above what is left.
-            Unavailable: Redis is away; whether the cost came back is not known, and no second try is made.
+            Unavailable: Redis is away; whether the cost came back is not known, and no second try is made. Where that is
+                known before, nothing is sent.
         """
         return self._runner.run(self._plans.refund(self, cost))
 

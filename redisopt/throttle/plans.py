@@ -28,6 +28,7 @@ from redisopt.throttle.keeping import Keeping, now
 from redisopt.throttle.layout import Elsewhere, Gone, Layout, Verdict, read_cost
 from redisopt.throttle.line import Line, Place
 from redisopt.throttle.many import Outcomes, Solo, Wish, acquire_many
+from redisopt.throttle.outage import OutagePolicy
 from redisopt.throttle.prefetch import Share
 from redisopt.throttle.rate import MAX_LIMIT
 
@@ -81,6 +82,7 @@ class ThrottlePlans:
         self._asking = Asking(name, config, spread=spread)
         self.keeping = Keeping(on_lost)
         self.line = Line(self._asking, self.keeping)
+        self.outage_policy = OutagePolicy(self.name, config, self._asking.layouts.own, on_throttle)
 
     @property
     def config(self) -> ThrottleConfig:
@@ -192,19 +194,6 @@ class ThrottlePlans:
             retry_after=retry_after,
             reason=reason,
         )
-
-    def execute(
-        self,
-        make_permit: Callable[..., Grant],
-        how: Terms,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Plan[Any]:
-        """Acquire on `how`'s terms, then call the user's function."""
-        cost, key = how.of_call(args, kwargs)
-        permit = yield from self.acquire(make_permit, cost, key, how.timeout, how.weight, how.priority)
-        return (yield from self.run_with(permit, function, args, kwargs))
 
     def run_with(
         self, permit: Grant, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

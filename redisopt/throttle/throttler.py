@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 import redis
 
+from redisopt.commands import Plan, invoke
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
 from redisopt.runner import Runner
@@ -21,7 +22,7 @@ from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans, patience
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from redisopt.throttle.decision import Decision, ThrottleMetrics
+    from redisopt.throttle.decision import Decision, Outage, ThrottleMetrics
     from redisopt.throttle.headers import Advice, Headers
     from redisopt.throttle.layout import Verdict
 
@@ -47,11 +48,17 @@ class Throttler:
     Thread-safe, and safe to use in a forked child. Every method costs one script call, whose server time does not grow with
     the limit; `acquire` costs one however long it waits. (benchmarks/README.md has the figures.)
 
+    While Redis is away, a call takes `command_timeout` until that is known to the client, and then ends at once; Redis is
+    probed in the background. What becomes of `try_acquire`, `acquire` and all that is built on them is the config's
+    `on_unavailable`; everything else raises `Unavailable`, refunds as well. What was granted without Redis is not charged
+    to it afterwards.
+
     Args:
         client: a `redis.Redis` (of one server or a Sentinel master) or `redis.RedisCluster`.
         name: what the limit is for; the same in all processes that share it. No braces or control characters.
         config: a `ThrottleConfig`; or give its fields as keywords: rates, max_burst_size, cooldown_period, precision,
-            margin, max_concurrent, lease_ttl, max_queue, group, command_timeout.
+            margin, max_concurrent, lease_ttl, max_queue, prefetch, on_conflict, group,
+            on_unavailable, command_timeout.
         on_throttle: called with the number of waiters in the fleet whenever a call is refused or has to wait.
         on_lost: called with a permit whose lease is lost, in a background thread: within a third of `lease_ttl` after
             somebody else may hold its place, and once.
@@ -94,6 +101,11 @@ class Throttler:
         """The limits that this object's calls are judged by."""
         return self._plans.config
 
+    @property
+    def outage(self) -> Outage | None:
+        """Since when Redis has been away and what was decided without it; None while it is there. Asks nobody."""
+        return self._plans.outage_policy.outage(self._runner.silence)
+
     def try_acquire(
         self, cost: int = 1, key: str = "", *, minimum: int | None = None, weight: int = 1
     ) -> Decision[Permit]:
@@ -109,8 +121,14 @@ class Throttler:
         Raises:
             ValueError: cost below 1, or a key that is no text or over 1,024 bytes.
             CostExceedsLimit: cost above a limit (also a ValueError).
-            Unavailable: Redis did not answer within `command_timeout`.
+            Unavailable: Redis did not answer within `command_timeout`, and `on_unavailable` is "raise".
         """
+        if self._plans.outage_policy.raises:
+            return self._try_acquire(cost, key, minimum, weight)
+        asking = invoke(self._try_acquire, cost, key, minimum, weight)
+        return self._runner.run(self._plans.outage_policy.try_acquire(asking, self._permit, cost, key, minimum))
+
+    def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[Permit]:
         if self._plans.most_ahead and minimum is None and self._plans.can_travel(cost, weight, 0):
             decision = self._plans.from_share(self._permit, cost, key) or self._fetch(cost, key)
             if decision is not None:
@@ -144,8 +162,16 @@ class Throttler:
         Raises:
             ThrottleTimeout: the wait would outlast `timeout`; its `retry_after` says how long it is.
             QueueFull: as many callers wait as `max_queue` allows.
+            Throttled: Redis is away, and `on_unavailable` refuses; its `reason` is "unavailable".
             ValueError, CostExceedsLimit, Unavailable: as `try_acquire`.
         """
+        if self._plans.outage_policy.raises:
+            return self._acquire_in_redis(cost, key, timeout, weight, priority)
+        asking = invoke(self._acquire_in_redis, cost, key, timeout, weight, priority)
+        policy: Plan[Permit] = self._plans.outage_policy.acquire(asking, self._permit, cost, key, timeout)
+        return self._runner.run(policy)
+
+    def _acquire_in_redis(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> Permit:
         if self._plans.most_ahead and self._plans.can_travel(cost, weight, priority):
             patience(timeout)
             decision = self._plans.from_share(self._permit, cost, key) or self._fetch(cost, key)
@@ -162,7 +188,12 @@ class Throttler:
             Whatever `function` raises, and what `acquire` raises.
         """
         check_function(function, "function", awaited=False, instead="an AsyncThrottler")
-        return self._runner.run(self._plans.execute(self._permit, PLAIN, function, args, kwargs))  # type: ignore[no-any-return]
+        return self._execute(PLAIN, function, args, kwargs)  # type: ignore[no-any-return]
+
+    def _execute(self, how: Terms, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        cost, key = how.of_call(args, kwargs)
+        permit = self.acquire(cost, key, timeout=how.timeout, priority=how.priority, weight=how.weight)
+        return self._runner.run(self._plans.run_with(permit, function, args, kwargs))
 
     @overload
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
@@ -204,7 +235,7 @@ class Throttler:
 
         @functools.wraps(function)
         def throttled(*args: Any, **kwargs: Any) -> Any:
-            return self._runner.run(self._plans.execute(self._permit, terms, function, args, kwargs))
+            return self._execute(terms, function, args, kwargs)
 
         return throttled
 
