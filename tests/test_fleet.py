@@ -217,10 +217,14 @@ def test_sixty_waiters_are_served_in_order_without_a_wasted_call(server: Running
 def permit_ids_in_order(monitor: Any, client: redis.Redis) -> list[str]:
     """The permit ids of all acquires, in the order in which the server ran them."""
     client.echo("the end")
-    found = []
+    alone, together = script("throttle_acquire").sha, script("throttle_acquire_many").sha
+    found: list[str] = []
     while (words := monitor.next_command()["command"].split(" "))[0].upper() != "ECHO":
-        if words[0] == "EVALSHA" and words[1] in {script("throttle_acquire").sha, script("throttle_acquire_many").sha}:
-            found.append(words[3 + int(words[2]) + 2])
+        if words[0] != "EVALSHA" or words[1] not in {alone, together}:
+            continue
+        _, _, permit, cost, *_ = words[3 + int(words[2]) :]
+        calls = int(cost) if words[1] == together else 1  # each is of cost 1
+        found += [permit, *(f"{permit}.{index}" for index in range(1, calls))]
     return found
 
 

@@ -95,27 +95,36 @@ def test_waiters_that_are_cancelled_give_their_places_back(
     assert client.exists(f"{keys.tag('throttle', 'test')}holes") == 0
 
 
-def test_a_cancelled_call_is_taken_back_although_the_network_fails_once_more(client: redis.Redis, proxy: Proxy) -> None:
-    """What takes it back is as safe to repeat as the call, so it is sent again as well."""
-    undone = []
+@pytest.mark.parametrize(
+    ("minimum", "taken_back_by"),
+    [pytest.param(None, "throttle_refund", id="together"), pytest.param(1, "throttle_undo", id="alone")],
+)
+def test_a_cancelled_call_is_taken_back_although_the_network_fails_once_more(
+    client: redis.Redis, proxy: Proxy, minimum: int | None, taken_back_by: str
+) -> None:
+    """What takes it back is as safe to repeat as the call, so it is sent again as well.
+
+    Whether the call travels with others or alone, which a minimum makes it do.
+    """
+    taking_back = []
 
     def fate(words: Words) -> Fate | Delayed:
-        if words[:2] != [b"EVALSHA", script("throttle_refund").sha.encode()]:
+        if words[:2] != [b"EVALSHA", script(taken_back_by).sha.encode()]:
             return Delayed(0.1)
-        undone.append(words)
-        return Fate.CUT_REQUEST if len(undone) == 1 else Fate.PASS
+        taking_back.append(words)
+        return Fate.CUT_REQUEST if len(taking_back) == 1 else Fate.PASS
 
     async def interrupted() -> None:
         async with connect_async(proxy.url) as own, redisopt.AsyncThrottler(own, "test", **PLENTY) as throttler:
             await throttler.try_acquire()
             with proxy.during(fate):
-                task = asyncio.create_task(throttler.try_acquire())
+                task = asyncio.create_task(throttler.try_acquire(minimum=minimum))
                 await asyncio.sleep(0.05)
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(interrupted())
-    assert len(undone) >= 1
+    assert len(taking_back) >= 1
     assert charged(client) == 1
 
 
