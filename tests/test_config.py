@@ -129,6 +129,7 @@ def test_a_config_has_defaults_for_all_but_the_limits() -> None:
         "max_queue": None,
         "group": None,
         "prefetch": 0.0,
+        "shadow": False,
         "on_conflict": "warn",
         "on_unavailable": "raise",
     }

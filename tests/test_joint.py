@@ -102,7 +102,7 @@ def test_it_waits_for_whoever_refuses(three: list[Face], client: redis.Redis) ->
     timer.start()
     started = time.monotonic()
     permit = take(three[0], requests_of(three), timeout=5)
-    assert 0.25 < time.monotonic() - started < 0.9
+    assert 0.25 < time.monotonic() - started < 4
     assert three[0].peek().remaining == 2
     three[0].wait_for(permit.release())
     timer.join()

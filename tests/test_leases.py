@@ -19,6 +19,7 @@ import redis.asyncio
 import redisopt
 from tests.faces import Face
 from tests.fleet import FORK, SOAK, in_threads, run_fleet, wait_for_all
+from tests.fragile import Lateness
 from tests.servers import RunningServer
 from tests.turns import NOTHING, TERMS, Holder, left_over, part
 from tests.waiting import wait_until
@@ -153,7 +154,7 @@ def test_a_fleet_never_holds_more_and_reaches_as_many(server: RunningServer, cli
 
 def test_a_dead_holders_permit_is_back_in_time(server: RunningServer, client: redis.Redis) -> None:
     """Five processes that hold 20 each are killed at once: 100 waiters have them within lease_ttl + 0.2 s."""
-    terms = {"max_concurrent": 100, "lease_ttl": 1.0} | TERMS
+    terms = {"max_concurrent": 100, "lease_ttl": 2.0} | TERMS
     holders = [Holder(server.url, 20, **terms) for _ in range(5)]
     for holder in holders:
         holder.granted()
@@ -168,14 +169,16 @@ def test_a_dead_holders_permit_is_back_in_time(server: RunningServer, client: re
     for thread in threads:
         thread.start()
     wait_until(lambda: throttler.metrics().queue_length == 100, 10)
-    for holder in holders:
-        holder.signal(signal.SIGKILL)
-    killed = time.monotonic()
-    for thread in threads:
-        thread.join(20)
+    with Lateness() as late:
+        for holder in holders:
+            holder.signal(signal.SIGKILL)
+        killed = time.monotonic()
+        for thread in threads:
+            thread.join(20)
 
     assert len(granted) == 100
-    assert max(granted) - killed <= 1.0 + 0.2
+    # Renewed at the latest when they died, each lease ends with its 2 s. On an idle machine nothing is late.
+    assert max(granted) - killed <= 2.0 + 0.2 + 4 * late.seconds
     throttler.close()
 
 
@@ -200,11 +203,11 @@ def test_a_holder_that_stood_still_learns_it_and_frees_nobody(server: RunningSer
 
 
 def test_a_lease_is_kept_while_its_holder_lives(make_throttler: Make) -> None:
-    """Five times as long as it would last (redisson, testUpdateLeaseTime)."""
-    throttler = make_throttler(max_concurrent=1, lease_ttl=0.3)
-    other = make_throttler(max_concurrent=1, lease_ttl=0.3)
+    """Three times as long as it would last (redisson, testUpdateLeaseTime)."""
+    throttler = make_throttler(max_concurrent=1, lease_ttl=0.9)
+    other = make_throttler(max_concurrent=1, lease_ttl=0.9)
     permit = throttler.try_acquire().permit
-    deadline = time.monotonic() + 1.5
+    deadline = time.monotonic() + 2.7
     while time.monotonic() < deadline:
         if throttler.kind == "async":
             throttler.wait_for(asyncio.sleep(0.05))  # its loop has to run
@@ -259,12 +262,12 @@ def test_a_second_release_does_nothing(make_throttler: Make) -> None:
 
 def test_of_two_sets_only_the_live_one_is_released(server: RunningServer, client: redis.Redis) -> None:
     """Those of a dead process end, those of a live one are released, and nothing is freed twice (testTryReleaseManyExpired)."""
-    terms: Any = {"max_concurrent": 10, "lease_ttl": 0.4}
+    terms: Any = {"max_concurrent": 10, "lease_ttl": 2.0}
     dead, alive = Holder(server.url, 3, **terms), Holder(server.url, 3, **terms)
     dead.granted(), alive.granted()
     dead.kill()
     throttler = redisopt.Throttler(client, "test", **TERMS | terms)
-    wait_until(lambda: throttler.metrics().active_operations == 3)
+    wait_until(lambda: throttler.metrics().active_operations == 3, 10)
     assert alive.ask("release") == [True] * 3
     assert throttler.metrics().limits[0].remaining == 10
     assert left_over(client) == NOTHING
@@ -273,7 +276,7 @@ def test_of_two_sets_only_the_live_one_is_released(server: RunningServer, client
 
 
 def test_a_child_neither_renews_nor_releases_what_its_parent_holds(server: RunningServer, client: redis.Redis) -> None:
-    throttler = redisopt.Throttler(client, "test", max_concurrent=2, lease_ttl=0.6, **TERMS)
+    throttler = redisopt.Throttler(client, "test", max_concurrent=2, lease_ttl=3, **TERMS)
     permit = throttler.acquire()
     here, there = FORK.Pipe()
 
@@ -385,7 +388,7 @@ def test_weights_wait_in_turn(client: redis.Redis) -> None:
 
 def test_the_weights_of_a_killed_client_come_back(server: RunningServer, client: redis.Redis) -> None:
     """2 + 3 + 4 + 5 of a client that is killed, 1 of another that lives (bottleneck, cluster.js)."""
-    terms: Any = {"max_concurrent": 20, "lease_ttl": 0.4}
+    terms: Any = {"max_concurrent": 20, "lease_ttl": 2.0}
     holders = [Holder(server.url, weight=weight, **terms) for weight in (2, 3, 4, 5)]
     for holder in holders:
         holder.granted()
@@ -394,7 +397,7 @@ def test_the_weights_of_a_killed_client_come_back(server: RunningServer, client:
     assert throttler.metrics().active_operations == 15
     for holder in holders:
         holder.kill()
-    wait_until(lambda: throttler.metrics().active_operations == 1, 2)
+    wait_until(lambda: throttler.metrics().active_operations == 1, 10)
     assert permit.release()
     throttler.close()
 
@@ -426,7 +429,7 @@ def test_a_lost_state_is_counted_anew(make_throttler: Make, client: redis.Redis)
 
 def test_a_full_server_refuses_whole_and_lets_go(server: RunningServer, client: redis.Redis) -> None:
     """Out of memory, an acquire fails typed and changes nothing; a release and a renewal work."""
-    throttler = redisopt.Throttler(client, "test", max_concurrent=3, lease_ttl=0.6, **TERMS)
+    throttler = redisopt.Throttler(client, "test", max_concurrent=3, lease_ttl=1.5, **TERMS)
     permits = [throttler.acquire() for _ in range(2)]
     assert throttler.metrics().active_operations == 2
     try:
@@ -435,7 +438,7 @@ def test_a_full_server_refuses_whole_and_lets_go(server: RunningServer, client: 
         with pytest.raises(redisopt.Unavailable, match="full"):
             throttler.acquire()
         assert part(client, "leases") == before
-        time.sleep(1.0)
+        time.sleep(2.0)
         assert not any(permit.lost for permit in permits)
         assert [permit.release() for permit in permits] == [True, True]
     finally:

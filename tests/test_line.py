@@ -17,6 +17,7 @@ import redis.asyncio
 import redisopt
 from tests.faces import Face
 from tests.fleet import run_fleet, wait_for_all
+from tests.fragile import Lateness
 from tests.servers import RunningServer
 from tests.turns import NOTHING, TERMS, Holder, left_over, part, scripts_run
 from tests.waiting import wait_until
@@ -135,10 +136,12 @@ def test_a_wait_ends_with_its_timeout(make_throttler: Make, client: redis.Redis)
     throttler = make_throttler(max_concurrent=1)
     permit = throttler.acquire(timeout=0)
     for timeout in (0, 0.2):
-        started = time.monotonic()
-        with pytest.raises(redisopt.ThrottleTimeout) as refused:
-            throttler.acquire(timeout=timeout)
-        assert timeout <= time.monotonic() - started < timeout + 0.1
+        with Lateness() as late:
+            started = time.monotonic()
+            with pytest.raises(redisopt.ThrottleTimeout) as refused:
+                throttler.acquire(timeout=timeout)
+            took = time.monotonic() - started
+        assert timeout <= took < timeout + 0.05 + 4 * late.seconds
         assert refused.value.reason == "concurrency"
     throttler.release(permit)
     assert left_over(client) == NOTHING
@@ -150,18 +153,16 @@ def test_a_wait_that_the_rates_make_too_long_is_refused_at_once(make_throttler: 
     started = time.monotonic()
     with pytest.raises(redisopt.ThrottleTimeout, match="1/min"):
         throttler.acquire(timeout=5)
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 2, "it is not waited for"
     assert part(client, "line") == {}
 
 
 def test_who_waits_for_one_key_delays_no_other(make_throttler: Make) -> None:
     throttler = make_throttler(max_concurrent=1)
     permit = throttler.acquire(key="a")
-    started = time.monotonic()
     with pytest.raises(redisopt.ThrottleTimeout):
         throttler.acquire(key="a", timeout=0.1)
-    assert throttler.acquire(key="b", timeout=0.1)
-    assert time.monotonic() - started < 0.25
+    assert throttler.acquire(key="b", timeout=0).waited == 0
     throttler.release(permit)
 
 
@@ -176,9 +177,11 @@ async def test_waiting_does_not_block_the_loop(server: RunningServer, client: re
             async with throttler.acquire():
                 await asyncio.sleep(0.1)
 
-        started = time.monotonic()
-        await asyncio.gather(*(work() for _ in range(10)), asyncio.sleep(0.4))
-        assert 0.4 <= time.monotonic() - started < 0.7
+        with Lateness() as late:
+            started = time.monotonic()
+            await asyncio.gather(*(work() for _ in range(10)), asyncio.sleep(0.4))
+            took = time.monotonic() - started
+        assert 0.4 <= took < 0.65 + 8 * late.seconds
     assert left_over(client) == NOTHING
 
 
@@ -277,11 +280,13 @@ def test_who_is_next_is_served_when_the_head_is_killed(server: RunningServer, cl
     waiters = Waiters(client, server.url, 0, max_concurrent=1)
     waiters.add("second")
     waiters.add("third")
-    head.kill()
-    permit.release()
-    started = time.monotonic()
-    assert waiters.join() == ["second", "third"]
-    assert time.monotonic() - started < 1.0
+    with Lateness() as late:
+        head.kill()
+        permit.release()
+        started = time.monotonic()
+        assert waiters.join() == ["second", "third"]
+        took = time.monotonic() - started
+    assert took < 1.0 + 4 * late.seconds
     assert part(client, "line") == {}
     assert part(client, "state")["in_use"] == "0"
     throttler.close()
@@ -300,10 +305,12 @@ def test_many_dead_at_the_head_cost_as_much_as_one(server: RunningServer, client
     for holder in dead:
         holder.kill()
     time.sleep(3.2)  # by now nothing was heard of them for as long as makes a process silent
-    permit.release()
-    started = time.monotonic()
-    assert waiters.join() == ["alive"]
-    assert time.monotonic() - started < 0.5
+    with Lateness() as late:
+        permit.release()
+        started = time.monotonic()
+        assert waiters.join() == ["alive"]
+        took = time.monotonic() - started
+    assert took < 0.5 + 4 * late.seconds
     throttler.close()
 
 
@@ -364,10 +371,12 @@ def test_a_lost_message_costs_less_than_a_second(server: RunningServer, client: 
     waiters = Waiters(client, server.url, 0, max_concurrent=1)
     waiters.add("waits")
     client.client_kill_filter(_type="pubsub")
-    permit.release()
-    started = time.monotonic()
-    assert waiters.join() == ["waits"]
-    assert time.monotonic() - started < 1.0
+    with Lateness() as late:
+        permit.release()
+        started = time.monotonic()
+        assert waiters.join() == ["waits"]
+        took = time.monotonic() - started
+    assert took < 1.0 + 4 * late.seconds
     throttler.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from redisopt import scripts
-from redisopt.commands import Command, Listen, Plan, Sleep
+from redisopt.commands import Command, Listen, Plan, Sleep, call
 from redisopt.identity import process_id
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
@@ -41,6 +41,7 @@ def commands() -> list[Command[Any]]:
         plans.pause(1.0),
         plans.acquire_many("", [(1, 0), (2, -1)]),
         plans.fetch(1, ""),
+        call(Command("throttle_tally", ("state",), (1,), int)),
         plans.line.release(Grant(f"{process_id()}:1", "", 2, 1000)),
         plans.line.end("", "id", back=True),
         acquire_all([Ask(plans, 1, "", 1), Ask(plans, 2, "key", 1)], 0.0),

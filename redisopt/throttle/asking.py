@@ -54,6 +54,7 @@ class Asking:
         conflicts: the limits of other processes that use the name, where they differ.
         queue: how many callers may wait, as scripts are told: -1 for any number.
         most_ahead: what a process may take ahead, 0 for nothing.
+        shadows: whether the limits are only measured.
         must_go_alone: whether no call may travel with others.
     """
 
@@ -76,6 +77,7 @@ class Asking:
         self.queue = -1 if self.config.max_queue is None else self.config.max_queue
         self.must_go_alone = self.config.max_concurrent is not None or self.config.on_conflict == "raise"
         self.most_ahead = most_ahead(self.config)
+        self.shadows = self.config.shadow
         self.layouts = Layouts(self.name, self.config, version, spread=self._spread)
         if version != "0":
             _log.info("throttle %r: the fleet was told %s", self.name, fields)
@@ -177,6 +179,11 @@ class Asking:
                 self.config.limits,
             )
 
+    @property
+    def tightest(self) -> str:
+        """The smallest limit, by name."""
+        return min((limit, name) for name, limit, *_ in self.layouts.own.limits)[1]
+
     def check_cost(self, cost: int) -> None:
         """Refuse a cost that can never be granted.
 
@@ -184,9 +191,8 @@ class Asking:
             CostExceedsLimit: it is above a limit.
         """
         if cost > self.max_cost:
-            name = min((limit, name) for name, limit, *_ in self.layouts.own.limits)[1]
             raise CostExceedsLimit(
-                f"cost {cost:,} is above the limit {name} of throttle {self.name!r}, so that no wait could grant it: "
+                f"cost {cost:,} is above the limit {self.tightest} of throttle {self.name!r}, so that no wait could grant it: "
                 f"split the work into costs of at most {self.max_cost:,}, or raise the limit"
             )
 

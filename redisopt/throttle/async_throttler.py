@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 import redis.asyncio
 
-from redisopt.commands import invoke
+from redisopt.commands import Plan, invoke
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
 from redisopt.runner import AsyncRunner
@@ -148,6 +148,8 @@ class AsyncThrottler:
 
     async def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[AsyncPermit]:
         plans = self._plans
+        if plans.shadows:
+            return await self._runner.run(plans.try_in_shadow(self._permit, cost, key, weight))
         if minimum is None and plans.can_travel(cost, weight, 0):
             if plans.most_ahead:
                 decision = plans.from_share(self._permit, cost, key) or await self._fetch(cost, key)
@@ -196,6 +198,9 @@ class AsyncThrottler:
         self, cost: int, key: str, timeout: float | None, weight: int, priority: int
     ) -> AsyncPermit:
         plans = self._plans
+        if plans.shadows:
+            shadow: Plan[AsyncPermit] = plans.acquire_in_shadow(self._permit, cost, key, timeout, weight, priority)
+            return await self._runner.run(shadow)
         if plans.can_travel(cost, weight, priority):
             wish = (cost, patience(timeout))
             if plans.most_ahead:

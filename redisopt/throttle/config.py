@@ -105,6 +105,10 @@ class ThrottleConfig(Config):
         default="warn",
         description="When another process uses the name with other limits: log a warning once, or raise ConfigConflict.",
     )
+    shadow: bool = Field(
+        default=False,
+        description="Decide and count, but never refuse and never wait: to measure limits before they are enforced.",
+    )
     prefetch: float = Field(
         default=0.0,
         ge=0,

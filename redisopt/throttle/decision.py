@@ -31,7 +31,7 @@ class Decision(NamedTuple, Generic[P]):
     """The answer to "may I?"; true in a boolean context when allowed.
 
     Attributes:
-        allowed: whether the cost was granted (of a peek: would be).
+        allowed: whether the cost was granted (of a peek: would be). In shadow always; then `reason` says what would have refused.
         limit: the limit of the tightest rate: the one with the least remaining.
         remaining: cost that could still be had at once; 0 while somebody waits.
         retry_after: seconds until the asked cost would fit; 0.0 when allowed.
@@ -118,6 +118,7 @@ class ThrottleMetrics:
         is_cooling: whether a burst's cooldown is on.
         limits: each limit by itself.
         conflicts: how many other limits this process has seen other processes use the name with.
+        shadowed: calls that were let through and would have been refused, where the limits are only measured (`shadow`).
     """
 
     active_operations: int
@@ -126,3 +127,4 @@ class ThrottleMetrics:
     is_cooling: bool
     limits: tuple[LimitState, ...]
     conflicts: int = 0
+    shadowed: int = 0

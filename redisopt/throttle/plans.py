@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redisopt import events, keys
-from redisopt.commands import Invoke, Listen, Plan, Sleep, Wait
+from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Wait, call
 from redisopt.config import milliseconds
 from redisopt.errors import ConfigConflict, CostExceedsLimit, QueueFull, RedisOptError, Throttled, ThrottleTimeout
 from redisopt.functions import check_function
@@ -233,6 +234,9 @@ class ThrottlePlans:
     def metrics(self, key: str) -> Plan[ThrottleMetrics]:
         """How the limiter stands."""
         verdict = yield from self._asking.ask("throttle_peek", key, (1,), _verdict)
+        shadowed = 0
+        if self.shadows:
+            shadowed = yield from call(Command("throttle_tally", (self.layout(key).keys(key)[0],), (0,), int))
         return ThrottleMetrics(
             verdict.in_use,
             verdict.queue_size,
@@ -240,6 +244,7 @@ class ThrottlePlans:
             verdict.cooling_ms > 0,
             verdict.states(),
             len(self._asking.conflicts),
+            shadowed,
         )
 
     # --- giving back
@@ -399,6 +404,49 @@ class ThrottlePlans:
         verdict = outcomes.verdict_of(index, wish)
         if verdict.granted:
             yield from self._abandon(self.permit(Grant, outcomes.permit_of(index), key, verdict))
+
+    # --- in shadow
+
+    @property
+    def shadows(self) -> bool:
+        """Whether the limits are only measured."""
+        return self._asking.shadows
+
+    def try_in_shadow(self, make_permit: Callable[..., G], cost: int, key: str, weight: int) -> Plan[Decision[G]]:
+        """Decide as `try_acquire`, and allow what is refused: counted, and not charged."""
+        name = self._check_shadow_cost(cost)
+        if name is None:
+            decision = yield from self.try_acquire(make_permit, cost, key, None, weight)
+            if decision.allowed or not self.shadows:
+                return decision
+        else:
+            decision = yield from self.peek(1, key)
+            decision = decision._replace(reason=name)
+        yield from call(Command("throttle_tally", (self.layout(key).keys(key)[0],), (1,), int))
+        permit = make_permit(next_permit_id(), key, cost, round(time.time() * 1000))
+        permit.mark_uncharged()
+        return decision._replace(allowed=True, permit=permit)
+
+    def _check_shadow_cost(self, cost: int) -> str | None:
+        """The limit that a cost is above, which in shadow is only counted."""
+        try:
+            self._check_cost(cost)
+        except CostExceedsLimit:
+            return self._asking.tightest
+        return None
+
+    def acquire_in_shadow(
+        self, make_permit: Callable[..., G], cost: int, key: str, timeout: float | None, weight: int, priority: int
+    ) -> Plan[G]:
+        """As `try_in_shadow`, without a wait."""
+        _check_priority(priority)
+        patience(timeout)
+        decision = yield from self.try_in_shadow(make_permit, cost, key, weight)
+        if decision.permit is not None:
+            return decision.permit
+        return (
+            yield from self.acquire(make_permit, cost, key, timeout, weight, priority)
+        )  # enforced since a moment ago
 
     # --- from memory
 

@@ -129,6 +129,8 @@ class Throttler:
         return self._runner.run(self._plans.outage_policy.try_acquire(asking, self._permit, cost, key, minimum))
 
     def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[Permit]:
+        if self._plans.shadows:
+            return self._runner.run(self._plans.try_in_shadow(self._permit, cost, key, weight))
         if self._plans.most_ahead and minimum is None and self._plans.can_travel(cost, weight, 0):
             decision = self._plans.from_share(self._permit, cost, key) or self._fetch(cost, key)
             if decision is not None:
@@ -172,6 +174,9 @@ class Throttler:
         return self._runner.run(policy)
 
     def _acquire_in_redis(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> Permit:
+        if self._plans.shadows:
+            shadow: Plan[Permit] = self._plans.acquire_in_shadow(self._permit, cost, key, timeout, weight, priority)
+            return self._runner.run(shadow)
         if self._plans.most_ahead and self._plans.can_travel(cost, weight, priority):
             patience(timeout)
             decision = self._plans.from_share(self._permit, cost, key) or self._fetch(cost, key)
@@ -364,7 +369,7 @@ def acquire_all(requests: Sequence[Request], timeout: float | None = None) -> Jo
     >>> with acquire_all([per_user.request(key="user:42"), everyone.request(cost=120)], timeout=5) as permit:
     ...     call_the_model()
 
-    One script call decides over all. A caller that waits stands in the line of the limiter that refuses longest; that of
+    One script call decides over all, and enforces limits in shadow as well. A caller that waits stands in the line of the limiter that refuses longest; that of
     another may make it wait again. Limiters of one Cluster need one `group`.
 
     Args:
