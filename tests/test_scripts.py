@@ -38,7 +38,7 @@ def commands() -> list[Command[Any]]:
         plans.refund(grant, 1),
         plans.settle(grant, 5),
         plans.reset(""),
-        plans.pause(1.0),
+        plans.telling.pause(1.0),
         plans.acquire_many("", [(1, 0), (2, -1)]),
         plans.fetch(1, ""),
         call(Command("throttle_tally", ("state",), (1,), int)),

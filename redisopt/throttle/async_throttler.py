@@ -288,19 +288,19 @@ class AsyncThrottler:
 
     async def update(self, **fields: Any) -> None:
         """See `Throttler.update`."""
-        await self._runner.run(self._plans.update(fields))
+        await self._runner.run(self._plans.telling.update(fields))
 
     async def pause(self, seconds: float) -> None:
         """See `Throttler.pause`."""
-        await self._runner.run(self._plans.pause(seconds))
+        await self._runner.run(self._plans.telling.pause(seconds))
 
     async def observe(self, headers: Headers, status: int | None = None) -> Advice:
         """See `Throttler.observe`."""
-        return await self._runner.run(self._plans.observe(headers, status))
+        return await self._runner.run(self._plans.telling.observe(headers, status))
 
     async def resume(self) -> None:
         """See `Throttler.resume`."""
-        await self._runner.run(self._plans.resume())
+        await self._runner.run(self._plans.telling.resume())
 
     async def aclose(self) -> None:
         """See `Throttler.close`."""

@@ -7,7 +7,6 @@ script says so before it changes anything, and the plan registers both (see `thr
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -20,11 +19,10 @@ from redisopt.config import milliseconds
 from redisopt.errors import ConfigConflict, CostExceedsLimit, QueueFull, RedisOptError, Throttled, ThrottleTimeout
 from redisopt.functions import check_function
 from redisopt.identity import next_permit_id
-from redisopt.throttle.asking import LOCAL_FIELDS, Asking
+from redisopt.throttle.asking import Asking
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, ThrottleMetrics
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.headers import Advice, Headers, read_headers
 from redisopt.throttle.keeping import Keeping, now
 from redisopt.throttle.layout import Elsewhere, Gone, Layout, Verdict, read_cost
 from redisopt.throttle.line import Line, Place
@@ -32,6 +30,7 @@ from redisopt.throttle.many import Outcomes, Solo, Wish, acquire_many
 from redisopt.throttle.outage import OutagePolicy
 from redisopt.throttle.prefetch import Share
 from redisopt.throttle.rate import MAX_LIMIT
+from redisopt.throttle.telling import Telling
 
 G = TypeVar("G", bound=Grant)
 MAX_PRIORITY = 1000
@@ -39,7 +38,6 @@ MAX_PRIORITY = 1000
 
 _FOR_EVER = -1
 _DEAF_MS = 100  # a shorter wait is not worth listening for what the fleet is told meanwhile
-_LONGEST_PAUSE = 86_400  # seconds
 _LONGEST_WAIT = 1e9  # seconds; a timeout beyond it is none
 
 
@@ -83,6 +81,7 @@ class ThrottlePlans:
         self._asking = Asking(name, config, spread=spread)
         self.keeping = Keeping(on_lost)
         self.line = Line(self._asking, self.keeping)
+        self.telling = Telling(self._asking)
         self.outage_policy = OutagePolicy(self.name, config, self._asking.layouts.own, on_throttle)
 
     @property
@@ -315,33 +314,7 @@ class ThrottlePlans:
         """Forget all that was granted for `key`."""
         yield from self._asking.ask("throttle_reset", key, (), _cost)
 
-    # --- what the fleet is told
-
-    def update(self, fields: dict[str, Any]) -> Plan[None]:
-        """Have the whole fleet use other limits, or with no fields each process its own again."""
-        local = sorted(LOCAL_FIELDS & fields.keys())
-        if local:
-            raise ValueError(f"{local[0]} is each process's own: the fleet cannot be told another")
-        told = self._asking.given.model_copy(update=fields)
-        value = json.dumps(told.model_dump(mode="json", include=set(fields)), sort_keys=True) if fields else ""
-        yield from self._asking.tell("update", value)
-
-    def pause(self, seconds: float) -> Plan[None]:
-        """Grant nothing to anybody for so long."""
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST_PAUSE:
-            raise ValueError(f"seconds must be from 0 to {_LONGEST_PAUSE:,}, not {seconds!r}")
-        yield from self._asking.tell("pause", math.ceil(seconds * 1000))
-
-    def observe(self, headers: Headers, status: int | None) -> Plan[Advice]:
-        """Pause for as long as a response says that nobody should call."""
-        advice = read_headers(headers, status)
-        if advice.pause > 0:
-            yield from self.pause(advice.pause)
-        return advice
-
-    def resume(self) -> Plan[None]:
-        """End a pause."""
-        yield from self._asking.tell("resume")
+    # --- the end
 
     def close(self) -> Plan[None]:
         """Give back every lease that is held."""

@@ -280,7 +280,7 @@ class Throttler:
             pydantic.ValidationError, ValueError: a field is unknown, out of range, or each process's own.
             Unavailable: as `try_acquire`; then whether it was told is not known, and telling it again does no harm.
         """
-        self._runner.run(self._plans.update(fields))
+        self._runner.run(self._plans.telling.update(fields))
 
     def pause(self, seconds: float) -> None:
         """Grant nothing to the whole fleet for `seconds`: the far side said so. A shorter pause does not end a longer one.
@@ -291,7 +291,7 @@ class Throttler:
             ValueError: `seconds` is not from 0 to 86,400.
             Unavailable: as `update`.
         """
-        self._runner.run(self._plans.pause(seconds))
+        self._runner.run(self._plans.telling.pause(seconds))
 
     def observe(self, headers: Headers, status: int | None = None) -> Advice:
         """Have the whole fleet heed what an API's response says of its limits.
@@ -314,11 +314,11 @@ class Throttler:
             ValueError: `headers` are none, or `status` is no status code. What a server sends never raises.
             Unavailable: as `update`.
         """
-        return self._runner.run(self._plans.observe(headers, status))
+        return self._runner.run(self._plans.telling.observe(headers, status))
 
     def resume(self) -> None:
         """End a pause now. One script call."""
-        self._runner.run(self._plans.resume())
+        self._runner.run(self._plans.telling.resume())
 
     def close(self) -> None:
         """Give back the leases that are held, and close the connections unless another throttler uses them.
