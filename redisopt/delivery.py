@@ -125,8 +125,10 @@ def recover(call: Call, error: BaseException) -> Delivery:
         except wire.FAILURES as final:
             given_up = wire.unavailable(final, call.command)
             given_up.__cause__ = final
-            if isinstance(given_up, Unavailable) and wire.is_silence(final):
-                given_up.retry_after = yield Watch(call, given_up)
+            if isinstance(given_up, Unavailable):
+                given_up.sent = True
+                if wire.is_silence(final):
+                    given_up.retry_after = yield Watch(call, given_up)
             raise given_up from final
         except Exception:
             raise

@@ -71,11 +71,13 @@ class Unavailable(RedisOptError):
 
     Attributes:
         retry_after: seconds until Redis is probed again; None where nobody probes it, so that the next call will tell.
+        sent: whether the call may have reached Redis, and so may have taken effect.
     """
 
-    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str = "", *, retry_after: float | None = None, sent: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.sent = sent
 
 
 def _rebuild_throttled(kind: type[Throttled], message: str, retry_after: float, reason: str) -> Throttled:

@@ -16,7 +16,15 @@ from typing import Any, TypeVar
 from redisopt import events, keys
 from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Wait, call
 from redisopt.config import milliseconds
-from redisopt.errors import ConfigConflict, CostExceedsLimit, QueueFull, RedisOptError, Throttled, ThrottleTimeout
+from redisopt.errors import (
+    ConfigConflict,
+    CostExceedsLimit,
+    QueueFull,
+    RedisOptError,
+    Throttled,
+    ThrottleTimeout,
+    Unavailable,
+)
 from redisopt.functions import check_function
 from redisopt.identity import next_permit_id
 from redisopt.throttle.asking import Asking
@@ -488,16 +496,21 @@ class ThrottlePlans:
         permit, key, cost, weight, priority, _ = place
         asking = self._asking
         asked = now()
-        verdict = yield from asking.ask(
-            "throttle_acquire",
-            key,
-            (permit, cost, least, patience_ms),
-            _verdict,
-            cost=cost,
-            once=True,
-            undo="throttle_undo",
-            turn=(weight, priority, asking.queue),
-        )
+        try:
+            verdict = yield from asking.ask(
+                "throttle_acquire",
+                key,
+                (permit, cost, least, patience_ms),
+                _verdict,
+                cost=cost,
+                once=True,
+                undo="throttle_undo",
+                turn=(weight, priority, asking.queue),
+            )
+        except Unavailable as error:
+            if error.sent and asking.config.max_concurrent is not None:
+                self.keeping.owe(key, permit, back=True)  # or a lease that nobody holds would be in others' way
+            raise
         verdict.asked = asked
         if verdict.conflict:
             config = asking.config
