@@ -36,7 +36,8 @@ class Permit(Grant):
         """Say that the work is done: a lease ends, and whoever waits for it is served. What was charged stays charged.
 
         False, and no more, the second time; where the lease was lost, which frees nobody else's; and in a forked child, whose
-        parent holds the permit. One script call for a lease, else none.
+        parent holds the permit. Of a permit that was not charged: whether it held slots of this process. One script call for a
+        lease, else none.
 
         Raises:
             Unavailable: Redis is away. The lease is not renewed any more, and is ended in the background once Redis answers.
