@@ -58,7 +58,7 @@ def test_one_async_throttler_serves_one_event_loop_after_another(server: Running
     before = client.info("clients")["connected_clients"]
     assert [asyncio.run(call(last)) for last in (False, False, True)] == [8, 16, 24]
     gc.collect()
-    wait_until(lambda: client.info("clients")["connected_clients"] == before)
+    wait_until(lambda: client.info("clients")["connected_clients"] <= before)
 
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])
