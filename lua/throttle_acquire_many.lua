@@ -103,7 +103,7 @@ end
 for count, cost, patience in string.gmatch(ARGV[5], '(%d+) (%d+) (%S+)') do
   cost, patience = tonumber(cost), tonumber(patience)
   for _ = 1, tonumber(count) do
-    if refused and refused.cost <= cost and refused.patience >= patience and patience >= 0 then
+    if refused and refused.cost == cost and refused.patience >= patience and patience >= 0 then
       answer(0, refused.time, refused.time - now, refused.reason)
     else
       local latest = patience < 0 and 1e15 or now + patience
@@ -115,6 +115,7 @@ for count, cost, patience in string.gmatch(ARGV[5], '(%d+) (%d+) (%S+)') do
         answer(0, time, time - now, -4)
       else
         take(cost, time)
+        refused = nil -- what is refused from now on would come later
         if time > now then
           waiting = stand_in_line(limiter, callers == 0 and id or id .. '.' .. callers, time)
         end

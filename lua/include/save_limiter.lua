@@ -3,6 +3,7 @@
 -- `granted` is the time of what was just granted, nil when nothing was.
 -- @include count_over
 -- @include drop_unclaimed
+-- @include look_again
 local function save_limiter(limiter, granted)
   local now, line = limiter.now, limiter.last > limiter.now
   local fields = { 'seen', now + 1, 'offset', limiter.offset }
@@ -21,6 +22,9 @@ local function save_limiter(limiter, granted)
     if log.next then
       log.drops = count_over(log, now, line)
       log.passed = log.passed - log.drops
+    end
+    if log.stale and not log.next_time then
+      look_again(log) -- all that was there is passed, and the oldest of what was logged since is not known yet
     end
     if log.next or log.over then
       log.oldest = log.next_time or log.newest
