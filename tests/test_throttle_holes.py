@@ -12,6 +12,7 @@ import redis
 from tests.clock import START_MS, ServerClock
 from tests.crowds import most_within
 from tests.faces import Face
+from tests.fragile import Lateness
 from tests.lines import join, stored
 
 Make = Callable[..., Face]
@@ -117,14 +118,14 @@ def test_thousands_who_leave_at_once_hold_nobody_up(make_throttler: Make, clock:
     throttler.try_acquire()
     line = [join(throttler) for _ in range(waiters)]
     slowest = 0.0
-    for permit in line:
-        begun = time.perf_counter()
-        throttler.refund(permit)
-        slowest = max(slowest, time.perf_counter() - begun)
+    with Lateness() as late:
+        for permit in line:
+            begun = time.perf_counter()
+            throttler.refund(permit)
+            slowest = max(slowest, time.perf_counter() - begun)
 
-    assert (
-        slowest < 0.25
-    )  # a server stops for this long; it was 0.7 s when each was looked for from the end of the line
+    # A server stops for this long; it was 0.7 s when each was looked for from the end of the line.
+    assert slowest < 0.25 + 4 * late.seconds
 
 
 def test_one_who_still_waits_keeps_nobody_from_what_others_gave_up(make_throttler: Make, clock: ServerClock) -> None:
