@@ -1,6 +1,6 @@
 -- Take the first hole that `cost` fits into and that comes within `patience`: a place that was given up, already paid for
 -- in every log. Returns its time, or nil. What is left of it stays a hole. A place that was given by another config must
--- fit into the caller's own limits and lie in none of its cooldowns.
+-- fit into the caller's own limits and lie in none of its cooldowns, and in no pause.
 -- Where all that is used until then leaves room, it is had now: whoever gave it up does not keep anybody waiting.
 -- Only before the cursors are started, and with save_limiter to follow.
 -- @include cost_between
@@ -9,9 +9,9 @@
 -- @include start_cooldown
 local function take_hole(limiter, cost, patience)
   local now, burst = limiter.now, limiter.burst
-  local function is_cooling(time)
-    return burst > 0
-      and (time < limiter.cooled or (time < limiter.cooling and time > limiter.cooling - limiter.cooldown))
+  local function is_closed(time)
+    return time < limiter.resumes
+      or (burst > 0 and (time < limiter.cooled or (time < limiter.cooling and time > limiter.cooling - limiter.cooldown)))
   end
   -- Whether every limit bears what is used after `since` a period before, until the hole; and whether that is a burst.
   local function bears(since, time)
@@ -34,9 +34,9 @@ local function take_hole(limiter, cost, patience)
     local time = tonumber(holes[i + 1])
     if tonumber(left) >= cost then
       local at, fits, is_burst = now, bears(now, time)
-      if not fits or is_burst or is_cooling(now) then
+      if not fits or is_burst or is_closed(now) then
         at, fits, is_burst = time, false, false
-        if (patience < 0 or time - now <= patience) and not is_cooling(time) then
+        if (patience < 0 or time - now <= patience) and not is_closed(time) then
           fits, is_burst = bears(time, time)
         end
       end

@@ -22,6 +22,7 @@ from redisopt.throttle.prefetch import most_ahead
 
 R = TypeVar("R")
 
+_MOMENT = 0.05  # seconds
 _LOOK_EVERY = 1.0  # seconds, where a script cannot see what the fleet was told
 _log = logging.getLogger("redisopt")
 
@@ -155,6 +156,16 @@ class Asking:
     def look_again(self) -> None:
         """The fleet was told something: do not go by what was seen a moment ago."""
         self._looked = float("-inf")
+
+    def look(self) -> Plan[None]:
+        """Ask what the fleet was told, unless that was done a moment ago."""
+        if time.monotonic() - self._looked > _MOMENT:
+            yield from self.tell("")
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the fleet is paused, as far as was last seen."""
+        return time.monotonic() < self._resumes
 
     def _look(self) -> Plan[None]:
         """Where a script cannot see what the fleet was told, since that is in another slot of the Cluster: ask once a second."""

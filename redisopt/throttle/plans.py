@@ -162,7 +162,9 @@ class ThrottlePlans:
 
     def _await_time(self, permit: Grant, place: Place, verdict: Verdict) -> Plan[_Again | None]:
         """Wait for the time of a place that was given ahead. Not None: the fleet was told something, so ask again."""
-        ends = now() + verdict.wait_ms / 1000
+        began = now()
+        ends = began + verdict.wait_ms / 1000
+        version = self._asking.layouts.version
         try:
             if verdict.wait_ms <= _DEAF_MS:
                 yield Sleep(verdict.wait_ms / 1000)
@@ -172,13 +174,13 @@ class ThrottlePlans:
                 message = yield Wait(place.permit, left, self._asking.control)
                 if message is None:
                     return None
-                if message == "missed":
-                    version = self._asking.layouts.version
-                    standing = yield from self._asking.tell("")
-                    if standing.pause_ms or standing.version != version:
-                        break
-                elif not message.isdigit():
+                if not message.isdigit() and message != "missed":
                     break
+                # Nobody listened for a while: it may have been told then.
+                if message == "missed" or now() - began > _DEAF_MS / 1000:
+                    yield from self._asking.look()
+                    if self._asking.is_paused or self._asking.layouts.version != version:
+                        break
                 left = max(0.0, ends - now())
             self._asking.look_again()
             yield from self._put_back(permit)
