@@ -154,11 +154,12 @@ class Proxy:
         async def stop() -> None:
             for server in self._servers:
                 server.close()
-            tasks = list(self._connections)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.sleep(0)  # aborted transports close their sockets in the next turn of the loop
+            for _ in range(5):  # somebody may be connecting at this moment: a probe, say
+                tasks = list(self._connections)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.sleep(0)  # aborted transports close their sockets in the next turn of the loop
 
         self._do(stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
