@@ -139,6 +139,12 @@ class AsyncLinks:
         link.turns.breaker.answered[None] = link.turns.progress
         return reply
 
+    def heard(self) -> None:
+        """As `Links.heard`, in the running event loop."""
+        turns = self._turns.get(asyncio.get_running_loop())
+        if self._cluster is None and turns is not None:
+            turns.breaker.answered[None] = time.monotonic()
+
     async def redirect(self, link: AsyncLink, error: AskError) -> Hop:
         """Where the node sent the call on to, as `Links.redirect`."""
         if self._cluster is None:

@@ -17,6 +17,7 @@ from redisopt.wakes import (
     CONNECT_TIMEOUT,
     DEAF_PAUSE,
     FIRST_PAUSE,
+    LISTEN_TIMEOUT,
     LONGEST_PAUSE,
     PING_EVERY,
     STAYS,
@@ -57,7 +58,7 @@ class AsyncWakes:
         listener = self._listener()
         if listener.ears.hears(channel) or not self._links.direct:
             return
-        await listener.wait(Wait(f"listen:{id(asyncio.current_task())}", CONNECT_TIMEOUT, channel))
+        await listener.wait(Wait(f"listen:{id(asyncio.current_task())}", LISTEN_TIMEOUT, channel))
 
     def wake(self, permit: str, message: str = "0") -> None:
         """End a wait of the running event loop."""
@@ -178,6 +179,7 @@ class _Listener:
             if reply[0] == b"message":
                 self.ears.hear(reply[1].decode(), reply[2].decode())
             elif reply[0] == b"subscribe":
+                self._links.heard()
                 self.ears.subscribed(reply[2])
 
     async def _close(self) -> None:

@@ -175,6 +175,11 @@ class Links:
         self.breaker.answered[None] = time.monotonic()
         return reply
 
+    def heard(self) -> None:
+        """The server has spoken on a connection beside those of the links."""
+        if self._cluster is None:
+            self.breaker.answered[None] = time.monotonic()
+
     def redirect(self, link: Link[Connection], error: AskError) -> Hop:
         """Where the node sent the call on to; the client learns of it. Raises `error` where there are no nodes."""
         if self._cluster is None:

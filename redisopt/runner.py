@@ -125,7 +125,7 @@ class Runner:
         if isinstance(step, Wait):
             return stand_by(self._wakes, step)
         if isinstance(step, Listen):
-            return self._wakes.listen(step.channel)
+            return None if self._links.breaker.silences else self._wakes.listen(step.channel)
         if isinstance(step, Invoke):
             try:
                 return step.function(*step.args, **step.kwargs or {})
@@ -256,7 +256,7 @@ class AsyncRunner:
         if isinstance(step, Wait):
             return await stand_by_async(self._wakes, step)
         if isinstance(step, Listen):
-            return await self._wakes.listen(step.channel)
+            return None if self.silence is not None else await self._wakes.listen(step.channel)
         if isinstance(step, Invoke):
             try:
                 result = step.function(*step.args, **step.kwargs or {})

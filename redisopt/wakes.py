@@ -33,6 +33,7 @@ MAX_EARLY = 10_000
 
 # All in seconds.
 CONNECT_TIMEOUT = 0.5
+LISTEN_TIMEOUT = 0.1  # before a call: what is not heard by then is a hint lost, and the call has a bound of its own
 PING_EVERY = 5.0  # what is not answered until the next is a dead connection
 STAYS = 10.0  # the connection, without anybody who waits
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # before connecting anew
@@ -177,10 +178,10 @@ class Wakes:
         return sleeper.message or otherwise
 
     def listen(self, channel: str) -> None:
-        """Have messages arrive, those of `channel` too; wait for it no longer than `CONNECT_TIMEOUT`."""
+        """Have messages arrive, those of `channel` too; wait for it no longer than `LISTEN_TIMEOUT`."""
         if self._ears.hears(channel) or not self._links.direct:
             return
-        step = Wait(f"listen:{threading.get_ident()}", CONNECT_TIMEOUT, channel)
+        step = Wait(f"listen:{threading.get_ident()}", LISTEN_TIMEOUT, channel)
         self.wait(step)
 
     def wake(self, permit: str, message: str = "0") -> None:
@@ -260,6 +261,7 @@ class Wakes:
                 if reply[0] == b"message":
                     self._ears.hear(reply[1].decode(), reply[2].decode())
                 elif reply[0] == b"subscribe":
+                    self._links.heard()
                     self._ears.subscribed(reply[2])
 
     def _close(self) -> None:

@@ -103,6 +103,12 @@ class Call(NamedTuple):
         return self.ended - self.began
 
 
+def bare(error: BaseException) -> BaseException:
+    """The error without the frames that it came through: kept by the thousand, they would keep the collector busy."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
 class Crowd:
     """Callers that call on until `stop` is set: threads of a sync throttler, or tasks of an async one.
 
@@ -137,7 +143,7 @@ class Crowd:
             try:
                 got = throttler.acquire(timeout=0) if caller % 2 else throttler.try_acquire()
             except redisopt.RedisOptError as error:
-                got = error
+                got = bare(error)
             self._note(began, got, throttler.outage)
             time.sleep(self.PAUSE)
 
@@ -148,7 +154,7 @@ class Crowd:
             try:
                 got = await throttler.acquire(timeout=0) if caller % 2 else await throttler.try_acquire()
             except redisopt.RedisOptError as error:
-                got = error
+                got = bare(error)
             self._note(began, got, throttler.outage)
             await asyncio.sleep(self.PAUSE)
 

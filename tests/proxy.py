@@ -154,7 +154,7 @@ class Proxy:
         async def stop() -> None:
             for server in self._servers:
                 server.close()
-            for _ in range(5):  # one that was accepted just now begins in a turn to come
+            for _ in range(5):  # somebody may be connecting at this moment: a probe, say
                 tasks = list(self._connections)
                 for task in tasks:
                     task.cancel()

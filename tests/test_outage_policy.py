@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -268,6 +270,74 @@ def test_callers_wait_here_in_the_order_of_asking(make: Callable[..., Face], fra
         third = face.acquire(timeout=1)
         assert 0.1 < third.waited <= 0.301
         assert not third.charged
+
+
+def test_so_many_permits_are_held_here_at_once(make: Callable[..., Face], fragile: FragileServer) -> None:
+    """Leases that Redis granted count; who waits has his turn when another is released, or is forgotten by its holder."""
+    face = make(fragile.url, max_concurrent=3, on_unavailable="local")
+    lease = face.acquire()
+    with fragile.away("hung"):
+        first, second = face.acquire(), face.acquire()
+        assert not first.charged
+        assert second.is_lease is False
+        refused = face.try_acquire()
+        assert (refused.allowed, refused.limit, refused.remaining) == (False, 3, 0)
+        with pytest.raises(redisopt.ThrottleTimeout, match="concurrency"):
+            face.acquire(timeout=0.05)
+        assert face.release(first)
+        assert not face.release(first)
+        third = face.acquire(timeout=0.05)
+        releasing = threading.Timer(0.2, second._plans.outage_policy.release, [second])
+        releasing.start()
+        fourth = face.acquire(timeout=5)
+        releasing.join()
+        assert 0.1 < fourth.waited < 1.0
+        del third
+        gc.collect()
+        assert face.try_acquire()
+    until_answered(face.peek)
+    wait_until(lambda: face.metrics().active_operations == 1)
+    assert lease.is_lease
+
+
+def test_a_caller_who_waits_in_line_when_redis_goes_away_has_his_answer_from_the_policy(
+    fragile: FragileServer,
+) -> None:
+    """His place is given back when Redis is there again."""
+
+    async def main() -> None:
+        async with (
+            redisopt.connect_async(fragile.url) as own,
+            redisopt.AsyncThrottler(own, "line", max_concurrent=1, on_unavailable="allow") as throttler,
+        ):
+            lease = await throttler.acquire()
+            waiting = asyncio.create_task(waits(throttler))
+            while (await throttler.metrics()).queue_length != 1:
+                await asyncio.sleep(0.01)
+            with fragile.away("cut off"):
+                permit = await waiting
+                assert not permit.charged
+            while throttler.outage is not None:
+                await asyncio.sleep(0.01)
+            assert await lease.release()
+            async with throttler.acquire(timeout=2) as next_one:
+                assert next_one.charged
+
+    async def waits(throttler: redisopt.AsyncThrottler) -> redisopt.AsyncPermit:
+        return await throttler.acquire()
+
+    asyncio.run(main())
+
+
+def test_a_limit_that_the_fleet_was_told_holds_here_as_well(make: Callable[..., Face], fragile: FragileServer) -> None:
+    """But what each process does without Redis is its own affair."""
+    face = make(fragile.url, name="told", rates=["2/h"], on_unavailable="local")
+    face.wait_for(face.real.update(rates=["5/h"]))
+    with pytest.raises(ValueError, match="on_unavailable is each process's own"):
+        face.wait_for(face.real.update(on_unavailable="allow"))
+    assert face.try_acquire()
+    with fragile.away("hung"):
+        assert [bool(face.try_acquire()) for _ in range(5)] == [True] * 4 + [False]
 
 
 def test_how_many_processes_there_are_is_asked_once_in_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

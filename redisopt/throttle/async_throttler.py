@@ -144,7 +144,7 @@ class AsyncThrottler:
         if policy.raises:
             return await self._try_acquire(cost, key, minimum, weight)
         asking = invoke(self._try_acquire, cost, key, minimum, weight)
-        return await self._runner.run(policy.try_acquire(asking, self._permit, cost, key, minimum))
+        return await self._runner.run(policy.try_acquire(asking, self._permit, cost, key, minimum, weight))
 
     async def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[AsyncPermit]:
         plans = self._plans
@@ -192,7 +192,7 @@ class AsyncThrottler:
         if policy.raises:
             return await self._acquire_in_redis(cost, key, timeout, weight, priority)
         asking = invoke(self._acquire_in_redis, cost, key, timeout, weight, priority)
-        return await self._runner.run(policy.acquire(asking, self._permit, cost, key, timeout))
+        return await self._runner.run(policy.acquire(asking, self._permit, cost, key, timeout, weight))
 
     async def _acquire_in_redis(
         self, cost: int, key: str, timeout: float | None, weight: int, priority: int

@@ -7,7 +7,7 @@ import time
 
 from redisopt.commands import Command, Plan, call
 from redisopt.identity import process_id
-from redisopt.throttle.layout import Layout
+from redisopt.throttle.asking import Asking
 
 _INTERVAL = 10.0
 """Seconds between two looks at one key."""
@@ -18,8 +18,8 @@ _MOST_REMEMBERED = 4096
 class Fleet:
     """The number of processes that used each key of a limiter within a minute, as far as is known."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
         self._counts: dict[str, tuple[float, int]] = {}  # when it was asked for, and what it was
         self._latest = 1
 
@@ -36,7 +36,7 @@ class Fleet:
             return
         if len(self._counts) >= _MOST_REMEMBERED:
             self._counts.clear()  # what is forgotten costs one more script call
-        state = self._layout.keys(key)[0]
+        state = self._asking.layouts.own.keys(key)[0]
         self._counts[key] = (now, self.size(key))  # no other thread asks as well, and none again where this fails
         self._latest = yield from call(Command("throttle_fleet", (state,), (process_id(),), int))
         self._counts[key] = (now, self._latest)

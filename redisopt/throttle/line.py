@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from redisopt import events
 from redisopt.commands import Plan, Wait
-from redisopt.errors import RedisOptError
+from redisopt.errors import RedisOptError, Unavailable
 from redisopt.identity import process_id
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.grant import Grant
@@ -165,6 +165,9 @@ class Line:
                 yield from self._renew(key, grants[start : start + MAX_RENEWED])
         except RedisOptError as error:
             events.logger.debug("a beat failed: %s", error)
+            if isinstance(error, Unavailable) and self._asking.given.on_unavailable != "raise":
+                for permit in keeping.waiting(key):
+                    keeping.wake(permit)  # what becomes of it without Redis is decided when it asks
         for grant in keeping.held(key):
             if grant.lost:
                 keeping.lose(grant)

@@ -70,6 +70,11 @@ class LocalLimiter:
         with self._lock:
             return self._of(key, now_ms).take(cost, least, patience_ms, processes, now_ms)
 
+    def states(self, key: str, processes: int, now_ms: int) -> tuple[LimitState, ...]:
+        """Each limit as it stands."""
+        with self._lock:
+            return self._of(key, now_ms).states(processes, now_ms)
+
     def give_back(self, key: str, place: Place) -> None:
         """A caller that waits has given up."""
         with self._lock:
@@ -106,11 +111,11 @@ class Windows:
     def take(self, cost: int, least: int, patience_ms: float, processes: int, now_ms: int) -> Answer:
         """See `LocalLimiter.take`."""
         self._pass(now_ms)
-        shares = [max(1, window.limit.limit // processes) for window in self._windows]
+        shares = self._shares(processes)
         if least < cost:
-            free = min(share - window.used for window, share in zip(self._windows, shares, strict=True))
+            free = min((share - window.used for window, share in zip(self._windows, shares, strict=True)), default=cost)
             cost = max(least, min(cost, free))
-        if cost > min(shares):
+        if cost > min(shares, default=cost):
             return Answer(None, None, "", len(self._line), self._states(shares, now_ms))
         time_ms, waits_for = self._earliest(cost, shares, now_ms)
         wait_ms = time_ms - now_ms
@@ -123,6 +128,11 @@ class Windows:
             else:
                 self._cools_until_ms = max(self._cools_until_ms, place.cools_until_ms)
         return Answer(place, wait_ms, waits_for, len(self._line), self._states(shares, now_ms))
+
+    def states(self, processes: int, now_ms: int) -> tuple[LimitState, ...]:
+        """See `LocalLimiter.states`."""
+        self._pass(now_ms)
+        return self._states(self._shares(processes), now_ms)
 
     def give_back(self, place: Place) -> None:
         """Forget a place. Callers behind it keep theirs; the next that asks comes behind them."""
@@ -141,6 +151,9 @@ class Windows:
         """Whether nothing in them counts any more."""
         self._pass(now_ms)
         return not self._line and self._cools_until_ms <= now_ms and not any(window.used for window in self._windows)
+
+    def _shares(self, processes: int) -> list[int]:
+        return [max(1, window.limit.limit // processes) for window in self._windows]
 
     def _pass(self, now_ms: int) -> None:
         """Time has come so far."""

@@ -7,6 +7,7 @@ script says so before it changes anything, and the plan registers both (see `thr
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -90,7 +91,7 @@ class ThrottlePlans:
         self.keeping = Keeping(on_lost)
         self.line = Line(self._asking, self.keeping)
         self.telling = Telling(self._asking)
-        self.outage_policy = OutagePolicy(self.name, config, self._asking.layouts.own, on_throttle)
+        self.outage_policy = OutagePolicy(self._asking, self.keeping, on_throttle)
 
     @property
     def config(self) -> ThrottleConfig:
@@ -178,7 +179,8 @@ class ThrottlePlans:
                     break
                 # Nobody listened for a while: it may have been told then.
                 if message == "missed" or now() - began > _DEAF_MS / 1000:
-                    yield from self._asking.look()
+                    with contextlib.suppress(Unavailable):  # the place was given, so its time holds
+                        yield from self._asking.look()
                     if self._asking.is_paused or self._asking.layouts.version != version:
                         break
                 left = max(0.0, ends - now())
@@ -268,6 +270,8 @@ class ThrottlePlans:
 
     def release(self, grant: Grant) -> Plan[bool]:
         """The work is done: a lease ends. Of rates nothing comes back by that, so without one no script is called."""
+        if not grant.charged:
+            return self.outage_policy.release(grant)
         if not grant.mark_released():
             return False
         return (yield from self.line.release(grant)) if grant.is_lease else True

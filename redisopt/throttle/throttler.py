@@ -126,7 +126,7 @@ class Throttler:
         if self._plans.outage_policy.raises:
             return self._try_acquire(cost, key, minimum, weight)
         asking = invoke(self._try_acquire, cost, key, minimum, weight)
-        return self._runner.run(self._plans.outage_policy.try_acquire(asking, self._permit, cost, key, minimum))
+        return self._runner.run(self._plans.outage_policy.try_acquire(asking, self._permit, cost, key, minimum, weight))
 
     def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[Permit]:
         if self._plans.shadows:
@@ -170,7 +170,7 @@ class Throttler:
         if self._plans.outage_policy.raises:
             return self._acquire_in_redis(cost, key, timeout, weight, priority)
         asking = invoke(self._acquire_in_redis, cost, key, timeout, weight, priority)
-        policy: Plan[Permit] = self._plans.outage_policy.acquire(asking, self._permit, cost, key, timeout)
+        policy: Plan[Permit] = self._plans.outage_policy.acquire(asking, self._permit, cost, key, timeout, weight)
         return self._runner.run(policy)
 
     def _acquire_in_redis(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> Permit:
