@@ -102,7 +102,7 @@ def _usec(
 
 def _command(throttler: redisopt.Throttler) -> Command[Any]:
     """What `try_acquire` sends."""
-    step = next(throttler._plans.try_acquire(throttler._permit, 1, "", None))
+    step = next(throttler._plans.deciding.try_acquire(1, "", None))
     assert isinstance(step, Command)
     return step
 

@@ -17,7 +17,8 @@ from redisopt.throttle.async_throttler import AsyncRequest, AsyncThrottler, asyn
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, LimitState, Outage, ThrottleMetrics
 from redisopt.throttle.headers import Advice, Policy, read_headers
-from redisopt.throttle.permit import AsyncJointPermit, AsyncPermit, JointPermit, Permit
+from redisopt.throttle.joint_permit import AsyncJointPermit, JointPermit
+from redisopt.throttle.permit import AsyncPermit, Permit
 from redisopt.throttle.rate import Rate
 from redisopt.throttle.throttler import Request, Throttler, acquire_all
 

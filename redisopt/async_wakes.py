@@ -64,10 +64,6 @@ class AsyncWakes:
         """End a wait of the running event loop."""
         self._listener().ears.wake(permit, message)
 
-    def wake_all(self) -> None:
-        """End all waits of the running event loop."""
-        self._listener().ears.wake_all()
-
     async def aclose(self) -> None:
         """Stop listening in the running event loop, when nobody waits there."""
         listener = self._listeners.get(asyncio.get_running_loop())

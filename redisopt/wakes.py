@@ -189,11 +189,6 @@ class Wakes:
         with self._lock:
             self._ears.wake(permit, message)
 
-    def wake_all(self) -> None:
-        """End all waits of this process."""
-        with self._lock:
-            self._ears.wake_all()
-
     def _listen(self, channel: str | None) -> bool:
         """See to it that messages arrive; whether they did so all along."""
         known = channel is None or channel in self._ears.channels

@@ -17,12 +17,11 @@ import redis
 import redisopt
 import redisopt.throttle.fleet
 from redisopt import ThrottleConfig, events, keys
-from redisopt.throttle.grant import Grant
-from redisopt.throttle.plans import ThrottlePlans
 from tests.crowds import most_within
 from tests.faces import Face
 from tests.fragile import WAYS, Crowd, FragileServer, Lateness, run_tasks, run_threads
 from tests.outages import client_url, in_time, until_answered
+from tests.plans import bare_plans
 from tests.waiting import wait_until
 
 pytest_plugins = ["tests.outage_fixtures"]
@@ -287,7 +286,7 @@ def test_so_many_permits_are_held_here_at_once(make: Callable[..., Face], fragil
         assert face.release(first)
         assert not face.release(first)
         third = face.acquire(timeout=0.05)
-        releasing = threading.Timer(0.2, second._plans.outage_policy.release, [second])
+        releasing = threading.Timer(0.2, face.real._plans.outage_policy.release, [second])
         releasing.start()
         fourth = face.acquire(timeout=5)
         releasing.join()
@@ -344,11 +343,11 @@ def test_how_many_processes_there_are_is_asked_once_in_ten_seconds(monkeypatch: 
     """For each key, by calls that ask Redis anyway; never by one that comes while the throttle goes on without Redis."""
     now = 1000.0
     monkeypatch.setattr(redisopt.throttle.fleet, "time", SimpleNamespace(monotonic=lambda: now))
-    plans = ThrottlePlans("test", ThrottleConfig(rates=("10/s",), on_unavailable="local"))  # type: ignore[arg-type]
+    plans = bare_plans(ThrottleConfig(rates=("10/s",), on_unavailable="local"))  # type: ignore[arg-type]
 
     def scripts(key: str, *, away: bool = False) -> list[str]:
         called: list[str] = []
-        plan = plans.outage_policy.try_acquire(plans.try_acquire(Grant, 1, key, None), Grant, 1, key, None)
+        plan = plans.outage_policy.try_acquire(plans.deciding.try_acquire(1, key, None), 1, key, None)
         step: Any = next(plan)
         with contextlib.suppress(StopIteration):
             while len(called) < 9:

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 import redisopt
-import redisopt.throttle.plans
+import redisopt.throttle.ahead
 from tests.faces import Face
 from tests.fleet import FORK, in_threads, run_fleet, wait_for_all
 from tests.servers import RunningServer
@@ -31,14 +31,14 @@ def be_hungry(url: str, kind: str, seconds: float) -> list[float]:
     That of the server, for those that it decided: it is on this machine, too.
     """
     last = threading.local()
-    plans: Any = redisopt.throttle.plans
-    real = plans.now
+    ahead: Any = redisopt.throttle.ahead
+    real = ahead.now
 
     def noting() -> float:
         last.now = real()
         return float(last.now)
 
-    plans.now = noting
+    ahead.now = noting
     terms: Any = TERMS | {"rates": [f"{LIMIT}/s"], "prefetch": PREFETCH}
     granted: list[float] = []
     ahead = time.time() - time.monotonic()

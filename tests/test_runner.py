@@ -88,7 +88,7 @@ def test_an_interruption_while_the_reply_is_parsed_undoes_the_charge(
 
     throttler = face.real
     with pytest.raises(KeyboardInterrupt):
-        perform(face, interrupted(throttler._plans.try_acquire(throttler._permit, 3, "", None)))
+        perform(face, interrupted(throttler._plans.deciding.try_acquire(3, "", None)))
     assert charged(client) == 1
 
 
@@ -130,7 +130,7 @@ def test_a_coroutine_that_is_closed_in_a_call_leaves_neither_turn_nor_connection
     before = client.info("clients")["connected_clients"]
 
     def plan() -> Any:
-        step: Any = next(face.real._plans.try_acquire(face.real._permit, 1, "", None))
+        step: Any = next(face.real._plans.deciding.try_acquire(1, "", None))
         yield from call(step)
 
     async def begin() -> list[Any]:

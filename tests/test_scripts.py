@@ -12,14 +12,14 @@ import pytest
 import redis
 
 from redisopt import scripts
-from redisopt.commands import Command, Listen, Plan, Sleep, call
+from redisopt.commands import Command, Listen, Plan, Sleep
 from redisopt.identity import process_id
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.joint import Ask, acquire_all
 from redisopt.throttle.layout import Unregistered, Verdict
 from redisopt.throttle.line import Place
-from redisopt.throttle.plans import ThrottlePlans
+from tests.plans import bare_plans
 
 FIELDS: Any = {"rates": ("10/s", "100/10s"), "max_burst_size": 5}
 CONFIG, LOCAL = ThrottleConfig(**FIELDS), ThrottleConfig(**FIELDS, on_unavailable="local")
@@ -27,21 +27,21 @@ CONFIG, LOCAL = ThrottleConfig(**FIELDS), ThrottleConfig(**FIELDS, on_unavailabl
 
 def commands() -> list[Command[Any]]:
     """A command of every script, as the plans send it."""
-    plans = ThrottlePlans("test", CONFIG)
+    plans = bare_plans(CONFIG)
     grant = Grant("id", "", 2, 1000)
     first_steps: list[Plan[Any]] = [
-        plans.try_acquire(Grant, 1, "", None),
-        ThrottlePlans("test", LOCAL).try_acquire(Grant, 1, "", None),
-        plans.acquire(Grant, 1, "", 5.0),
+        plans.deciding.try_acquire(1, "", None),
+        bare_plans(LOCAL).deciding.try_acquire(1, "", None),
+        plans.deciding.acquire(1, "", 5.0),
         plans.peek(1, ""),
         plans.metrics(""),
-        plans.refund(grant, 1),
-        plans.settle(grant, 5),
+        plans.returning.refund(grant, 1),
+        plans.returning.settle(grant, 5),
         plans.reset(""),
         plans.telling.pause(1.0),
-        plans.acquire_many("", [(1, 0), (2, -1)]),
-        plans.fetch(1, ""),
-        call(Command("throttle_tally", ("state",), (1,), int)),
+        plans.together.acquire("", [(1, 0), (2, -1)]),
+        plans.ahead.fetch(1, ""),
+        plans.shadow.count("", more=1),
         plans.line.release(Grant(f"{process_id()}:1", "", 2, 1000)),
         plans.line.end("", "id", back=True),
         acquire_all([Ask(plans, 1, "", 1), Ask(plans, 2, "key", 1)], 0.0),
@@ -51,16 +51,16 @@ def commands() -> list[Command[Any]]:
         plan.send(None) if isinstance(step, Listen) else step for plan, step in zip(first_steps, found, strict=True)
     ]
     place = Place("id", "", 1, 1, 0, math.inf)
-    standing = plans.line.stand(place, Verdict(plans.layout(""), False, True, 0, 0, [0]), lambda _: never())
+    standing = plans.line.stand(place, Verdict(plans.asking.layouts.of(""), False, True, 0, 0, [0]), lambda _: never())
     next(standing)
     found.append(standing.send(None))
     plans.keeping.wait("", "id")
     beating = plans.line.keep()
     next(beating)
     found.append(beating.send(None))
-    local = ThrottlePlans("test", CONFIG.model_copy(update={"on_unavailable": "local"}))
-    found.append(next(local.outage_policy.try_acquire(plans.peek(1, ""), Grant, 1, "", None)))
-    registering = plans.try_acquire(Grant, 1, "", None)
+    local = bare_plans(CONFIG.model_copy(update={"on_unavailable": "local"}))
+    found.append(next(local.outage_policy.try_acquire(plans.peek(1, ""), 1, "", None)))
+    registering = plans.deciding.try_acquire(1, "", None)
     next(registering)
     found.append(registering.send(Unregistered((60_000,))))
     undos = [

@@ -16,7 +16,7 @@ import redis.asyncio
 
 from redisopt import AsyncThrottler, Throttler, ThrottleTimeout
 from redisopt.commands import Plan, Sleep
-from redisopt.throttle.plans import ThrottlePlans
+from redisopt.throttle.returning import Returning
 from tests.clock import START_MS, ServerClock
 from tests.faces import Face
 from tests.servers import RunningServer
@@ -378,7 +378,7 @@ def test_a_permit_is_released_whatever_becomes_of_the_function(
         yield Sleep(0)
         return True
 
-    monkeypatch.setattr(ThrottlePlans, "release", release)
+    monkeypatch.setattr(Returning, "release", release)
     throttler = make_throttler(rates=["9/s"])
     throttler.wait_for(throttler.real.execute(of_kind(throttler, greet), "Ada"))
     with pytest.raises(LookupError):

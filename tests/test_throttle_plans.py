@@ -11,13 +11,15 @@ from redisopt.commands import Command, Invoke, Plan, Wait
 from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout, Unavailable
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.plans import Terms, ThrottlePlans
+from redisopt.throttle.plans import ThrottlePlans
+from redisopt.throttle.terms import Terms
+from tests.plans import bare_plans
 
 NOW_MS = 1_800_000_000_000
 
 
-def plans(*rates: str, **fields: Any) -> ThrottlePlans:
-    return ThrottlePlans("test", ThrottleConfig(rates=rates or ("10/s",), **fields))  # type: ignore[arg-type]
+def plans(*rates: str, **fields: Any) -> ThrottlePlans[Grant]:
+    return bare_plans(ThrottleConfig(rates=rates or ("10/s",), **fields))  # type: ignore[arg-type]
 
 
 def script(step: object) -> str:
@@ -34,7 +36,7 @@ def answer(plan: Plan[Any], step: Any, reply: bytes) -> Any:
 
 
 def test_a_decision_is_one_command() -> None:
-    plan = plans().try_acquire(Grant, 3, "user:42", None)
+    plan = plans().deciding.try_acquire(3, "user:42", None)
     step = next(plan)
 
     assert isinstance(step, Command)
@@ -56,7 +58,7 @@ def test_a_decision_is_one_command() -> None:
 
 
 def test_a_refusal_says_what_refused_and_when_to_come_back() -> None:
-    plan = plans("10/s", "100/min").try_acquire(Grant, 1, "", None)
+    plan = plans("10/s", "100/min").deciding.try_acquire(1, "", None)
     decision = answer(plan, next(plan), b"0 %d 0 3 100 | 2500 0 2 0 990 60000" % NOW_MS)
 
     assert not decision
@@ -69,7 +71,7 @@ def test_a_refusal_says_what_refused_and_when_to_come_back() -> None:
 
 
 def test_one_call_gives_a_waiting_caller_its_place() -> None:
-    plan = plans().acquire(Grant, 1, "", 5.0)
+    plan = plans().deciding.acquire(1, "", 5.0)
     step = next(plan)
 
     waiting = answer(plan, step, b"1 %d 1 10 | 250 3 1 0 1000" % NOW_MS)
@@ -81,7 +83,7 @@ def test_one_call_gives_a_waiting_caller_its_place() -> None:
 
 
 def test_a_wait_longer_than_the_timeout_is_refused_without_a_second_call() -> None:
-    plan = plans().acquire(Grant, 1, "", 1.0)
+    plan = plans().deciding.acquire(1, "", 1.0)
     step = next(plan)
 
     assert isinstance(step, Command)
@@ -94,7 +96,7 @@ def test_a_wait_longer_than_the_timeout_is_refused_without_a_second_call() -> No
 
 @pytest.mark.parametrize("interruption", [asyncio.CancelledError(), KeyboardInterrupt()])
 def test_a_caller_that_gives_up_gives_its_place_back(interruption: BaseException) -> None:
-    plan = plans().acquire(Grant, 2, "", None)
+    plan = plans().deciding.acquire(2, "", None)
     answer(plan, next(plan), b"1 %d 2 10 | 250 1 1 0 1000" % NOW_MS)
     step = plan.throw(interruption)
 
@@ -106,7 +108,7 @@ def test_a_caller_that_gives_up_gives_its_place_back(interruption: BaseException
 
 
 def test_an_interruption_goes_on_when_the_place_cannot_be_given_back() -> None:
-    plan = plans().acquire(Grant, 2, "", None)
+    plan = plans().deciding.acquire(2, "", None)
     answer(plan, next(plan), b"1 %d 2 10 | 250 1 1 0 1000" % NOW_MS)
     plan.throw(asyncio.CancelledError())
     with pytest.raises(asyncio.CancelledError):
@@ -114,14 +116,14 @@ def test_an_interruption_goes_on_when_the_place_cannot_be_given_back() -> None:
 
 
 def test_a_plan_that_nobody_performs_any_more_asks_for_nothing() -> None:
-    plan = plans().acquire(Grant, 2, "", None)
+    plan = plans().deciding.acquire(2, "", None)
     answer(plan, next(plan), b"1 %d 2 10 | 250 1 1 0 1000" % NOW_MS)
     plan.close()
 
 
 def test_periods_of_another_config_are_registered_and_kept_up() -> None:
     own = plans("10/s")
-    plan = own.try_acquire(Grant, 1, "", None)
+    plan = own.deciding.try_acquire(1, "", None)
     registering = answer(plan, next(plan), b"register 60000")
 
     assert script(registering) == "throttle_register"
@@ -133,7 +135,7 @@ def test_periods_of_another_config_are_registered_and_kept_up() -> None:
 
 
 def test_periods_that_change_at_every_try_are_a_conflict() -> None:
-    plan = plans("10/s").try_acquire(Grant, 1, "", None)
+    plan = plans("10/s").deciding.try_acquire(1, "", None)
     step = next(plan)
 
     def keep_changing() -> None:
@@ -146,20 +148,20 @@ def test_periods_that_change_at_every_try_are_a_conflict() -> None:
 
 
 def test_a_foreign_answer_is_state_lost() -> None:
-    plan = plans().try_acquire(Grant, 1, "", None)
+    plan = plans().deciding.try_acquire(1, "", None)
     with pytest.raises(StateLost, match="stale"):
         answer(plan, next(plan), b"stale")
 
 
 def test_a_burst_shares_the_log_of_a_rate_of_one_second() -> None:
-    step = next(plans("10/s", max_burst_size=5, cooldown_period=2.0).try_acquire(Grant, 1, "", None))
+    step = next(plans("10/s", max_burst_size=5, cooldown_period=2.0).deciding.try_acquire(1, "", None))
 
     assert isinstance(step, Command)
     assert step.constants == (1, 0, -1, 5, 2000, 0, 10_000, "0", "10/s,burst=5/2000ms", "1000", 1000, 1, 5)
 
 
 def test_a_margin_lengthens_every_period_and_not_the_burst() -> None:
-    step = next(plans("10/s", max_burst_size=5, margin=0.25).try_acquire(Grant, 1, "", None))
+    step = next(plans("10/s", max_burst_size=5, margin=0.25).deciding.try_acquire(1, "", None))
 
     assert isinstance(step, Command)
     limits = "10/s,burst=5/0ms,margin=250ms"
@@ -167,7 +169,7 @@ def test_a_margin_lengthens_every_period_and_not_the_burst() -> None:
 
 
 def test_the_smallest_limit_of_a_log_names_the_refusal() -> None:
-    plan = plans("10/s", max_burst_size=5).try_acquire(Grant, 1, "", None)
+    plan = plans("10/s", max_burst_size=5).deciding.try_acquire(1, "", None)
 
     assert answer(plan, next(plan), b"0 %d 0 5 | 900 0 1 0 1000" % NOW_MS).reason == "burst"
 
@@ -192,19 +194,19 @@ def test_cost_and_key_can_be_found_in_the_arguments() -> None:
 @pytest.mark.parametrize("cost", [0, -1, True, 1.0, "1", None])
 def test_a_bad_cost_never_becomes_a_command(cost: Any) -> None:
     with pytest.raises(ValueError, match="cost"):
-        next(plans().try_acquire(Grant, cost, "", None))
+        next(plans().deciding.try_acquire(cost, "", None))
 
 
 def test_a_cost_above_a_limit_names_the_limit() -> None:
     with pytest.raises(CostExceedsLimit, match=r"cost 11 is above the limit 10/s"):
-        next(plans("10/s", "100/min").try_acquire(Grant, 11, "", None))
+        next(plans("10/s", "100/min").deciding.try_acquire(11, "", None))
 
 
 def test_settling_asks_only_for_the_difference() -> None:
     own = plans()
 
     def settled(actual: int) -> tuple[str, tuple[Any, ...]] | None:
-        step = next(own.settle(Grant("id", "", 5, NOW_MS), actual), None)
+        step = next(own.returning.settle(Grant("id", "", 5, NOW_MS), actual), None)
         return (step.script, step.args) if isinstance(step, Command) else None
 
     assert settled(3) == ("throttle_refund", ("id", NOW_MS, NOW_MS, 2))
@@ -214,9 +216,9 @@ def test_settling_asks_only_for_the_difference() -> None:
 
 def test_a_second_refund_asks_nothing() -> None:
     own, grant = plans(), Grant("id", "", 5, NOW_MS)
-    first = own.refund(grant, None)
+    first = own.returning.refund(grant, None)
     answer(first, next(first), b"5")
 
     with pytest.raises(StopIteration) as done:
-        next(own.refund(grant, None))
+        next(own.returning.refund(grant, None))
     assert done.value.value is False

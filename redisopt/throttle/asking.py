@@ -17,7 +17,17 @@ from redisopt import keys
 from redisopt.commands import Arg, Command, Plan, call
 from redisopt.errors import ConfigConflict, CostExceedsLimit
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.layout import ELSEWHERE, Elsewhere, Layout, Layouts, Unregistered, control_key, unregistered
+from redisopt.throttle.layout import (
+    ELSEWHERE,
+    Elsewhere,
+    Layout,
+    Layouts,
+    Unregistered,
+    Verdict,
+    control_key,
+    unregistered,
+    verdict_reader,
+)
 from redisopt.throttle.prefetch import most_ahead
 
 R = TypeVar("R")
@@ -118,6 +128,12 @@ class Asking:
             f"throttle {self.name!r}: its config or the periods on record changed at every try: do processes restart in a loop?"
         )
 
+    def peek(self, cost: int, key: str) -> Plan[Verdict]:
+        """What would be decided on `cost`; changes nothing."""
+        verdict = yield from self.ask("throttle_peek", key, (cost,), verdict_reader, cost=cost)
+        verdict.granted = verdict.wait_ms == 0
+        return verdict
+
     def go(self, key: str, reply: Elsewhere, cost: int) -> Plan[Layout]:
         """Do what a script wants done first; returns the layout to ask with then.
 
@@ -127,7 +143,7 @@ class Asking:
         if isinstance(reply, Unregistered):
             return (yield from self._register(key, reply.periods))
         self._take(reply.version, reply.fields)
-        self.check_cost(cost)
+        self.check_within(cost)
         return self.layouts.of(key)
 
     def _register(self, key: str, on_record: tuple[int, ...]) -> Plan[Layout]:
@@ -195,7 +211,7 @@ class Asking:
         """The smallest limit, by name."""
         return min((limit, name) for name, limit, *_ in self.layouts.own.limits)[1]
 
-    def check_cost(self, cost: int) -> None:
+    def check_within(self, cost: int) -> None:
         """Refuse a cost that can never be granted.
 
         Raises:

@@ -16,17 +16,18 @@ from redisopt.keys import checked_key
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.coalescing import Coalescing
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.joint import Ask, check_one_slot, merged
+from redisopt.throttle.joint import Ask, joined
 from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
-from redisopt.throttle.permit import AsyncJointPermit, AsyncPermit
-from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans, patience
+from redisopt.throttle.joint_permit import AsyncJointPermit
+from redisopt.throttle.permit import AsyncPermit
+from redisopt.throttle.plans import ThrottlePlans
+from redisopt.throttle.terms import PLAIN, Terms, patience
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from redisopt.throttle.decision import Decision, Outage, ThrottleMetrics
     from redisopt.throttle.headers import Advice, Headers
-    from redisopt.throttle.layout import Verdict
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,8 +78,8 @@ class Acquisition(Coroutine[Any, Any, AsyncPermit]):
 class AsyncRequest:
     """What `async_acquire_all` is to ask of one limiter; made by `AsyncThrottler.request`."""
 
-    throttler: AsyncThrottler
-    ask: Ask
+    runner: AsyncRunner
+    ask: Ask[AsyncPermit]
 
 
 class AsyncThrottler:
@@ -106,7 +107,7 @@ class AsyncThrottler:
         on_lost: Callable[[AsyncPermit], object] | None = None,
         **fields: Any,
     ) -> None:
-        self._plans = ThrottlePlans(
+        self._plans: ThrottlePlans[AsyncPermit] = ThrottlePlans(
             name,
             ThrottleConfig.given(config, fields),
             on_throttle,
@@ -116,10 +117,7 @@ class AsyncThrottler:
         self._runner = AsyncRunner(client, self.config.command_timeout)
         self._coalescing = Coalescing(self._runner, self._plans)
         self._fetching: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Future[bool]] = {}
-        keeping = self._plans.keeping
-        keeping.wake = self._runner.wake
-        keeping.start = functools.partial(self._runner.start, self._plans.line.keep, f"redisopt-keep-{name}")
-        self._permit = functools.partial(AsyncPermit, self._runner, self._plans)
+        self._plans.attach(self._runner, AsyncPermit)
 
     @property
     def name(self) -> str:
@@ -144,30 +142,30 @@ class AsyncThrottler:
         if policy.raises:
             return await self._try_acquire(cost, key, minimum, weight)
         asking = invoke(self._try_acquire, cost, key, minimum, weight)
-        return await self._runner.run(policy.try_acquire(asking, self._permit, cost, key, minimum, weight))
+        return await self._runner.run(policy.try_acquire(asking, cost, key, minimum, weight))
 
     async def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[AsyncPermit]:
         plans = self._plans
-        if plans.shadows:
-            return await self._runner.run(plans.try_in_shadow(self._permit, cost, key, weight))
-        if minimum is None and plans.can_travel(cost, weight, 0):
-            if plans.most_ahead:
-                decision = plans.from_share(self._permit, cost, key) or await self._fetch(cost, key)
+        if plans.asking.shadows:
+            return await self._runner.run(plans.shadow.try_acquire(cost, key, weight))
+        if minimum is None and plans.together.can_travel(cost, weight, 0):
+            if plans.asking.most_ahead:
+                decision = plans.ahead.from_share(cost, key) or await self._fetch(cost, key)
                 if decision is not None:
                     return decision
             wish = (cost, 0)
             call = self._coalescing.add(wish, key)
-            try:
+            try:  # as in `_acquire_in_redis`: a coroutine of its own would be one more for each call
                 answer = await call
             except BaseException:
                 await self._coalescing.interrupted(call, wish, key)
                 raise
             if answer is not None:
-                decision = plans.decided(self._permit, *answer, wish, key)
+                decision = plans.together.decided(*answer, wish, key)
                 if decision is not None:
                     return decision
-                return await self._runner.run(plans.decide(self._permit, *answer, wish, key))
-        return await self._runner.run(plans.try_acquire(self._permit, cost, key, minimum, weight))
+                return await self._runner.run(plans.together.decide(*answer, wish, key))
+        return await self._runner.run(plans.deciding.try_acquire(cost, key, minimum, weight))
 
     async def _fetch(self, cost: int, key: str) -> Decision[AsyncPermit] | None:
         """Take a share ahead, and the permit from it; tasks wait for the one that does. A cancelled one leaves it to the others."""
@@ -175,11 +173,11 @@ class AsyncThrottler:
         fetching = self._fetching.get(place)
         if fetching is None:
             checked_key(key)
-            fetching = asyncio.ensure_future(self._runner.run(self._plans.fetch(cost, key)))
+            fetching = asyncio.ensure_future(self._runner.run(self._plans.ahead.fetch(cost, key)))
             self._fetching[place] = fetching
             fetching.add_done_callback(lambda _: self._fetching.pop(place, None))
         await asyncio.shield(fetching)
-        return self._plans.from_share(self._permit, cost, key)
+        return self._plans.ahead.from_share(cost, key)
 
     def acquire(
         self, cost: int = 1, key: str = "", *, timeout: float | None = None, priority: int = 0, weight: int = 1
@@ -192,19 +190,19 @@ class AsyncThrottler:
         if policy.raises:
             return await self._acquire_in_redis(cost, key, timeout, weight, priority)
         asking = invoke(self._acquire_in_redis, cost, key, timeout, weight, priority)
-        return await self._runner.run(policy.acquire(asking, self._permit, cost, key, timeout, weight))
+        return await self._runner.run(policy.acquire(asking, cost, key, timeout, weight))
 
     async def _acquire_in_redis(
         self, cost: int, key: str, timeout: float | None, weight: int, priority: int
     ) -> AsyncPermit:
         plans = self._plans
-        if plans.shadows:
-            shadow: Plan[AsyncPermit] = plans.acquire_in_shadow(self._permit, cost, key, timeout, weight, priority)
+        if plans.asking.shadows:
+            shadow: Plan[AsyncPermit] = plans.shadow.acquire(cost, key, timeout, weight, priority)
             return await self._runner.run(shadow)
-        if plans.can_travel(cost, weight, priority):
+        if plans.together.can_travel(cost, weight, priority):
             wish = (cost, patience(timeout))
-            if plans.most_ahead:
-                decision = plans.from_share(self._permit, cost, key) or await self._fetch(cost, key)
+            if plans.asking.most_ahead:
+                decision = plans.ahead.from_share(cost, key) or await self._fetch(cost, key)
                 if decision is not None and decision.permit is not None:
                     return decision.permit
             call = self._coalescing.add(wish, key)
@@ -214,8 +212,8 @@ class AsyncThrottler:
                 await self._coalescing.interrupted(call, wish, key)
                 raise
             if answer is not None:
-                return await self._runner.run(plans.await_turn(self._permit, *answer, wish, key, timeout))
-        return await self._runner.run(plans.acquire(self._permit, cost, key, timeout, weight, priority))
+                return await self._runner.run(plans.together.await_turn(*answer, wish, key, timeout))
+        return await self._runner.run(plans.deciding.acquire(cost, key, timeout, weight, priority))
 
     async def execute(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Wait for one permit, then await ``function(*args, **kwargs)``. A plain function is called in the event loop."""
@@ -260,7 +258,7 @@ class AsyncThrottler:
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
         check_function(function, "function", awaited=True, instead="a Throttler")
-        self._plans.check_terms(terms)
+        terms.check(self._plans.asking)
 
         @functools.wraps(function)
         async def throttled(*args: Any, **kwargs: Any) -> Any:
@@ -270,9 +268,9 @@ class AsyncThrottler:
 
     def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> AsyncRequest:
         """See `Throttler.request`."""
-        self._plans.check(cost, weight)
-        checked_key(key)
-        return AsyncRequest(self, Ask(self._plans, cost, key, weight))
+        ask = Ask(self._plans, cost, checked_key(key), weight)
+        ask.check()
+        return AsyncRequest(self._runner, ask)
 
     async def peek(self, key: str = "", *, cost: int = 1) -> Decision[AsyncPermit]:
         """See `Throttler.peek`."""
@@ -327,33 +325,9 @@ class AsyncThrottler:
         """Close it."""
         await self.aclose()
 
-    @property
-    def plans(self) -> ThrottlePlans:
-        """The decisions of this limiter."""
-        return self._plans
-
-    @property
-    def runner(self) -> AsyncRunner:
-        """Who performs them."""
-        return self._runner
-
-    def permit_of(self, permit_id: str, key: str, verdict: Verdict) -> AsyncPermit:
-        """The permit for what a script granted."""
-        return self._plans.permit(self._permit, permit_id, key, verdict)
-
 
 async def async_acquire_all(requests: Sequence[AsyncRequest], timeout: float | None = None) -> AsyncJointPermit:
     """The twin of `acquire_all`."""
-    for request in requests:
-        if not isinstance(request, AsyncRequest):
-            raise ValueError(f"requests must be made by AsyncThrottler.request(), not {request!r}")
-    asks = merged([request.ask for request in requests])
-    throttlers = {(request.ask.plans.control, request.ask.key): request.throttler for request in requests}
-    first = requests[0].throttler
-    if any(request.throttler.runner.client is not first.runner.client for request in requests):
-        raise ValueError("requests must be of throttlers with the same client: one server decides over all of them")
-    if first.runner.is_clustered:
-        check_one_slot(asks)
-    permit_id, granted = await first.runner.run(plan_to_acquire_all(asks, timeout))
-    parts = [throttlers[ask.plans.control, ask.key].permit_of(permit_id, ask.key, verdict) for ask, verdict in granted]
-    return AsyncJointPermit(first.runner, tuple(parts))
+    asks = joined(requests, AsyncRequest, "AsyncThrottler")
+    runner = requests[0].runner
+    return AsyncJointPermit(runner, await runner.run(plan_to_acquire_all(asks, timeout)))

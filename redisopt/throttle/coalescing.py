@@ -12,9 +12,8 @@ import contextlib
 import copy
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from redisopt.errors import Unavailable
 from redisopt.keys import checked_key
 from redisopt.throttle.many import MAX_CALLS, Outcomes, Solo, Wish
 
@@ -31,7 +30,7 @@ _Waiting = tuple["asyncio.Future[Answer]", Wish]
 class Coalescing:
     """The batches of one async throttler. For each event loop and key, one is under way at a time."""
 
-    def __init__(self, runner: AsyncRunner, plans: ThrottlePlans) -> None:
+    def __init__(self, runner: AsyncRunner, plans: ThrottlePlans[Any]) -> None:
         self._runner = runner
         self._plans = plans
         self._lanes: dict[tuple[asyncio.AbstractEventLoop, str], _Lane] = {}
@@ -69,7 +68,7 @@ class Coalescing:
         elif call.done() and not call.cancelled() and call.exception() is None:
             answer = call.result()
             if answer is not None:
-                await self._runner.finish(self._plans.give_up(*answer, wish, key))
+                await self._runner.finish(self._plans.together.give_up(*answer, wish, key))
 
     def _end(self, lane: _Lane) -> None:
         self._lanes.pop((lane.loop, lane.key), None)
@@ -83,7 +82,7 @@ class _Lane:
     def __init__(
         self,
         runner: AsyncRunner,
-        plans: ThrottlePlans,
+        plans: ThrottlePlans[Any],
         end: Callable[[_Lane], None],
         loop: asyncio.AbstractEventLoop,
         key: str,
@@ -130,11 +129,9 @@ class _Lane:
 
     async def _decide(self, batch: list[_Waiting]) -> None:
         try:
-            outcomes = await self._runner.run(self._plans.acquire_many(self.key, [wish for _, wish in batch]))
+            outcomes = await self._runner.run(self._plans.together.acquire(self.key, [wish for _, wish in batch]))
         except Exception as error:
-            # What has gathered meanwhile has waited as long, and would not fare better.
-            gathered = [*self.gathering] if isinstance(error, Unavailable) else []
-            for call, _ in (*batch, *gathered):
+            for call, _ in batch:
                 if not call.done():
                     call.set_exception(_copied(error))
             return
@@ -146,7 +143,7 @@ class _Lane:
                 left.append((index, wish))  # cancelled while the call was under way
         if isinstance(outcomes, Outcomes):
             for index, wish in left:
-                await self._runner.run(self._plans.give_up(outcomes, index, wish, self.key))
+                await self._runner.run(self._plans.together.give_up(outcomes, index, wish, self.key))
 
 
 def _copied(error: Exception) -> Exception:

@@ -58,6 +58,11 @@ class Decision(NamedTuple, Generic[P]):
         """Whether it was allowed."""
         return self.allowed
 
+    def granting(self, permit: P) -> Decision[P]:
+        """The same, with `permit`."""
+        allowed, limit, remaining, retry_after, reset_after, reason, queue_size, _, limits = self
+        return Decision(allowed, limit, remaining, retry_after, reset_after, reason, queue_size, permit, limits)
+
     def headers(self, name: str = "default") -> dict[str, str]:
         """What to send of it with a response of your own server: RateLimit-Policy, RateLimit, and Retry-After when refused.
 

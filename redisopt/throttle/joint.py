@@ -11,30 +11,59 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from redisopt.commands import Command, Listen, Plan, Wait
+from redisopt.commands import Command, Listen, Plan
 from redisopt.errors import ConfigConflict, QueueFull, RedisOptError, Throttled, ThrottleTimeout
 from redisopt.identity import next_permit_id
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.keeping import now
 from redisopt.throttle.layout import Layout, Verdict, elsewhere
-from redisopt.throttle.plans import ThrottlePlans, patience
+from redisopt.throttle.line import doze
+from redisopt.throttle.plans import ThrottlePlans
+from redisopt.throttle.returning import Returning
+from redisopt.throttle.terms import check_cost, check_weight, patience
+
+G = TypeVar("G", bound=Grant)
 
 MAX_REQUESTS = 16
 """Limiters that one call may join."""
 
-_LONGEST_DOZE = 5.0  # seconds between asking, of those who are not first and hear nothing
+
+class Asker(Protocol):
+    """A runner, as far as joining limiters needs to know it."""
+
+    @property
+    def client(self) -> object:
+        """Whose server it talks to."""
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether keys may lie on different nodes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Generic[G]):
     """What is asked of one limiter."""
 
-    plans: ThrottlePlans
+    plans: ThrottlePlans[G]
     cost: int
     key: str
     weight: int
+
+    def check(self) -> None:
+        """Refuse what can never be granted.
+
+        Raises:
+            ValueError, CostExceedsLimit: as `Throttler.try_acquire`.
+        """
+        check_cost(self.plans.asking, self.cost)
+        check_weight(self.plans.asking, self.weight)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Which limiter and key it is."""
+        return self.plans.asking.control, self.key
 
     @property
     def label(self) -> str:
@@ -59,8 +88,8 @@ class _Elsewhere:
     reply: str
 
 
-def acquire_all(asks: Sequence[Ask], timeout: float | None) -> Plan[tuple[str, list[tuple[Ask, Verdict]]]]:
-    """Take all of `asks` or none, and wait for that; returns the permit's id, and what each granted. Safe to interrupt.
+def acquire_all(asks: Sequence[Ask[G]], timeout: float | None) -> Plan[tuple[G, ...]]:
+    """Take all of `asks` or none, and wait for that; returns the permit of each. Safe to interrupt.
 
     Raises:
         ThrottleTimeout, QueueFull: as `Throttler.acquire`; `reason` names the limiter and its limit.
@@ -68,10 +97,11 @@ def acquire_all(asks: Sequence[Ask], timeout: float | None) -> Plan[tuple[str, l
     until = inf if patience(timeout) < 0 else now() + patience(timeout) / 1000
     permit = next_permit_id()
     for ask in asks:
-        ask.plans.check(ask.cost, ask.weight)
-    yield Listen(asks[0].plans.control)
+        ask.check()
+    channel = asks[0].plans.asking.control
+    yield Listen(channel)
     standing = 0
-    waits: Ask | None = None
+    waits: Ask[G] | None = None
     try:
         while True:
             asked = now()
@@ -80,7 +110,8 @@ def acquire_all(asks: Sequence[Ask], timeout: float | None) -> Plan[tuple[str, l
             if answer.granted == 1:
                 for verdict in answer.verdicts:
                     verdict.asked = asked
-                return permit, list(zip(asks, answer.verdicts, strict=True))
+                granted = zip(asks, answer.verdicts, strict=True)
+                return tuple(ask.plans.deciding.permit(permit, ask.key, verdict) for ask, verdict in granted)
             verdict = answer.verdicts[refuses - 1]
             if answer.granted == 0:
                 if waits is not None:
@@ -91,12 +122,7 @@ def acquire_all(asks: Sequence[Ask], timeout: float | None) -> Plan[tuple[str, l
                     waits.plans.keeping.wait_no_more(waits.key, permit)
                 standing, waits = refuses, asks[refuses - 1]
                 waits.plans.keeping.wait(waits.key, permit)
-            ends = min(until, now() + (verdict.wait_ms / 1000 or _LONGEST_DOZE))
-            while (left := ends - now()) > 0:
-                message = yield Wait(permit, left, asks[0].plans.control)
-                if message is None or not message.isdigit():
-                    break
-                ends = min(until, now() + int(message) / 1000)
+            yield from doze(permit, verdict.wait_ms / 1000, until, channel)
     except (GeneratorExit, Throttled):
         raise
     except BaseException:
@@ -108,15 +134,15 @@ def acquire_all(asks: Sequence[Ask], timeout: float | None) -> Plan[tuple[str, l
             waits.plans.keeping.wait_no_more(waits.key, permit)
 
 
-def _ask(asks: Sequence[Ask], permit: str, waits: int, standing: int) -> Plan[_Answer]:
+def _ask(asks: Sequence[Ask[G]], permit: str, waits: int, standing: int) -> Plan[_Answer]:
     for _ in range(8 * len(asks)):
         keys: list[str] = []
         args: list[Any] = [permit, waits, standing]
-        layouts = [ask.plans.layout(ask.key) for ask in asks]
+        layouts = [ask.plans.asking.layouts.of(ask.key) for ask in asks]
         for ask, layout in zip(asks, layouts, strict=True):
             keys += layout.keys(ask.key)
-            queue = -1 if ask.plans.config.max_queue is None else ask.plans.config.max_queue
-            args += [len(layout.own) + len(layout.others), ask.cost, ask.weight, queue, *layout.constants_of(ask.key)]
+            logs, queue = len(layout.own) + len(layout.others), ask.plans.asking.queue
+            args += [logs, ask.cost, ask.weight, queue, *layout.constants_of(ask.key)]
         command: Command[_Answer | _Elsewhere] = Command(
             "throttle_acquire_all",
             tuple(keys),
@@ -129,7 +155,7 @@ def _ask(asks: Sequence[Ask], permit: str, waits: int, standing: int) -> Plan[_A
         if isinstance(answer, _Answer):
             return answer
         ask = asks[answer.number - 1]
-        yield from ask.plans.go_elsewhere(ask.key, elsewhere(answer.reply), ask.cost)
+        yield from ask.plans.asking.go(ask.key, elsewhere(answer.reply), ask.cost)
     raise ConfigConflict("acquire_all: a config changed at every try: do processes restart in a loop?")
 
 
@@ -150,7 +176,7 @@ def _answer(reply: Any, layouts: Sequence[Layout]) -> _Answer | _Elsewhere:
     return _Answer(granted, refuses, tuple(verdicts))
 
 
-def _refusal(ask: Ask, verdict: Verdict, timeout: float | None) -> Throttled:
+def _refusal(ask: Ask[G], verdict: Verdict, timeout: float | None) -> Throttled:
     retry_after, reason = verdict.wait_ms / 1000, f"{ask.label}: {verdict.reason}"
     if verdict.reason == "queue full":
         return QueueFull(
@@ -163,36 +189,37 @@ def _refusal(ask: Ask, verdict: Verdict, timeout: float | None) -> Throttled:
     )
 
 
-def merged(asks: Sequence[Ask]) -> list[Ask]:
-    """`asks`, with those of one limiter and key added up.
+def joined(requests: Sequence[Any], kind: type, maker: str) -> list[Ask[Any]]:
+    """What `requests` ask for, with those of one limiter and key added up.
 
     Raises:
-        ValueError: none, or too many.
+        ValueError: there are none, too many, other things than `kind` (which `maker` makes), not of one client, or a Cluster
+            may hold them in different slots.
     """
-    if not asks:
+    if not requests:
         raise ValueError("requests is empty: give at least one, such as throttler.request(cost=2)")
-    found: dict[tuple[str, str], Ask] = {}
-    for ask in asks:
-        place = (ask.plans.control, ask.key)
-        known = found.get(place)
+    found: dict[tuple[str, str], Ask[Any]] = {}
+    for request in requests:
+        if not isinstance(request, kind):
+            raise ValueError(f"requests must be made by {maker}.request(), not {request!r}")
+        ask: Ask[Any] = request.ask  # type: ignore[attr-defined]
+        known = found.get(ask.place)
         if known is not None:
-            ask = Ask(known.plans, known.cost + ask.cost, ask.key, known.weight + ask.weight)  # noqa: PLW2901
-        found[place] = ask
+            ask = Ask(known.plans, known.cost + ask.cost, ask.key, known.weight + ask.weight)
+        found[ask.place] = ask
     if len(found) > MAX_REQUESTS:
         raise ValueError(f"requests names {len(found)} limiters, at most {MAX_REQUESTS} are joined in one call")
-    return list(found.values())
+    first: Asker = requests[0].runner
+    if any(request.runner.client is not first.client for request in requests):
+        raise ValueError("requests must be of throttlers with the same client: one server decides over all of them")
+    asks = list(found.values())
+    if first.is_clustered:
+        _check_one_slot(asks)
+    return asks
 
 
-def check_one_slot(asks: Sequence[Ask]) -> None:
-    """Refuse limiters that a Cluster may hold in different slots.
-
-    Raises:
-        ValueError: they share no group.
-    """
-    if (
-        len({(ask.plans.config.group, "" if ask.plans.config.group else (ask.plans.control, ask.key)) for ask in asks})
-        > 1
-    ):
+def _check_one_slot(asks: Sequence[Ask[Any]]) -> None:
+    if len({ask.plans.config.group or ask.place for ask in asks}) > 1:
         labels = ", ".join(ask.label for ask in asks)
         raise ValueError(
             f"requests names limiters that a Cluster holds in different slots ({labels}): give them one group, as "
@@ -200,10 +227,10 @@ def check_one_slot(asks: Sequence[Ask]) -> None:
         )
 
 
-def release_all(grants: Sequence[Grant], plans: Sequence[ThrottlePlans]) -> Plan[bool]:
+def release_all(grants: Sequence[Grant], returning: Sequence[Returning]) -> Plan[bool]:
     """Release each; the first failure is raised when all were tried."""
     freed, failure = True, None
-    for grant, its in zip(grants, plans, strict=True):
+    for grant, its in zip(grants, returning, strict=True):
         try:
             freed = (yield from its.release(grant)) and freed
         except RedisOptError as error:

@@ -90,10 +90,7 @@ class Keeping:
         with self._lock:
             first = not self._waiting
             self._waiting.setdefault(key, set()).add(permit)
-            ran = self._runs
-            self._run()
-        if first and ran:
-            self.wake(self.id)  # the next beat is to come sooner than was thought
+            self._run(sooner=first)
 
     def wait_no_more(self, key: str, permit: str) -> None:
         """It has been granted, or left."""
@@ -110,10 +107,7 @@ class Keeping:
         self._enter()
         with self._lock:
             self._ending.setdefault(key, []).append(share)
-            ran = self._runs
-            self._run()
-        if ran:
-            self.wake(self.id)
+            self._run(sooner=True)
 
     def over(self, key: str, *, all_of_them: bool = False) -> list[Share]:
         """The shares that are over now."""
@@ -145,10 +139,13 @@ class Keeping:
             if not owed:
                 self._owed.pop(key, None)
 
-    def _run(self) -> None:
+    def _run(self, *, sooner: bool = False) -> None:
+        """See to it that something beats; with `sooner`, the next beat may have to come sooner than was thought."""
         if not self._runs:
             self._runs = True
             self.start()
+        elif sooner:
+            self.wake(self.id)
 
     # --- for whoever beats
 

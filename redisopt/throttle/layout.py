@@ -7,6 +7,7 @@ hold logs of other configs as well (see `throttle_register`), so an answer is on
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -251,15 +252,38 @@ class Layouts:
         return self._periods.issubset(on_record)
 
 
-def read_cost(reply: Any) -> int | Elsewhere:
-    """The cost in a script's reply."""
+def verdict_reader(layout: Layout) -> Callable[[Any], Verdict | Elsewhere]:
+    """Reads a verdict."""
+    return layout.read
+
+
+def taken_reader(layout: Layout) -> Callable[[Any], Verdict | Gone | Elsewhere]:
+    """Reads the verdict on a share."""
+    return layout.read_taken
+
+
+def coming_reader(layout: Layout) -> Callable[[Any], Verdict | Gone | Elsewhere]:
+    """Reads the verdict for a permit that was come for."""
+    return layout.read_coming
+
+
+def cost_reader(_: Layout) -> Callable[[Any], int | Elsewhere]:
+    """Reads a cost."""
+    return _read_cost
+
+
+def line_reader(_: Layout) -> Callable[[Any], str | Elsewhere]:
+    """Reads a line of text."""
+    return _read_line
+
+
+def _read_cost(reply: Any) -> int | Elsewhere:
     if isinstance(reply, int):
         return reply
     return int(reply) if reply.isdigit() else elsewhere(reply)
 
 
-def read_line(reply: Any) -> str | Elsewhere:
-    """A script's reply as text."""
+def _read_line(reply: Any) -> str | Elsewhere:
     text = reply.decode() if isinstance(reply, bytes) else str(reply)
     return elsewhere(text) if text.startswith(("register", "update", "stale")) else text
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from redisopt import events
 from redisopt.commands import Plan, Wait
@@ -18,7 +18,7 @@ from redisopt.identity import process_id
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.keeping import Keeping, now
-from redisopt.throttle.layout import Elsewhere, Gone, Layout, Verdict, read_cost, read_line
+from redisopt.throttle.layout import Gone, Verdict, coming_reader, cost_reader, line_reader
 from redisopt.throttle.prefetch import Share
 
 _LONGEST_DOZE = 5.0  # seconds between asking, of those who are not first and hear nothing
@@ -63,11 +63,11 @@ class Line:
         self.keeping.wait(place.key, place.permit)
         try:
             while verdict.waits:
-                yield from self._doze(place, verdict.wait_ms / 1000 or _LONGEST_DOZE)
+                yield from doze(place.permit, verdict.wait_ms / 1000, place.until, self._asking.control)
                 asked = now()
                 leaves = int(asked >= place.until)
                 coming: Plan[Verdict | Gone] = self._asking.ask(
-                    "throttle_collect", place.key, (place.permit, leaves), _coming, cost=place.cost, once=True
+                    "throttle_collect", place.key, (place.permit, leaves), coming_reader, cost=place.cost, once=True
                 )
                 came = yield from coming
                 if isinstance(came, Gone):
@@ -84,19 +84,10 @@ class Line:
             self.keeping.wait_no_more(place.key, place.permit)
         return verdict
 
-    def _doze(self, place: Place, seconds: float) -> Plan[None]:
-        """Wait for word, for `seconds`, or until the time is up."""
-        asks = now() + seconds
-        while (left := min(asks, place.until) - now()) > 0:
-            message = yield Wait(place.permit, left, self._asking.control)
-            if message is None or not message.isdigit():
-                return
-            asks = now() + int(message) / 1000
-
     def end(self, key: str, permit: str, *, back: bool) -> Plan[None]:
         """Leave the line, or end the lease, after an interruption. That goes on, whatever becomes of this."""
         try:
-            yield from self._asking.ask("throttle_release", key, (permit, int(back)), _cost, once=True)
+            yield from self._asking.ask("throttle_release", key, (permit, int(back)), cost_reader, once=True)
         except RedisOptError as error:
             self.keeping.owe(key, permit, back=back)
             events.logger.warning("an interrupted call could not give back its place yet: %s", error)
@@ -111,7 +102,9 @@ class Line:
             return False
         self.keeping.drop(grant)
         try:
-            freed = yield from self._asking.ask("throttle_release", grant.key, (grant.id, int(back)), _cost, once=True)
+            freed = yield from self._asking.ask(
+                "throttle_release", grant.key, (grant.id, int(back)), cost_reader, once=True
+            )
         except GeneratorExit:
             raise
         except RedisOptError:
@@ -128,7 +121,11 @@ class Line:
         self.keeping.shares.ended(key, share, left)
         if left:
             yield from self._asking.ask(
-                "throttle_refund", key, (f"{share.id}.share", share.time_ms, share.asked_ms, left), _cost, once=True
+                "throttle_refund",
+                key,
+                (f"{share.id}.share", share.time_ms, share.asked_ms, left),
+                cost_reader,
+                once=True,
             )
 
     # --- in the background
@@ -158,7 +155,7 @@ class Line:
             for share in keeping.over(key):
                 yield from self.end_share(key, share)
             for permit, back in keeping.owed(key):
-                yield from self._asking.ask("throttle_release", key, (permit, int(back)), _cost, once=True)
+                yield from self._asking.ask("throttle_release", key, (permit, int(back)), cost_reader, once=True)
                 keeping.paid(key, permit)
             grants = keeping.held(key)
             for start in range(0, max(1, len(grants)), MAX_RENEWED):
@@ -177,7 +174,7 @@ class Line:
             return
         asked = now()
         ids = " ".join(grant.id for grant in grants)
-        line = yield from self._asking.ask("throttle_beat", key, (process_id(), ids), _line)
+        line = yield from self._asking.ask("throttle_beat", key, (process_id(), ids), line_reader)
         renewed, heard, *granted = line.split(" ")
         for grant, is_renewed in zip(grants, renewed, strict=False):
             if is_renewed == "1":
@@ -188,13 +185,11 @@ class Line:
             self.keeping.wake(permit)
 
 
-def _coming(layout: Layout) -> Callable[[Any], Verdict | Gone | Elsewhere]:
-    return layout.read_coming
-
-
-def _cost(_: Layout) -> Callable[[Any], int | Elsewhere]:
-    return read_cost
-
-
-def _line(_: Layout) -> Callable[[Any], str | Elsewhere]:
-    return read_line
+def doze(permit: str, seconds: float, until: float, channel: str) -> Plan[None]:
+    """Wait in the line: for word, for `seconds` (0 where the script named no time), or until the time is up."""
+    asks = now() + (seconds or _LONGEST_DOZE)
+    while (left := min(asks, until) - now()) > 0:
+        message = yield Wait(permit, left, channel)
+        if message is None or not message.isdigit():
+            return
+        asks = now() + int(message) / 1000

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
-from typing import Any
+from math import inf
+from typing import Any, Generic, TypeVar
 
+from redisopt import events
 from redisopt.commands import Plan
 from redisopt.identity import next_permit_id
 from redisopt.throttle.asking import Asking
+from redisopt.throttle.deciding import Deciding
 from redisopt.throttle.decision import Decision
+from redisopt.throttle.grant import Grant
 from redisopt.throttle.keeping import now
 from redisopt.throttle.layout import Elsewhere, Layout, Verdict, elsewhere
+from redisopt.throttle.line import Place
+from redisopt.throttle.returning import Returning
+
+G = TypeVar("G", bound=Grant)
 
 MAX_CALLS = 500
 """Calls that one script call decides."""
@@ -63,41 +72,91 @@ class Solo:
     """The calls have to be made one by one."""
 
 
-def acquire_many(asking: Asking, key: str, wishes: Sequence[Wish]) -> Plan[Outcomes | Solo]:
-    """Decide on each of `wishes`, at most `MAX_CALLS`, in one script call."""
-    permit = next_permit_id()
-    queue = -1 if asking.config.max_queue is None else asking.config.max_queue
-    total = sum(cost for cost, _ in wishes)
-    runs = [(len(list(run)), *wish) for wish, run in groupby(wishes)]
-    calls = " ".join(f"{count} {cost} {patience}" for count, cost, patience in runs)
-    args = (permit, total, calls, 0, 0, 0, queue)
+class Together(Generic[G]):
+    """Decides for one limiter on the calls that travel together."""
 
-    def parse(layout: Layout) -> Callable[[Any], Outcomes | Solo | Elsewhere]:
-        def read(reply: Any) -> Outcomes | Solo | Elsewhere:
-            text = reply.decode() if isinstance(reply, bytes) else str(reply)
-            if text == "solo":
-                return Solo()
-            if not text.startswith(("0 ", "1 ")):
-                return elsewhere(text)
-            text, mark, other = text.partition("\n!")
-            line, _, answers = text.partition("\n")
-            verdict = layout.read(line + mark + other)
-            assert isinstance(verdict, Verdict)  # noqa: S101 - it begins as one
-            return Outcomes(permit, verdict, _each(answers) if answers else None)
+    def __init__(self, asking: Asking, deciding: Deciding[G], returning: Returning) -> None:
+        self._asking = asking
+        self._deciding = deciding
+        self._returning = returning
 
-        return read
+    def can_travel(self, cost: int, weight: int, priority: int) -> bool:
+        """Whether a call may travel with others: those of leases and priorities are made one by one, and so are bad ones."""
+        asking = self._asking
+        return (
+            type(cost) is int
+            and 1 <= cost <= asking.max_cost
+            and weight == 1
+            and not priority
+            and not asking.must_go_alone
+        )
 
-    most = max(cost for cost, _ in wishes)
-    outcomes: Plan[Outcomes | Solo] = asking.ask(
-        "throttle_acquire_many", key, args, parse, cost=most, once=True, undo="throttle_undo_many"
-    )
-    asked = now()
-    found = yield from outcomes
-    if isinstance(found, Outcomes):
-        found.asked = asked
-        if found.verdict.conflict:
-            asking.note_conflict(found.verdict.conflict)
-    return found
+    def acquire(self, key: str, wishes: Sequence[Wish]) -> Plan[Outcomes | Solo]:
+        """Decide on each of `wishes`, at most `MAX_CALLS`, in one script call."""
+        asking = self._asking
+        permit = next_permit_id()
+        total = sum(cost for cost, _ in wishes)
+        runs = [(len(list(run)), *wish) for wish, run in groupby(wishes)]
+        calls = " ".join(f"{count} {cost} {patience}" for count, cost, patience in runs)
+        args = (permit, total, calls, 0, 0, 0, asking.queue)
+
+        def parse(layout: Layout) -> Callable[[Any], Outcomes | Solo | Elsewhere]:
+            return partial(_read, layout, permit)
+
+        most = max(cost for cost, _ in wishes)
+        outcomes: Plan[Outcomes | Solo] = asking.ask(
+            "throttle_acquire_many", key, args, parse, cost=most, once=True, undo="throttle_undo_many"
+        )
+        asked = now()
+        found = yield from outcomes
+        if isinstance(found, Outcomes):
+            found.asked = asked
+            if found.verdict.conflict:
+                asking.note_conflict(found.verdict.conflict)
+        return found
+
+    def decided(self, outcomes: Outcomes, index: int, wish: Wish, key: str) -> Decision[G] | None:
+        """As `decide`, for the case that most are: it is granted, and nobody is to be told. None for every other."""
+        if outcomes.each is not None or events.listening():
+            return None
+        if outcomes.shared is None:
+            outcomes.shared = self._deciding.decision(outcomes.verdict, None)
+        permit = self._deciding.make_permit(outcomes.permit_of(index), key, wish[0], outcomes.verdict.time_ms)
+        return outcomes.shared.granting(permit)
+
+    def decide(self, outcomes: Outcomes, index: int, wish: Wish, key: str) -> Plan[Decision[G]]:
+        """What `try_acquire` answers to one of many calls."""
+        verdict = outcomes.verdict_of(index, wish)
+        permit = None
+        if verdict.granted:
+            permit = self._deciding.permit(outcomes.permit_of(index), key, verdict)
+        yield from self._deciding.tell(verdict, permit, wish[0], key)
+        return self._deciding.decision(verdict, permit)
+
+    def await_turn(self, outcomes: Outcomes, index: int, wish: Wish, key: str, timeout: float | None) -> Plan[G]:
+        """What `acquire` does with the answer to one of many calls."""
+        until = outcomes.asked + wish[1] / 1000 if wish[1] >= 0 else inf
+        place = Place(outcomes.permit_of(index), key, wish[0], 1, 0, until)
+        return (yield from self._deciding.await_turn(place, outcomes.verdict_of(index, wish), timeout))
+
+    def give_up(self, outcomes: Outcomes, index: int, wish: Wish, key: str) -> Plan[None]:
+        """Give back what one of many calls was granted, whose caller was cancelled."""
+        verdict = outcomes.verdict_of(index, wish)
+        if verdict.granted:
+            yield from self._returning.abandon(self._deciding.permit(outcomes.permit_of(index), key, verdict))
+
+
+def _read(layout: Layout, permit: str, reply: Any) -> Outcomes | Solo | Elsewhere:
+    text = reply.decode() if isinstance(reply, bytes) else str(reply)
+    if text == "solo":
+        return Solo()
+    if not text.startswith(("0 ", "1 ")):
+        return elsewhere(text)
+    text, mark, other = text.partition("\n!")
+    line, _, answers = text.partition("\n")
+    verdict = layout.read(line + mark + other)
+    assert isinstance(verdict, Verdict)  # noqa: S101 - it begins as one
+    return Outcomes(permit, verdict, _each(answers) if answers else None)
 
 
 def _each(answers: str) -> list[tuple[bool, int, int, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from redisopt import events
 from redisopt.breaker import Silence
@@ -31,12 +31,15 @@ REASON = "unavailable"
 _UNPROBED = 0.5  # seconds after which to come back where Redis is there, and refuses calls
 
 
-class OutagePolicy:
+class OutagePolicy(Generic[G]):
     """What one throttle decides without Redis, and the count of it. Thread-safe; a forked child starts anew.
 
     Attributes:
         raises: whether that Redis is away is for the caller to deal with: then no call needs the policy.
+        make_permit: as `Deciding.make_permit`.
     """
+
+    make_permit: Callable[..., G]
 
     def __init__(self, asking: Asking, keeping: Keeping, on_throttle: Callable[[int], object] | None) -> None:
         self._asking = asking
@@ -64,7 +67,6 @@ class OutagePolicy:
     def try_acquire(
         self,
         asking: Plan[Decision[G]],
-        make_permit: Callable[..., G],
         cost: int,
         key: str,
         minimum: int | None,
@@ -72,26 +74,6 @@ class OutagePolicy:
     ) -> Plan[Decision[G]]:
         """What Redis answers, else what the policy does."""
         wish = Wish(key, cost, cost if minimum is None else minimum, weight, 0.0)
-        return self._try_acquire(asking, make_permit, wish)
-
-    def acquire(
-        self,
-        asking: Plan[G],
-        make_permit: Callable[..., G],
-        cost: int,
-        key: str,
-        timeout: float | None,
-        weight: int = 1,
-    ) -> Plan[G]:
-        """What Redis grants, else what the policy does."""
-        return self._acquire(asking, make_permit, Wish(key, cost, cost, weight, timeout))
-
-    def release(self, grant: Grant) -> bool:
-        """The work under a permit that was not charged is done. Whether it held slots of this process."""
-        self._enter()
-        return self._local.release(grant)
-
-    def _try_acquire(self, asking: Plan[Decision[G]], make_permit: Callable[..., G], wish: Wish) -> Plan[Decision[G]]:
         try:
             yield from self._count_fleet(wish)
             decision = yield from asking
@@ -103,7 +85,7 @@ class OutagePolicy:
             self._answered(wish.key, decision.permit)
             return decision
         self._tell(permit_id, wish, answer, retry_after)
-        permit = None if answer.place is None else self._permit(make_permit, permit_id, wish.key, answer.place, 0.0)
+        permit = None if answer.place is None else self._permit(permit_id, wish.key, answer.place, 0.0)
         tightest = min(answer.states, key=lambda state: state.remaining)
         return Decision(
             permit is not None,
@@ -117,7 +99,16 @@ class OutagePolicy:
             answer.states,
         )
 
-    def _acquire(self, asking: Plan[G], make_permit: Callable[..., G], wish: Wish) -> Plan[G]:
+    def acquire(
+        self,
+        asking: Plan[G],
+        cost: int,
+        key: str,
+        timeout: float | None,
+        weight: int = 1,
+    ) -> Plan[G]:
+        """What Redis grants, else what the policy does."""
+        wish = Wish(key, cost, cost, weight, timeout)
         ends = wish.ends
         try:
             yield from self._count_fleet(wish)
@@ -140,7 +131,12 @@ class OutagePolicy:
                 self._local.give_back(permit_id, wish.key, answer.place)
                 raise
             waited += answer.wait_ms / 1000
-        return self._permit(make_permit, permit_id, wish.key, answer.place, waited)
+        return self._permit(permit_id, wish.key, answer.place, waited)
+
+    def release(self, grant: Grant) -> bool:
+        """The work under a permit that was not charged is done. Whether it held slots of this process."""
+        self._enter()
+        return self._local.release(grant)
 
     # --- while Redis is there
 
@@ -182,8 +178,8 @@ class OutagePolicy:
             limits.append(("concurrency", layout.slots))
         return tuple(LimitState(name, limit, 0 if full else limit, 0.0) for name, limit in limits)
 
-    def _permit(self, make_permit: Callable[..., G], permit_id: str, key: str, place: Place, waited: float) -> G:
-        permit = make_permit(permit_id, key, place.cost, round(time.time() * 1000), waited)
+    def _permit(self, permit_id: str, key: str, place: Place, waited: float) -> G:
+        permit = self.make_permit(permit_id, key, place.cost, round(time.time() * 1000), waited)
         permit.mark_uncharged()
         if self._is_local:
             self._local.hold(permit)

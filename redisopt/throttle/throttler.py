@@ -14,17 +14,18 @@ from redisopt.functions import check_function
 from redisopt.keys import checked_key
 from redisopt.runner import Runner
 from redisopt.throttle.config import ThrottleConfig
-from redisopt.throttle.joint import Ask, check_one_slot, merged
+from redisopt.throttle.joint import Ask, joined
 from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
-from redisopt.throttle.permit import JointPermit, Permit
-from redisopt.throttle.plans import PLAIN, Terms, ThrottlePlans, patience
+from redisopt.throttle.joint_permit import JointPermit
+from redisopt.throttle.permit import Permit
+from redisopt.throttle.plans import ThrottlePlans
+from redisopt.throttle.terms import PLAIN, Terms, patience
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from redisopt.throttle.decision import Decision, Outage, ThrottleMetrics
     from redisopt.throttle.headers import Advice, Headers
-    from redisopt.throttle.layout import Verdict
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,8 +35,8 @@ R = TypeVar("R")
 class Request:
     """What `acquire_all` is to ask of one limiter; made by `Throttler.request`."""
 
-    throttler: Throttler
-    ask: Ask
+    runner: Runner
+    ask: Ask[Permit]
 
 
 class Throttler:
@@ -78,7 +79,7 @@ class Throttler:
         on_lost: Callable[[Permit], object] | None = None,
         **fields: Any,
     ) -> None:
-        self._plans = ThrottlePlans(
+        self._plans: ThrottlePlans[Permit] = ThrottlePlans(
             name,
             ThrottleConfig.given(config, fields),
             on_throttle,
@@ -86,10 +87,7 @@ class Throttler:
             spread=isinstance(client, redis.RedisCluster),
         )
         self._runner = Runner(client, self.config.command_timeout)
-        keeping = self._plans.keeping
-        keeping.wake = self._runner.wake
-        keeping.start = functools.partial(self._runner.start, self._plans.line.keep, f"redisopt-keep-{name}")
-        self._permit = functools.partial(Permit, self._runner, self._plans)
+        self._plans.attach(self._runner, Permit)
 
     @property
     def name(self) -> str:
@@ -126,24 +124,24 @@ class Throttler:
         if self._plans.outage_policy.raises:
             return self._try_acquire(cost, key, minimum, weight)
         asking = invoke(self._try_acquire, cost, key, minimum, weight)
-        return self._runner.run(self._plans.outage_policy.try_acquire(asking, self._permit, cost, key, minimum, weight))
+        return self._runner.run(self._plans.outage_policy.try_acquire(asking, cost, key, minimum, weight))
 
     def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[Permit]:
-        if self._plans.shadows:
-            return self._runner.run(self._plans.try_in_shadow(self._permit, cost, key, weight))
-        if self._plans.most_ahead and minimum is None and self._plans.can_travel(cost, weight, 0):
-            decision = self._plans.from_share(self._permit, cost, key) or self._fetch(cost, key)
+        if self._plans.asking.shadows:
+            return self._runner.run(self._plans.shadow.try_acquire(cost, key, weight))
+        if self._plans.asking.most_ahead and minimum is None and self._plans.together.can_travel(cost, weight, 0):
+            decision = self._plans.ahead.from_share(cost, key) or self._fetch(cost, key)
             if decision is not None:
                 return decision
-        return self._runner.run(self._plans.try_acquire(self._permit, cost, key, minimum, weight))
+        return self._runner.run(self._plans.deciding.try_acquire(cost, key, minimum, weight))
 
     def _fetch(self, cost: int, key: str) -> Decision[Permit] | None:
         """Take a share ahead, and the permit from it; threads wait for the one that does."""
         plans = self._plans
         with plans.keeping.shares.fetching:
-            decision = plans.from_share(self._permit, cost, key)
-            if decision is None and self._runner.run(plans.fetch(cost, key)):
-                decision = plans.from_share(self._permit, cost, key)
+            decision = plans.ahead.from_share(cost, key)
+            if decision is None and self._runner.run(plans.ahead.fetch(cost, key)):
+                decision = plans.ahead.from_share(cost, key)
             return decision
 
     def acquire(
@@ -170,19 +168,19 @@ class Throttler:
         if self._plans.outage_policy.raises:
             return self._acquire_in_redis(cost, key, timeout, weight, priority)
         asking = invoke(self._acquire_in_redis, cost, key, timeout, weight, priority)
-        policy: Plan[Permit] = self._plans.outage_policy.acquire(asking, self._permit, cost, key, timeout, weight)
+        policy: Plan[Permit] = self._plans.outage_policy.acquire(asking, cost, key, timeout, weight)
         return self._runner.run(policy)
 
     def _acquire_in_redis(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> Permit:
-        if self._plans.shadows:
-            shadow: Plan[Permit] = self._plans.acquire_in_shadow(self._permit, cost, key, timeout, weight, priority)
+        if self._plans.asking.shadows:
+            shadow: Plan[Permit] = self._plans.shadow.acquire(cost, key, timeout, weight, priority)
             return self._runner.run(shadow)
-        if self._plans.most_ahead and self._plans.can_travel(cost, weight, priority):
+        if self._plans.asking.most_ahead and self._plans.together.can_travel(cost, weight, priority):
             patience(timeout)
-            decision = self._plans.from_share(self._permit, cost, key) or self._fetch(cost, key)
+            decision = self._plans.ahead.from_share(cost, key) or self._fetch(cost, key)
             if decision is not None and decision.permit is not None:
                 return decision.permit
-        return self._runner.run(self._plans.acquire(self._permit, cost, key, timeout, weight, priority))
+        return self._runner.run(self._plans.deciding.acquire(cost, key, timeout, weight, priority))
 
     def execute(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Wait for one permit, then call ``function(*args, **kwargs)`` and return its result.
@@ -236,7 +234,7 @@ class Throttler:
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
         check_function(function, "function", awaited=False, instead="an AsyncThrottler")
-        self._plans.check_terms(terms)
+        terms.check(self._plans.asking)
 
         @functools.wraps(function)
         def throttled(*args: Any, **kwargs: Any) -> Any:
@@ -246,9 +244,9 @@ class Throttler:
 
     def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> Request:
         """What to ask of this limiter in an `acquire_all`; charges nothing yet. Arguments as `try_acquire`."""
-        self._plans.check(cost, weight)
-        checked_key(key)
-        return Request(self, Ask(self._plans, cost, key, weight))
+        ask = Ask(self._plans, cost, checked_key(key), weight)
+        ask.check()
+        return Request(self._runner, ask)
 
     def peek(self, key: str = "", *, cost: int = 1) -> Decision[Permit]:
         """What `try_acquire` would say now, without a permit; changes nothing."""
@@ -348,20 +346,6 @@ class Throttler:
         """Close it."""
         self.close()
 
-    @property
-    def plans(self) -> ThrottlePlans:
-        """The decisions of this limiter."""
-        return self._plans
-
-    @property
-    def runner(self) -> Runner:
-        """Who performs them."""
-        return self._runner
-
-    def permit_of(self, permit_id: str, key: str, verdict: Verdict) -> Permit:
-        """The permit for what a script granted."""
-        return self._plans.permit(self._permit, permit_id, key, verdict)
-
 
 def acquire_all(requests: Sequence[Request], timeout: float | None = None) -> JointPermit:
     """Take what is asked of several limiters and keys, all or nothing, and wait until all of it can be had at once.
@@ -369,8 +353,8 @@ def acquire_all(requests: Sequence[Request], timeout: float | None = None) -> Jo
     >>> with acquire_all([per_user.request(key="user:42"), everyone.request(cost=120)], timeout=5) as permit:
     ...     call_the_model()
 
-    One script call decides over all, and enforces limits in shadow as well. A caller that waits stands in the line of the limiter that refuses longest; that of
-    another may make it wait again. Limiters of one Cluster need one `group`.
+    One script call decides over all, and enforces limits in shadow as well. A caller that waits stands in the line of the
+    limiter that refuses longest; that of another may make it wait again. Limiters of one Cluster need one `group`.
 
     Args:
         requests: of `Throttler.request`, for up to 16 limiters of one client; one that is named twice is charged the sum.
@@ -383,16 +367,6 @@ def acquire_all(requests: Sequence[Request], timeout: float | None = None) -> Jo
         ValueError: there are no requests, too many, not of one client, or a Cluster holds them in different slots.
         CostExceedsLimit, Unavailable: as `Throttler.acquire`.
     """
-    for request in requests:
-        if not isinstance(request, Request):
-            raise ValueError(f"requests must be made by Throttler.request(), not {request!r}")
-    asks = merged([request.ask for request in requests])
-    throttlers = {(request.ask.plans.control, request.ask.key): request.throttler for request in requests}
-    first = requests[0].throttler
-    if any(request.throttler.runner.client is not first.runner.client for request in requests):
-        raise ValueError("requests must be of throttlers with the same client: one server decides over all of them")
-    if first.runner.is_clustered:
-        check_one_slot(asks)
-    permit_id, granted = first.runner.run(plan_to_acquire_all(asks, timeout))
-    parts = [throttlers[ask.plans.control, ask.key].permit_of(permit_id, ask.key, verdict) for ask, verdict in granted]
-    return JointPermit(first.runner, tuple(parts))
+    asks = joined(requests, Request, "Throttler")
+    runner = requests[0].runner
+    return JointPermit(runner, runner.run(plan_to_acquire_all(asks, timeout)))
