@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.plans import ThrottlePlans
@@ -9,5 +11,5 @@ from redisopt.throttle.plans import ThrottlePlans
 
 def bare_plans(config: ThrottleConfig, name: str = "test") -> ThrottlePlans[Grant]:
     plans: ThrottlePlans[Grant] = ThrottlePlans(name, config)
-    plans.deciding.make_permit = plans.outage_policy.make_permit = Grant
+    plans.deciding.make_permit = plans.outage_policy.make_permit = partial(Grant, None)
     return plans

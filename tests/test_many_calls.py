@@ -118,7 +118,10 @@ def test_a_server_that_is_silent_fails_a_crowd_as_soon_as_a_single_call(
         ):
             await throttler.try_acquire()
             with stopped(server), in_time():
-                return await asyncio.gather(*(throttler.try_acquire() for _ in range(512)), return_exceptions=True)
+                found: list[object] = await asyncio.gather(
+                    *(throttler.try_acquire() for _ in range(512)), return_exceptions=True
+                )
+                return found
 
     results = asyncio.run(crowd())
     assert {type(result) for result in results} == {redisopt.Unavailable}

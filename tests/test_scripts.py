@@ -28,7 +28,7 @@ CONFIG, LOCAL = ThrottleConfig(**FIELDS), ThrottleConfig(**FIELDS, on_unavailabl
 def commands() -> list[Command[Any]]:
     """A command of every script, as the plans send it."""
     plans = bare_plans(CONFIG)
-    grant = Grant("id", "", 2, 1000)
+    grant = Grant(None, "id", "", 2, 1000)
     first_steps: list[Plan[Any]] = [
         plans.deciding.try_acquire(1, "", None),
         bare_plans(LOCAL).deciding.try_acquire(1, "", None),
@@ -42,7 +42,7 @@ def commands() -> list[Command[Any]]:
         plans.together.acquire("", [(1, 0), (2, -1)]),
         plans.ahead.fetch(1, ""),
         plans.shadow.count("", more=1),
-        plans.line.release(Grant(f"{process_id()}:1", "", 2, 1000)),
+        plans.line.release(Grant(None, f"{process_id()}:1", "", 2, 1000)),
         plans.line.end("", "id", back=True),
         acquire_all([Ask(plans, 1, "", 1), Ask(plans, 2, "key", 1)], 0.0),
     ]

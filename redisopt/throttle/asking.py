@@ -211,6 +211,10 @@ class Asking:
         """The smallest limit, by name."""
         return min((limit, name) for name, limit, *_ in self.layouts.own.limits)[1]
 
+    def travels(self, cost: int) -> bool:
+        """Whether a call of this cost may travel with others. Calls of leases are made one by one, and so are bad ones."""
+        return not self.must_go_alone and type(cost) is int and 1 <= cost <= self.max_cost
+
     def check_within(self, cost: int) -> None:
         """Refuse a cost that can never be granted.
 

@@ -16,17 +16,18 @@ from redisopt.keys import checked_key
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.coalescing import Coalescing
 from redisopt.throttle.config import ThrottleConfig
+from redisopt.throttle.decision import Decision
 from redisopt.throttle.joint import Ask, joined
 from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
 from redisopt.throttle.joint_permit import AsyncJointPermit
-from redisopt.throttle.permit import AsyncPermit
+from redisopt.throttle.permit import AsyncPermit, Origin
 from redisopt.throttle.plans import ThrottlePlans
 from redisopt.throttle.terms import PLAIN, Terms, patience
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from redisopt.throttle.decision import Decision, Outage, ThrottleMetrics
+    from redisopt.throttle.decision import Outage, ThrottleMetrics
     from redisopt.throttle.headers import Advice, Headers
 
 P = ParamSpec("P")
@@ -117,7 +118,7 @@ class AsyncThrottler:
         self._runner = AsyncRunner(client, self.config.command_timeout)
         self._coalescing = Coalescing(self._runner, self._plans)
         self._fetching: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Future[bool]] = {}
-        self._plans.attach(self._runner, AsyncPermit)
+        self._plans.attach(self._runner, functools.partial(AsyncPermit, Origin(self._runner, self._plans.returning)))
 
     @property
     def name(self) -> str:
@@ -134,22 +135,23 @@ class AsyncThrottler:
         """See `Throttler.outage`; what is known in the running event loop."""
         return self._plans.outage_policy.outage(self._runner.silence)
 
-    async def try_acquire(
+    def try_acquire(
         self, cost: int = 1, key: str = "", *, minimum: int | None = None, weight: int = 1
-    ) -> Decision[AsyncPermit]:
+    ) -> Coroutine[Any, Any, Decision[AsyncPermit]]:
         """See `Throttler.try_acquire`."""
         policy = self._plans.outage_policy
         if policy.raises:
-            return await self._try_acquire(cost, key, minimum, weight)
+            return self._try_acquire(cost, key, minimum, weight)
         asking = invoke(self._try_acquire, cost, key, minimum, weight)
-        return await self._runner.run(policy.try_acquire(asking, cost, key, minimum, weight))
+        return self._runner.run(policy.try_acquire(asking, cost, key, minimum, weight))
 
     async def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[AsyncPermit]:
         plans = self._plans
-        if plans.asking.shadows:
+        asking = plans.asking
+        if asking.shadows:
             return await self._runner.run(plans.shadow.try_acquire(cost, key, weight))
-        if minimum is None and plans.together.can_travel(cost, weight, 0):
-            if plans.asking.most_ahead:
+        if minimum is None and weight == 1 and asking.travels(cost):
+            if asking.most_ahead:
                 decision = plans.ahead.from_share(cost, key) or await self._fetch(cost, key)
                 if decision is not None:
                     return decision
@@ -196,12 +198,13 @@ class AsyncThrottler:
         self, cost: int, key: str, timeout: float | None, weight: int, priority: int
     ) -> AsyncPermit:
         plans = self._plans
-        if plans.asking.shadows:
+        asking = plans.asking
+        if asking.shadows:
             shadow: Plan[AsyncPermit] = plans.shadow.acquire(cost, key, timeout, weight, priority)
             return await self._runner.run(shadow)
-        if plans.together.can_travel(cost, weight, priority):
+        if weight == 1 and not priority and asking.travels(cost):
             wish = (cost, patience(timeout))
-            if plans.asking.most_ahead:
+            if asking.most_ahead:
                 decision = plans.ahead.from_share(cost, key) or await self._fetch(cost, key)
                 if decision is not None and decision.permit is not None:
                     return decision.permit

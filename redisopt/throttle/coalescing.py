@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +89,7 @@ class _Lane:
         self._runner = runner
         self._plans = plans
         self._end = end
-        self.gathering: deque[_Waiting] = deque()
+        self.gathering: list[_Waiting] = []
         self._batch: list[_Waiting] = []
         self.finished: asyncio.Future[None] = loop.create_future()  # the batch under way
         self.task: asyncio.Task[None] | None = None
@@ -123,8 +122,8 @@ class _Lane:
             self._end(self)
 
     def _next_batch(self) -> list[_Waiting]:
-        gathering = self.gathering
-        batch = [gathering.popleft() for _ in range(min(MAX_CALLS, len(gathering)))]
+        batch = self.gathering[:MAX_CALLS]
+        del self.gathering[:MAX_CALLS]
         return [waiting for waiting in batch if not waiting[0].done()]
 
     async def _decide(self, batch: list[_Waiting]) -> None:
@@ -135,15 +134,19 @@ class _Lane:
                 if not call.done():
                     call.set_exception(_copied(error))
             return
+        if isinstance(outcomes, Solo):
+            for call, _ in batch:
+                if not call.done():
+                    call.set_result(None)
+            return
         left: list[tuple[int, Wish]] = []
         for index, (call, wish) in enumerate(batch):
-            if not call.done():
-                call.set_result(None if isinstance(outcomes, Solo) else (outcomes, index))
-            else:
+            if call.done():
                 left.append((index, wish))  # cancelled while the call was under way
-        if isinstance(outcomes, Outcomes):
-            for index, wish in left:
-                await self._runner.run(self._plans.together.give_up(outcomes, index, wish, self.key))
+            else:
+                call.set_result((outcomes, index))
+        for index, wish in left:
+            await self._runner.run(self._plans.together.give_up(outcomes, index, wish, self.key))
 
 
 def _copied(error: Exception) -> Exception:

@@ -33,7 +33,7 @@ class Deciding(Generic[G]):
     """The plans that decide on one call.
 
     Attributes:
-        make_permit: makes the caller's permit of the arguments of a `Grant`.
+        make_permit: makes the caller's permit, of the arguments of a `Grant` from the id on.
     """
 
     make_permit: Callable[..., G]

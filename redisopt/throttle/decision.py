@@ -10,6 +10,8 @@ from redisopt.throttle.rate import Rate
 
 P = TypeVar("P")
 
+_new = tuple.__new__
+
 
 class LimitState(NamedTuple):
     """One of several limits, as it stood at a decision.
@@ -61,7 +63,8 @@ class Decision(NamedTuple, Generic[P]):
     def granting(self, permit: P) -> Decision[P]:
         """The same, with `permit`."""
         allowed, limit, remaining, retry_after, reset_after, reason, queue_size, _, limits = self
-        return Decision(allowed, limit, remaining, retry_after, reset_after, reason, queue_size, permit, limits)
+        granting = (allowed, limit, remaining, retry_after, reset_after, reason, queue_size, permit, limits)
+        return _new(Decision, granting)  # quicker than a call of the class
 
     def headers(self, name: str = "default") -> dict[str, str]:
         """What to send of it with a response of your own server: RateLimit-Policy, RateLimit, and Retry-After when refused.

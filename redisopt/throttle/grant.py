@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redisopt.errors import PermitLost
 from redisopt.identity import process_id
@@ -28,6 +28,7 @@ class Grant:
     """What both permits know.
 
     Attributes:
+        origin: where it comes from: what its methods need, in the classes that have some.
         id: unique; names the holder's process.
         key: the limiter's key that was charged.
         cost: what was charged.
@@ -43,11 +44,12 @@ class Grant:
 
     __slots__ = (
         "__weakref__", "_left", "_lost", "_released", "_settled",
-        "charged", "cost", "fence", "good_until", "granted_at", "id", "key", "share", "time_ms", "waited",
+        "charged", "cost", "fence", "good_until", "granted_at", "id", "key", "origin", "share", "time_ms", "waited",
     )  # fmt: skip
 
     def __init__(
         self,
+        origin: Any,
         permit_id: str,
         key: str,
         cost: int,
@@ -56,6 +58,7 @@ class Grant:
         fence: int = 0,
         good_until: float = 0.0,
     ) -> None:
+        self.origin = origin
         self.id = permit_id
         self.key = key
         self.cost = cost

@@ -75,7 +75,7 @@ class JointPermit(JointGrant[Permit]):
         Raises:
             Unavailable: as `Permit.release`, when all were tried.
         """
-        return self._runner.run(release_all(self.parts, [part.returning for part in self.parts]))
+        return self._runner.run(release_all(self.parts, [part.origin.returning for part in self.parts]))
 
     def refund(self) -> bool:
         """Give back all that is left of each part; one script call for each. False when nothing was.
@@ -119,7 +119,7 @@ class AsyncJointPermit(JointGrant[AsyncPermit]):
 
     async def release(self) -> bool:
         """See `JointPermit.release`."""
-        return await self._runner.run(release_all(self.parts, [part.returning for part in self.parts]))
+        return await self._runner.run(release_all(self.parts, [part.origin.returning for part in self.parts]))
 
     async def refund(self) -> bool:
         """See `JointPermit.refund`."""

@@ -43,8 +43,9 @@ class Outcomes:
         verdict: how the limits stand after all of them.
         each: of each call whether it is granted, the time (ms), the wait (ms) and what it waits for; None where all are
             granted now, at the verdict's time.
+        shared: the decision on all of them but for their permits, where it is one: all are granted now, and nobody is to be
+            told.
         asked: by this process's monotonic clock, when they were sent at the earliest.
-        shared: the decision that all have in common, but for their permits, once it is made.
     """
 
     permit: str
@@ -80,30 +81,19 @@ class Together(Generic[G]):
         self._deciding = deciding
         self._returning = returning
 
-    def can_travel(self, cost: int, weight: int, priority: int) -> bool:
-        """Whether a call may travel with others: those of leases and priorities are made one by one, and so are bad ones."""
-        asking = self._asking
-        return (
-            type(cost) is int
-            and 1 <= cost <= asking.max_cost
-            and weight == 1
-            and not priority
-            and not asking.must_go_alone
-        )
-
     def acquire(self, key: str, wishes: Sequence[Wish]) -> Plan[Outcomes | Solo]:
         """Decide on each of `wishes`, at most `MAX_CALLS`, in one script call."""
         asking = self._asking
         permit = next_permit_id()
-        total = sum(cost for cost, _ in wishes)
         runs = [(len(list(run)), *wish) for wish, run in groupby(wishes)]
         calls = " ".join(f"{count} {cost} {patience}" for count, cost, patience in runs)
+        total = sum(count * cost for count, cost, _ in runs)
         args = (permit, total, calls, 0, 0, 0, asking.queue)
 
         def parse(layout: Layout) -> Callable[[Any], Outcomes | Solo | Elsewhere]:
             return partial(_read, layout, permit)
 
-        most = max(cost for cost, _ in wishes)
+        most = max(cost for _, cost, _ in runs)
         outcomes: Plan[Outcomes | Solo] = asking.ask(
             "throttle_acquire_many", key, args, parse, cost=most, once=True, undo="throttle_undo_many"
         )
@@ -111,18 +101,19 @@ class Together(Generic[G]):
         found = yield from outcomes
         if isinstance(found, Outcomes):
             found.asked = asked
+            if found.each is None and not events.listening():
+                found.shared = self._deciding.decision(found.verdict, None)
             if found.verdict.conflict:
                 asking.note_conflict(found.verdict.conflict)
         return found
 
     def decided(self, outcomes: Outcomes, index: int, wish: Wish, key: str) -> Decision[G] | None:
-        """As `decide`, for the case that most are: it is granted, and nobody is to be told. None for every other."""
-        if outcomes.each is not None or events.listening():
+        """As `decide`, for the case that most are: there is a `shared` decision. None for every other."""
+        shared = outcomes.shared
+        if shared is None:
             return None
-        if outcomes.shared is None:
-            outcomes.shared = self._deciding.decision(outcomes.verdict, None)
-        permit = self._deciding.make_permit(outcomes.permit_of(index), key, wish[0], outcomes.verdict.time_ms)
-        return outcomes.shared.granting(permit)
+        permit_id = f"{outcomes.permit}.{index}" if index else outcomes.permit
+        return shared.granting(self._deciding.make_permit(permit_id, key, wish[0], outcomes.verdict.time_ms))
 
     def decide(self, outcomes: Outcomes, index: int, wish: Wish, key: str) -> Plan[Decision[G]]:
         """What `try_acquire` answers to one of many calls."""

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from redisopt.runner import AsyncRunner, Runner
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.returning import Returning
 
+R = TypeVar("R")
+
+
+class Origin(NamedTuple, Generic[R]):
+    """Where a permit comes from: who performs what becomes of it, and what that is."""
+
+    runner: R
+    returning: Returning
+
 
 class Permit(Grant):
     """A granted cost. A context manager, which releases it at the end of the block."""
 
-    __slots__ = ("_returning", "_runner")
-
-    def __init__(
-        self,
-        runner: Runner,
-        returning: Returning,
-        permit_id: str,
-        key: str,
-        cost: int,
-        time_ms: int,
-        waited: float = 0.0,
-        fence: int = 0,
-        good_until: float = 0.0,
-    ) -> None:
-        super().__init__(permit_id, key, cost, time_ms, waited, fence, good_until)
-        self._runner = runner
-        self._returning = returning
+    __slots__ = ()
+    origin: Origin[Runner]
 
     def release(self) -> bool:
         """Say that the work is done: a lease ends, and whoever waits for it is served. What was charged stays charged.
@@ -41,16 +35,11 @@ class Permit(Grant):
         Raises:
             Unavailable: Redis is away. The lease is not renewed any more, and is ended in the background once Redis answers.
         """
-        return self._runner.run(self._returning.release(self))
+        return self.origin.runner.run(self.origin.returning.release(self))
 
     def let_go(self) -> None:
         """Release it at the end of a block: that Redis is away is logged, and changes nothing."""
-        self._runner.run(self._returning.let_go(self))
-
-    @property
-    def returning(self) -> Returning:
-        """How it comes back to the limiter that granted it."""
-        return self._returning
+        self.origin.runner.run(self.origin.returning.let_go(self))
 
     def refund(self, cost: int | None = None) -> bool:
         """Give back `cost`, or all that is left: the work was not done. False, and no more, when nothing is left.
@@ -62,7 +51,7 @@ class Permit(Grant):
             Unavailable: Redis is away; whether the cost came back is not known, and no second try is made. Where that is
                 known before, nothing is sent.
         """
-        return self._runner.run(self._returning.refund(self, cost))
+        return self.origin.runner.run(self.origin.returning.refund(self, cost))
 
     def settle(self, actual: int) -> bool:
         """Replace the estimated cost by the actual one: the rest is given back, or more is charged at once.
@@ -74,7 +63,7 @@ class Permit(Grant):
             ValueError: `actual` is not a whole number, at least 0.
             Unavailable: as `refund`.
         """
-        return self._runner.run(self._returning.settle(self, actual))
+        return self.origin.runner.run(self.origin.returning.settle(self, actual))
 
     def __reduce__(self) -> Any:
         """Refuse to be pickled: what it may give back it knows only in the process that was granted it."""
@@ -94,44 +83,24 @@ class Permit(Grant):
 class AsyncPermit(Grant):
     """A granted cost: the twin of `Permit`, whose methods are awaited."""
 
-    __slots__ = ("_returning", "_runner")
-
-    def __init__(
-        self,
-        runner: AsyncRunner,
-        returning: Returning,
-        permit_id: str,
-        key: str,
-        cost: int,
-        time_ms: int,
-        waited: float = 0.0,
-        fence: int = 0,
-        good_until: float = 0.0,
-    ) -> None:
-        super().__init__(permit_id, key, cost, time_ms, waited, fence, good_until)
-        self._runner = runner
-        self._returning = returning
+    __slots__ = ()
+    origin: Origin[AsyncRunner]
 
     async def release(self) -> bool:
         """See `Permit.release`."""
-        return await self._runner.run(self._returning.release(self))
-
-    @property
-    def returning(self) -> Returning:
-        """How it comes back to the limiter that granted it."""
-        return self._returning
+        return await self.origin.runner.run(self.origin.returning.release(self))
 
     async def let_go(self) -> None:
         """Release it at the end of a block: that Redis is away is logged, and changes nothing."""
-        await self._runner.run(self._returning.let_go(self))
+        await self.origin.runner.run(self.origin.returning.let_go(self))
 
     async def refund(self, cost: int | None = None) -> bool:
         """See `Permit.refund`."""
-        return await self._runner.run(self._returning.refund(self, cost))
+        return await self.origin.runner.run(self.origin.returning.refund(self, cost))
 
     async def settle(self, actual: int) -> bool:
         """See `Permit.settle`."""
-        return await self._runner.run(self._returning.settle(self, actual))
+        return await self.origin.runner.run(self.origin.returning.settle(self, actual))
 
     def __reduce__(self) -> Any:
         """See `Permit.__reduce__`."""

@@ -80,9 +80,8 @@ class ThrottlePlans(Generic[G]):
         self.shadow = Shadow(self.asking, self.deciding)
         self.telling = Telling(self.asking)
 
-    def attach(self, performer: Performer, permit: Callable[..., G]) -> None:
-        """Have `performer` do what goes on in the background, and be what makes permits with it: of `permit`."""
-        make_permit = partial(permit, performer, self.returning)
+    def attach(self, performer: Performer, make_permit: Callable[..., G]) -> None:
+        """Have `performer` do what goes on in the background; `make_permit` takes the arguments of a `Grant` from the id on."""
         self.deciding.make_permit = self.outage_policy.make_permit = make_permit
         self.keeping.wake = performer.wake
         self.keeping.start = partial(performer.start, self.line.keep, f"redisopt-keep-{self.name}")

@@ -17,7 +17,7 @@ from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.joint import Ask, joined
 from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
 from redisopt.throttle.joint_permit import JointPermit
-from redisopt.throttle.permit import Permit
+from redisopt.throttle.permit import Origin, Permit
 from redisopt.throttle.plans import ThrottlePlans
 from redisopt.throttle.terms import PLAIN, Terms, patience
 
@@ -87,7 +87,7 @@ class Throttler:
             spread=isinstance(client, redis.RedisCluster),
         )
         self._runner = Runner(client, self.config.command_timeout)
-        self._plans.attach(self._runner, Permit)
+        self._plans.attach(self._runner, functools.partial(Permit, Origin(self._runner, self._plans.returning)))
 
     @property
     def name(self) -> str:
@@ -127,9 +127,10 @@ class Throttler:
         return self._runner.run(self._plans.outage_policy.try_acquire(asking, cost, key, minimum, weight))
 
     def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[Permit]:
-        if self._plans.asking.shadows:
+        asking = self._plans.asking
+        if asking.shadows:
             return self._runner.run(self._plans.shadow.try_acquire(cost, key, weight))
-        if self._plans.asking.most_ahead and minimum is None and self._plans.together.can_travel(cost, weight, 0):
+        if asking.most_ahead and minimum is None and weight == 1 and asking.travels(cost):
             decision = self._plans.ahead.from_share(cost, key) or self._fetch(cost, key)
             if decision is not None:
                 return decision
@@ -172,10 +173,11 @@ class Throttler:
         return self._runner.run(policy)
 
     def _acquire_in_redis(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> Permit:
-        if self._plans.asking.shadows:
+        asking = self._plans.asking
+        if asking.shadows:
             shadow: Plan[Permit] = self._plans.shadow.acquire(cost, key, timeout, weight, priority)
             return self._runner.run(shadow)
-        if self._plans.asking.most_ahead and self._plans.together.can_travel(cost, weight, priority):
+        if asking.most_ahead and weight == 1 and not priority and asking.travels(cost):
             patience(timeout)
             decision = self._plans.ahead.from_share(cost, key) or self._fetch(cost, key)
             if decision is not None and decision.permit is not None:
