@@ -268,6 +268,32 @@ def test_sixty_waiters_in_six_processes_keep_their_order(server: RunningServer, 
     assert left_over(client) == NOTHING
 
 
+def test_what_is_freed_at_once_passes_on_to_the_next(server: RunningServer, client: redis.Redis) -> None:
+    """Three slots of one release serve three processes, of weights 2 and 1, at once; who needs more than is left waits."""
+    terms = {"max_concurrent": 3}
+    throttler = redisopt.Throttler(client, "test", **TERMS | terms)
+    permit = throttler.acquire(weight=3)
+    waiters = []
+    for number, weight in enumerate((2, 1, 2), start=1):
+        waiters.append(Holder(server.url, weight=weight, **terms))
+        wait_until(lambda number=number: len(part(client, "line")) == number)  # type: ignore[misc]
+    with Lateness() as late:
+        permit.release()
+        released = time.time()
+        first, second = waiters[0].granted(), waiters[1].granted()
+    assert max(first, second) - released < 0.015 + 4 * late.seconds
+    assert not waiters[2].pipe.poll(0.05)
+
+    assert waiters[0].ask("release") == [True]
+    assert waiters[2].granted() >= first
+    for waiter in waiters[1:]:
+        assert waiter.ask("release") == [True]
+        waiter.kill()
+    waiters[0].kill()
+    assert left_over(client) == NOTHING
+    throttler.close()
+
+
 # --- those who leave or die
 
 
