@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-import redisopt.delivery
-from tests.clock import ServerClock, instead_of_waiting, on_test_clock
+from redisopt.testing import ServerClock, server_clock
 from tests.faces import Face
 from tests.servers import RunningServer, flavours
 
@@ -69,9 +68,7 @@ def make_throttler(
 
 
 @pytest.fixture
-def clock(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> ServerClock:
+def clock(client: redis.Redis) -> Iterator[ServerClock]:
     """The server's clock, set by the test; a throttle that sleeps moves it on."""
-    clock = ServerClock(client)
-    monkeypatch.setattr(redisopt.delivery, "script", on_test_clock)
-    instead_of_waiting(monkeypatch, clock.advance)
-    return clock
+    with server_clock(client) as clock:
+        yield clock

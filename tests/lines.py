@@ -72,6 +72,5 @@ def _pausing(error: type[BaseException] | None) -> Iterator[None]:
         if error is not None:
             raise error
 
-    with pytest.MonkeyPatch.context() as patch:
-        instead_of_waiting(patch, pause)
+    with instead_of_waiting(pause):
         yield
