@@ -90,7 +90,7 @@ class AsyncLinks:
     async def send(self, link: AsyncLink, call: bytes, timeout: float, key: str, hop: Hop | None = None) -> Any:
         """Send one call and read its reply, as `Links.send`."""
         connection = None
-        connected = False
+        connected = link.sent = False
         try:
             async with within(timeout):
                 if self._cluster is not None:
@@ -106,6 +106,7 @@ class AsyncLinks:
                 if hop is not None and hop.asking:
                     await connection.send_packed_command([ASKING], check_health=False)
                     await connection.read_response(disable_decoding=True)
+                link.sent = True
                 await connection.send_packed_command([call], check_health=False)
                 # We close it ourselves on errors: redis-py's way needs a running loop, which is not to be had when the
                 # coroutine is closed outside of one.
@@ -133,6 +134,7 @@ class AsyncLinks:
 
     async def send_through_client(self, link: AsyncLink, parts: tuple[Any, ...], timeout: float) -> Any:
         """Have the client send one call and read its reply, as `Links.send_through_client`."""
+        link.sent = True
         async with within(timeout):
             reply = await self._client.execute_command(*parts)
         self._replied(link)

@@ -108,15 +108,15 @@ class _Listener:
 
     async def _listen(self, channel: str | None) -> bool:
         """See to it that messages arrive; whether they did so all along."""
-        known = channel is None or channel in self.ears.channels
-        if channel is not None:
-            self.ears.channels.add(channel)
+        known, left = self.ears.enter(channel)
         if self._task is None or self._task.done():
             self.ears.listening = False
             self._task = asyncio.create_task(self._run(), name="redisopt-wakes")
             return False
         if not known and self.ears.listening:
             with contextlib.suppress(redis.RedisError, OSError):
+                if left:
+                    await self._connection.send_command("UNSUBSCRIBE", *left)
                 await self._connection.send_command("SUBSCRIBE", channel)
             return False
         return self.ears.listening
@@ -143,6 +143,9 @@ class _Listener:
                     await self._close()
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE)
+        except GeneratorExit:  # the loop is closed, and the socket with it
+            self._connection = None
+            raise
         finally:
             await self._close()
 

@@ -1,8 +1,8 @@
 """What a decision is made of: steps, and plans that yield them.
 
 A *command* is frozen data: which script, which keys and arguments, how to read the reply. A *plan* is a generator that
-yields steps and returns a result. Every decision of every primitive is a plan; it never touches a socket or a clock, so
-it is tested by feeding it replies. A runner (see `runner`) performs the steps, in a thread or in an event loop.
+yields steps and returns a result. Every decision of every primitive is a plan; it never touches a socket, and no clock but
+the monotonic one of its process, to bound its own waiting, so it is tested by feeding it replies. A runner (see `runner`) performs the steps, in a thread or in an event loop.
 
 A plan is sequential: it waits for one step before it yields the next. Cancellation, Ctrl-C and errors arrive inside the
 plan, at the step that was under way, so that its `except BaseException` can give back what it holds. When the coroutine

@@ -83,19 +83,26 @@ class Call:
     Attributes:
         timeout: seconds that a call may take.
         deadline: when this one's are over, by this process's monotonic clock: of all tries, repairs and pauses.
+        sent: whether a try that failed may have taken effect.
     """
 
-    __slots__ = ("command", "deadline", "lane", "link", "timeout")
+    __slots__ = ("command", "deadline", "lane", "link", "sent", "timeout")
 
     def __init__(self, command: Command[Any], link: Link[Any], timeout: float, deadline: float) -> None:
         self.command = command
         self.link = link
         self.timeout = timeout
         self.deadline = deadline
+        self.sent = False
         self.lane: tuple[Arg, ...] = ()
         if command.once:
             link.number += 1
             self.lane = (link.lane, link.number)
+
+    def failed(self, error: BaseException) -> None:
+        """Take note of a try that failed."""
+        if self.link.sent and not wire.is_refusal(error):
+            self.sent = True
 
     @property
     def began(self) -> float:
@@ -120,13 +127,14 @@ def recover(call: Call, error: BaseException) -> Delivery:
         BaseException: `error` itself, when it is an interruption and not a failure.
     """
     if isinstance(error, wire.FAILURES):
+        call.failed(error)
         try:
             return call.command.parse((yield from _deliver(call, call.command.script, call.deadline, error)))
         except wire.FAILURES as final:
             given_up = wire.unavailable(final, call.command)
             given_up.__cause__ = final
             if isinstance(given_up, Unavailable):
-                given_up.sent = True
+                given_up.sent = call.sent
                 if wire.is_silence(final):
                     given_up.retry_after = yield Watch(call, given_up)
             raise given_up from final
@@ -161,6 +169,7 @@ def _try(call: Call, name: str, deadline: float, error: Exception | None = None)
             try:
                 return (yield Exchange(call, name, _left(deadline), whole, hop))
             except wire.FAILURES as failure:
+                call.failed(failure)
                 error = failure
         if wire.is_no_script(error):
             events.emit(events.ScriptReloaded(name))

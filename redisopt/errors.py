@@ -71,7 +71,7 @@ class Unavailable(RedisOptError):
 
     Attributes:
         retry_after: seconds until Redis is probed again; None where nobody probes it, so that the next call will tell.
-        sent: whether the call may have reached Redis, and so may have taken effect.
+        sent: whether the call may have reached Redis and taken effect: not where Redis could not be reached, or refused it.
     """
 
     def __init__(self, message: str = "", *, retry_after: float | None = None, sent: bool = False) -> None:

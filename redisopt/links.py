@@ -66,15 +66,17 @@ class Link(Generic[C]):
     Attributes:
         node: of a Cluster, the one that the latest call went to.
         connections: to each node; the server's, where there is but one, is that to None.
+        sent: whether anything of the latest try may have reached the server.
     """
 
-    __slots__ = ("connections", "lane", "node", "number")
+    __slots__ = ("connections", "lane", "node", "number", "sent")
 
     def __init__(self) -> None:
         self.lane = f"{process_id()}.{next(_lane_numbers)}"
         self.number = 0
         self.node: str | None = None
         self.connections: dict[str | None, C] = {}
+        self.sent = False
 
 
 Connection = redis.connection.AbstractConnection
@@ -141,6 +143,7 @@ class Links:
             key: one of its keys, by which a Cluster's node is found.
             hop: the node to send it to instead.
         """
+        link.sent = False
         if self._cluster is not None:
             timeout = self._route(self._cluster, link, timeout, key, hop)
         connection = link.connections.get(link.node)
@@ -150,6 +153,7 @@ class Links:
         try:
             if hop is not None and hop.asking:
                 timeout = self._announce(connection, timeout)
+            link.sent = True
             connection.send_packed_command([call], check_health=False)  # type: ignore[no-untyped-call]
             if timeout == connection.socket_timeout:
                 reply = connection.read_response(disable_decoding=True)
@@ -169,8 +173,9 @@ class Links:
             self._cluster.replied(link.node)
         return reply
 
-    def send_through_client(self, parts: tuple[Any, ...], timeout: float) -> Any:
+    def send_through_client(self, link: Link[Connection], parts: tuple[Any, ...], timeout: float) -> Any:
         """Have the client send one call and read its reply, within `timeout` seconds. Raises what it raises."""
+        link.sent = True
         reply = call_within(timeout, lambda: self._client.execute_command(*parts), self._overdue)
         self.breaker.answered[None] = time.monotonic()
         return reply

@@ -113,10 +113,10 @@ async def _probe_async(links: AsyncLinks, turns: Turns, silence: Silence) -> Non
 
 
 def _ask(links: Links, key: str, timeout: float) -> None:
-    if not links.direct:
-        links.send_through_client(("EXISTS", key), timeout)
-        return
     link: Link[Any] = Link()
+    if not links.direct:
+        links.send_through_client(link, ("EXISTS", key), timeout)
+        return
     hop, deadline = None, time.monotonic() + timeout
     try:
         for _ in range(_MOST_HOPS):

@@ -101,6 +101,9 @@ class Runner:
         """End the `Wait` of this permit."""
         self._wakes.wake(permit)
 
+    def place(self) -> None:
+        """No event loop: threads share what is kept."""
+
     @property
     def silence(self) -> Silence | None:
         """Since when Redis has been away, and why; None while it is there."""
@@ -164,7 +167,7 @@ class Runner:
         whole, hop = (False, None) if how is None else (how.whole, how.hop)
         if self._direct:
             return self._links.send(call.link, call.packed(name, whole=whole), timeout, call.command.keys[0], hop)
-        return self._links.send_through_client(call.parts(name, whole=whole), timeout)
+        return self._links.send_through_client(call.link, call.parts(name, whole=whole), timeout)
 
 
 class AsyncRunner:
@@ -225,6 +228,13 @@ class AsyncRunner:
     def wake(self, permit: str) -> None:
         """End the `Wait` of this permit in the running event loop."""
         self._wakes.wake(permit)
+
+    def place(self) -> asyncio.AbstractEventLoop | None:
+        """The running event loop, None outside of one."""
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            return None
 
     @property
     def silence(self) -> Silence | None:

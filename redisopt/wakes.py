@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MAX_EARLY = 10_000
 """Messages kept for permits that nobody waits for yet: the reply that sends them to wait may be under way."""
 
+MAX_CHANNELS = 100
+"""Channels listened to at once, but for those that somebody waits for: of limiters that come and go, none stays for ever."""
+
 # All in seconds.
 CONNECT_TIMEOUT = 0.5
 LISTEN_TIMEOUT = 0.1  # before a call: what is not heard by then is a hint lost, and the call has a bound of its own
@@ -85,6 +88,18 @@ class Ears(Generic[W]):
     def remove(self, step: Wait) -> None:
         """Nobody waits there any more."""
         self._waiting.pop(step.permit, None)
+
+    def enter(self, channel: str | None) -> tuple[bool, list[str]]:
+        """`channel` is to be listened to: whether it is already; if not, which others are to be listened to no more."""
+        if channel is None or channel in self.channels:
+            return True, []
+        left: list[str] = []
+        if len(self.channels) > MAX_CHANNELS:
+            wanted = {channel_of_process(), *(listens_to for _, listens_to in self._waiting.values())}
+            left = [other for other in self.channels if other not in wanted]
+            self.channels.difference_update(left)
+        self.channels.add(channel)
+        return False, left
 
     def hear(self, channel: str, text: str) -> None:
         """A message has come."""
@@ -191,16 +206,18 @@ class Wakes:
 
     def _listen(self, channel: str | None) -> bool:
         """See to it that messages arrive; whether they did so all along."""
-        known = channel is None or channel in self._ears.channels
-        if channel is not None:
-            self._ears.channels.add(channel)
+        known, left = self._ears.enter(channel)
         if self._thread is None:
             self._ears.listening = False
-            self._thread = threading.Thread(target=self._run, name="redisopt-wakes", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="redisopt-wakes", daemon=True)
+            with contextlib.suppress(RuntimeError):  # none is to be had now: whoever waits asks now and then
+                thread.start()
+                self._thread = thread
             return False
         if not known and self._ears.listening:
             with contextlib.suppress(redis.RedisError, OSError):
+                if left:
+                    self._connection.send_command("UNSUBSCRIBE", *left)
                 self._connection.send_command("SUBSCRIBE", channel)
             return False
         return self._ears.listening
@@ -213,10 +230,15 @@ class Wakes:
                 pause = FIRST_PAUSE
                 self._read()
             except ReferenceError:
+                with self._lock:
+                    self._thread = None
                 return  # the client is gone
-            except (redis.RedisError, OSError) as error:
+            except (
+                Exception
+            ) as error:  # redis-py closes a connection under its reader when another thread fails to write
                 logger.debug("no messages arrive: %s", error)
-                self._close()
+                with self._lock:
+                    self._close()
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             with self._lock:
@@ -260,6 +282,7 @@ class Wakes:
                     self._ears.subscribed(reply[2])
 
     def _close(self) -> None:
+        """Hear no more. To be called with the lock."""
         self._ears.listening = False
         connection, self._connection = self._connection, None
         if connection is not None:

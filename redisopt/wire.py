@@ -81,6 +81,29 @@ def is_no_script(error: BaseException) -> bool:
     return isinstance(error, NoScriptError)
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether the script has surely not run, or changed nothing: the server says so, or nothing was sent.
+
+    Our scripts that add something begin with a write that a full server, or a replica, refuses.
+    """
+    refusals = (
+        TooManyOverdue,
+        NoScriptError,
+        AskError,
+        ClusterDownError,
+        MasterDownError,
+        TryAgainError,
+        OutOfMemoryError,
+    )
+    return (
+        isinstance(error, refusals)
+        or "OOM" in str(error)
+        or _is_forbidden(error)
+        or _is_final(error)
+        or _is_read_only(error)
+    )
+
+
 def leaves_connection_usable(error: BaseException) -> bool:
     """Whether the connection is in step after `error`: an error reply was read whole; a demoted primary is not worth keeping."""
     return (

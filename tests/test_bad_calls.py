@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from redisopt import CostExceedsLimit, Unavailable
+from redisopt.identity import next_permit_id
 from tests.faces import Face
 
 NOBODY = "unix:///nonexistent"
@@ -44,7 +45,7 @@ def throttler(make: Make) -> Face:
 
 def permit_of(throttler: Face, cost: int = 5) -> Any:
     """A permit that the throttler might have given."""
-    return throttler.real._plans.deciding.make_permit("an id", "", cost, 1_800_000_000_000)
+    return throttler.real._plans.deciding.make_permit(next_permit_id(), "", cost, 1_800_000_000_000)
 
 
 def test_redis_cannot_be_reached_in_these_tests(throttler: Face) -> None:

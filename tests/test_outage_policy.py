@@ -86,9 +86,9 @@ def test_each_policy_keeps_its_promise_under_load(
         seen = crowd.begun_between(known, back_begins)
         assert len(seen) > 20, policy
         PROMISES[policy](seen)
-        last = max(crowd.outages, key=lambda outage: outage.since)
+        last = max(crowd.outages, key=lambda outage: outage.seconds)
         assert last.policy == policy
-        assert back_begins - away - 0.5 < last.since < again - away + COMMAND_TIMEOUT
+        assert back_begins - away - 0.5 < last.seconds < again - away + COMMAND_TIMEOUT
         counted = sum(getattr(call.got, "reason", None) == "unavailable" or uncharged(call.got) for call in crowd.calls)
         # One call of each of the crowd may have been decided after the last look: calls of tasks travel together.
         assert counted - 4 <= last.allowed + last.denied <= counted or policy == "raise"

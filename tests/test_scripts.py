@@ -13,7 +13,7 @@ import redis
 
 from redisopt import scripts
 from redisopt.commands import Command, Listen, Plan, Sleep
-from redisopt.identity import process_id
+from redisopt.identity import next_permit_id, process_id
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.joint import Ask, acquire_all
@@ -28,7 +28,7 @@ CONFIG, LOCAL = ThrottleConfig(**FIELDS), ThrottleConfig(**FIELDS, on_unavailabl
 def commands() -> list[Command[Any]]:
     """A command of every script, as the plans send it."""
     plans = bare_plans(CONFIG)
-    grant = Grant(None, "id", "", 2, 1000)
+    grant = Grant(None, next_permit_id(), "", 2, 1000)
     first_steps: list[Plan[Any]] = [
         plans.deciding.try_acquire(1, "", None),
         bare_plans(LOCAL).deciding.try_acquire(1, "", None),

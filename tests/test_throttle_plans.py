@@ -9,6 +9,7 @@ import pytest
 
 from redisopt.commands import Command, Invoke, Plan, Wait
 from redisopt.errors import ConfigConflict, CostExceedsLimit, StateLost, ThrottleTimeout, Unavailable
+from redisopt.identity import next_permit_id
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.plans import ThrottlePlans
@@ -175,7 +176,7 @@ def test_the_smallest_limit_of_a_log_names_the_refusal() -> None:
 
 
 def test_a_function_is_called_and_its_permit_released() -> None:
-    grant = Grant(None, "id", "", 1, NOW_MS)
+    grant = Grant(None, next_permit_id(), "", 1, NOW_MS)
     plan = plans().run_with(grant, max, (1, 2), {"key": abs})
 
     assert next(plan) == Invoke(max, (1, 2), {"key": abs})
@@ -206,7 +207,7 @@ def test_settling_asks_only_for_the_difference() -> None:
     own = plans()
 
     def settled(actual: int) -> tuple[str, tuple[Any, ...]] | None:
-        step = next(own.returning.settle(Grant(None, "id", "", 5, NOW_MS), actual), None)
+        step = next(own.returning.settle(Grant(None, next_permit_id(), "", 5, NOW_MS), actual), None)
         return (step.script, step.args) if isinstance(step, Command) else None
 
     assert settled(3) == ("throttle_refund", ("id", NOW_MS, NOW_MS, 2))
@@ -215,7 +216,7 @@ def test_settling_asks_only_for_the_difference() -> None:
 
 
 def test_a_second_refund_asks_nothing() -> None:
-    own, grant = plans(), Grant(None, "id", "", 5, NOW_MS)
+    own, grant = plans(), Grant(None, next_permit_id(), "", 5, NOW_MS)
     first = own.returning.refund(grant, None)
     answer(first, next(first), b"5")
 

@@ -8,12 +8,11 @@ config that the fleet was told (see `throttle_tell`), and asks again.
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
-from redisopt import keys
+from redisopt import events, keys
 from redisopt.commands import Arg, Command, Plan, call
 from redisopt.errors import ConfigConflict, CostExceedsLimit
 from redisopt.throttle.config import ThrottleConfig
@@ -34,7 +33,6 @@ R = TypeVar("R")
 
 _MOMENT = 0.05  # seconds
 _LOOK_EVERY = 1.0  # seconds, where a script cannot see what the fleet was told
-_log = logging.getLogger("redisopt")
 
 LOCAL_FIELDS = frozenset({"command_timeout", "group", "on_conflict", "on_unavailable"})
 """Fields that each process keeps for itself: the fleet cannot be told another value."""
@@ -78,12 +76,23 @@ class Asking:
         self.conflicts: set[str] = set()
         self._looked = float("-inf")
         self._resumes = 0.0
+        self.config = config
         self._take("0", "")
 
     def _take(self, version: str, fields: str) -> None:
         """Take the config that the fleet was told."""
         told = json.loads(fields) if fields else {}
-        self.config = self.given.model_copy(update=told) if told else self.given
+        try:
+            self.config = self.given.model_copy(update=told) if told else self.given
+        except ValueError as error:  # it does not go with what is this process's own, or is of a later release
+            self.conflicts.add(fields)
+            events.logger.error(
+                "throttle %r: the fleet was told %s, which this process cannot take, so it goes on by %s: %s",
+                self.name,
+                fields,
+                self.config.limits,
+                error,
+            )
         self.max_cost = self.config.max_cost
         self.queue = -1 if self.config.max_queue is None else self.config.max_queue
         self.must_go_alone = self.config.max_concurrent is not None or self.config.on_conflict == "raise"
@@ -91,7 +100,7 @@ class Asking:
         self.shadows = self.config.shadow
         self.layouts = Layouts(self.name, self.config, version, spread=self._spread)
         if version != "0":
-            _log.info("throttle %r: the fleet was told %s", self.name, fields)
+            events.logger.info("throttle %r: the fleet was told %s", self.name, fields)
 
     def ask(
         self,
@@ -111,9 +120,9 @@ class Asking:
             CostExceedsLimit: the fleet was told a limit below `cost`.
             ConfigConflict: it is sent elsewhere again and again.
         """
-        apart = self._apart and key
+        apart = self.is_apart(key)
         if apart:
-            yield from self._look()
+            yield from self.look_now_and_then()
         layout = self.layouts.of(key)
         for _ in range(8):
             if apart:
@@ -183,8 +192,12 @@ class Asking:
         """Whether the fleet is paused, as far as was last seen."""
         return time.monotonic() < self._resumes
 
-    def _look(self) -> Plan[None]:
-        """Where a script cannot see what the fleet was told, since that is in another slot of the Cluster: ask once a second."""
+    def is_apart(self, key: str) -> bool:
+        """Whether the scripts of a key cannot see what the fleet was told, since that is in another slot of the Cluster."""
+        return self._apart and key != ""
+
+    def look_now_and_then(self) -> Plan[None]:
+        """Ask what the fleet was told once a second: for keys that are apart."""
         if time.monotonic() - self._looked > _LOOK_EVERY:
             yield from self.tell("")
 
@@ -199,7 +212,7 @@ class Asking:
         """Another process uses the name with these limits: warn of it once."""
         if limits not in self.conflicts:
             self.conflicts.add(limits)
-            _log.warning(
+            events.logger.warning(
                 "throttle %r: another process limits by %s, this one by %s; each call is judged by its own process's limits",
                 self.name,
                 limits,

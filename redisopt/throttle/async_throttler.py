@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 import redis.asyncio
 
@@ -15,7 +15,7 @@ from redisopt.functions import check_function
 from redisopt.keys import checked_key
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.coalescing import Coalescing
-from redisopt.throttle.config import ThrottleConfig
+from redisopt.throttle.config import ThrottleConfig, ThrottleFields
 from redisopt.throttle.decision import Decision
 from redisopt.throttle.joint import Ask, joined
 from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
@@ -106,7 +106,7 @@ class AsyncThrottler:
         *,
         on_throttle: Callable[[int], object] | None = None,
         on_lost: Callable[[AsyncPermit], object] | None = None,
-        **fields: Any,
+        **fields: Unpack[ThrottleFields],
     ) -> None:
         self._plans: ThrottlePlans[AsyncPermit] = ThrottlePlans(
             name,
@@ -149,7 +149,7 @@ class AsyncThrottler:
         plans = self._plans
         asking = plans.asking
         if asking.shadows:
-            return await self._runner.run(plans.shadow.try_acquire(cost, key, weight))
+            return await self._runner.run(plans.shadow.try_acquire(cost, key, minimum, weight))
         if minimum is None and weight == 1 and asking.travels(cost):
             if asking.most_ahead:
                 decision = plans.ahead.from_share(cost, key) or await self._fetch(cost, key)
@@ -159,6 +159,9 @@ class AsyncThrottler:
             call = self._coalescing.add(wish, key)
             try:  # as in `_acquire_in_redis`: a coroutine of its own would be one more for each call
                 answer = await call
+            except GeneratorExit:
+                self._coalescing.closed(call, wish, key)
+                raise
             except BaseException:
                 await self._coalescing.interrupted(call, wish, key)
                 raise
@@ -211,6 +214,9 @@ class AsyncThrottler:
             call = self._coalescing.add(wish, key)
             try:
                 answer = await call
+            except GeneratorExit:
+                self._coalescing.closed(call, wish, key)
+                raise
             except BaseException:
                 await self._coalescing.interrupted(call, wish, key)
                 raise
@@ -287,9 +293,9 @@ class AsyncThrottler:
         """See `Throttler.reset`."""
         await self._runner.run(self._plans.reset(key))
 
-    async def update(self, **fields: Any) -> None:
+    async def update(self, **fields: Unpack[ThrottleFields]) -> None:
         """See `Throttler.update`."""
-        await self._runner.run(self._plans.telling.update(fields))
+        await self._runner.run(self._plans.telling.update(dict(fields)))
 
     async def pause(self, seconds: float) -> None:
         """See `Throttler.pause`."""

@@ -1,8 +1,9 @@
 """Coalescing: calls of many tasks on one limiter and key travel as one script call, in the order in which they came.
 
 While one batch is under way the next gathers, so that an idle process sends each call at once and a busy one as few as it
-can. A call waits for the batch before it at most: its bound is twice `command_timeout`. Whoever is cancelled gives back what
-it was granted.
+can. A call waits for the batches before it, of 500 calls each: while Redis is slow and n calls wait, its bound is
+`command_timeout` for each 500 of them, and once more; while it is known to be away they all fail at once. Whoever is
+cancelled gives back what it was granted.
 """
 
 from __future__ import annotations
@@ -68,6 +69,17 @@ class Coalescing:
             answer = call.result()
             if answer is not None:
                 await self._runner.finish(self._plans.together.give_up(*answer, wish, key))
+
+    def closed(self, call: asyncio.Future[Answer], wish: Wish, key: str) -> None:
+        """The coroutine that awaited `call` was closed, and may await no more: what it was granted is given back behind it.
+
+        In a loop that runs no more nothing can be.
+        """
+        answer = call.result() if call.done() and not call.cancelled() and call.exception() is None else None
+        with contextlib.suppress(RuntimeError):  # its loop is closed
+            call.cancel()  # whoever carries it gives it back
+            if answer is not None and call.get_loop() is asyncio.get_running_loop():
+                self._runner.start(lambda: self._plans.together.give_up(*answer, wish, key), "redisopt-give-up")
 
     def _end(self, lane: _Lane) -> None:
         self._lanes.pop((lane.loop, lane.key), None)

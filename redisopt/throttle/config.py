@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -44,6 +44,25 @@ def _as_rates(value: Any) -> Any:
     if isinstance(value, str):
         return split_list(value)
     return (value,) if isinstance(value, Rate) else value
+
+
+class ThrottleFields(TypedDict, total=False):
+    """The fields of `ThrottleConfig` as keywords, for type checkers and editors; what they mean stands there."""
+
+    rates: Sequence[str | Rate] | str | Rate
+    max_burst_size: int | None
+    cooldown_period: float
+    precision: float | None
+    margin: float
+    max_concurrent: int | None
+    lease_ttl: float
+    max_queue: int | None
+    on_conflict: Literal["warn", "raise"]
+    shadow: bool
+    prefetch: float
+    group: str | None
+    on_unavailable: Literal["raise", "allow", "deny", "local"]
+    command_timeout: float
 
 
 class ThrottleConfig(Config):

@@ -85,9 +85,7 @@ class Deciding(Generic[G]):
         while True:
             stood = verdict.waits
             if stood:
-                if self._on_throttle is not None:
-                    events.notify(self._on_throttle, verdict.queue_size)
-                verdict = yield from self._line.stand(place, verdict, self._ask_again)
+                verdict = yield from self._line.stand(place, verdict, self._ask_again, self._on_throttle)
             permit = self.permit(place.permit, place.key, verdict) if verdict.granted else None
             if verdict.wait_ms or events.listening():
                 yield from self.tell(verdict, permit, place.cost, place.key, quietly=stood)
@@ -226,8 +224,8 @@ class Deciding(Generic[G]):
                 turn=(weight, priority, asking.queue),
             )
         except Unavailable as error:
-            if error.sent and asking.config.max_concurrent is not None:
-                self._keeping.owe(key, permit, back=True)  # or a lease that nobody holds would be in others' way
+            if error.sent and (asking.config.max_concurrent is not None or patience_ms):
+                self._line.owe(key, permit, back=True)  # or what nobody holds, or waits for, would be in others' way
             raise
         verdict.asked = asked
         if verdict.conflict:

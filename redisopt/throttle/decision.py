@@ -84,9 +84,11 @@ class Decision(NamedTuple, Generic[P]):
         for limit in self.limits:
             text = f"{name}:{limit.name}" if len(self.limits) > 1 else name
             quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-            window = 1.0 if limit.name == "burst" else Rate.parse(limit.name).period
+            window = _window(limit.name)
             # A window is optional, and a whole number: one of 500 ms cannot be told.
-            policies.append(f"{quoted};q={limit.limit}" + (f";w={window:.0f}" if window.is_integer() else ""))
+            policies.append(
+                f"{quoted};q={limit.limit}" + (f";w={window:.0f}" if window and window.is_integer() else "")
+            )
             # A Retry-After is not to come before the end of a `t`, the draft asks.
             reset_after = limit.reset_after if self.allowed else min(limit.reset_after, self.retry_after)
             states.append(f"{quoted};r={limit.remaining};t={math.ceil(reset_after)}")
@@ -96,19 +98,26 @@ class Decision(NamedTuple, Generic[P]):
         return headers
 
 
+def _window(limit: str) -> float | None:
+    """The seconds within which a limit counts; None of one that does not."""
+    if limit == "concurrency":
+        return None
+    return 1.0 if limit == "burst" else Rate.parse(limit).period
+
+
 @dataclass(frozen=True, slots=True)
 class Outage:
     """Redis is away, and what a throttle does meanwhile.
 
     Attributes:
-        since: seconds ago that it began, which is when the call began that found out.
+        seconds: for which it has lasted, from when the call began that found out.
         reason: what that call ended with.
         policy: what decides: the config's `on_unavailable`.
         allowed: calls that this throttler has granted without Redis since it last had an answer from it.
         denied: calls that it has refused so.
     """
 
-    since: float
+    seconds: float
     reason: str
     policy: str
     allowed: int

@@ -14,7 +14,7 @@ from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from redisopt.commands import Command, Listen, Plan
-from redisopt.errors import ConfigConflict, QueueFull, RedisOptError, Throttled, ThrottleTimeout
+from redisopt.errors import ConfigConflict, QueueFull, RedisOptError, Throttled, ThrottleTimeout, Unavailable
 from redisopt.identity import next_permit_id
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.keeping import now
@@ -125,6 +125,10 @@ def acquire_all(asks: Sequence[Ask[G]], timeout: float | None) -> Plan[tuple[G, 
             yield from doze(permit, verdict.wait_ms / 1000, until, channel)
     except (GeneratorExit, Throttled):
         raise
+    except Unavailable as error:
+        for ask in asks if error.sent else ([waits] if waits is not None else []):
+            ask.plans.line.owe(ask.key, permit, back=True)
+        raise
     except BaseException:
         if waits is not None:
             yield from waits.plans.line.end(waits.key, permit, back=True)
@@ -138,11 +142,16 @@ def _ask(asks: Sequence[Ask[G]], permit: str, waits: int, standing: int) -> Plan
     for _ in range(8 * len(asks)):
         keys: list[str] = []
         args: list[Any] = [permit, waits, standing]
-        layouts = [ask.plans.asking.layouts.of(ask.key) for ask in asks]
-        for ask, layout in zip(asks, layouts, strict=True):
+        layouts: list[Layout] = []
+        for ask in asks:
+            asking = ask.plans.asking
+            if asking.is_apart(ask.key):
+                yield from asking.look_now_and_then()
+            layout = asking.layouts.of(ask.key)
+            layouts.append(layout)
             keys += layout.keys(ask.key)
-            logs, queue = len(layout.own) + len(layout.others), ask.plans.asking.queue
-            args += [logs, ask.cost, ask.weight, queue, *layout.constants_of(ask.key)]
+            constants = layout.constants_of(ask.key, asking.paused)
+            args += [len(layout.own) + len(layout.others), ask.cost, ask.weight, asking.queue, *constants]
         command: Command[_Answer | _Elsewhere] = Command(
             "throttle_acquire_all",
             tuple(keys),

@@ -1,8 +1,8 @@
 """What a process keeps: the leases it holds and the places in the line that its callers wait in.
 
 One beat for each key of a limiter shows that the process lives: it renews all leases and keeps all places, in one script
-call (see `throttle_beat`). It runs in the background, in one thread or task of each throttler, only while there is something
-to keep. A permit that nobody refers to any more is not renewed. A forked child keeps nothing of its parent's.
+call (see `throttle_beat`). It runs in the background, in one thread of each throttler or one task in each event loop, only while there
+is something to keep. A permit that nobody refers to any more is not renewed. A forked child keeps nothing of its parent's.
 """
 
 from __future__ import annotations
@@ -20,27 +20,55 @@ from redisopt.identity import process_id
 from redisopt.throttle.prefetch import Share, Shares
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from redisopt.throttle.grant import Grant
 
 LINE_BEAT = 0.5
 """Seconds between the beats of a process that waits in a line: what a lost message costs at most."""
 
-_OWED_FOR = 60.0  # seconds
 _numbers = itertools.count(1)
 
 
+class _Kept:
+    """What is kept in one event loop, or by all threads: by key."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, dict[str, weakref.ref[Grant]]] = {}
+        self.waiting: dict[str, set[str]] = {}
+        self.ending: dict[str, list[Share]] = {}
+        self.owed: dict[str, dict[str, tuple[bool, float]]] = {}
+        self.runs = False
+
+    def inherit(self, other: _Kept) -> None:
+        """Keep what another event loop kept that is closed. Nobody waits there any more."""
+        for key, held in other.held.items():
+            self.held.setdefault(key, {}).update(held)
+        for key, shares in other.ending.items():
+            self.ending.setdefault(key, []).extend(shares)
+        for key, owed in other.owed.items():
+            self.owed.setdefault(key, {}).update(owed)
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys for which there is something."""
+        return self.held.keys() | self.waiting.keys() | self.owed.keys() | self.ending.keys()
+
+
 class Keeping:
-    """What one throttler of this process keeps. Thread-safe.
+    """What one throttler of this process keeps: for threads together, of tasks for each event loop apart. Thread-safe.
 
     Attributes:
-        start: called when there is something to keep and nothing runs that beats.
+        start: called when there is something to keep and nothing runs that beats: in this event loop, or at all.
         wake: called with the id of a permit whose waiter is to ask.
+        place: the running event loop; None for threads.
         id: under which whoever beats waits for the next one.
     """
 
     def __init__(self, on_lost: Callable[[Any], object] | None = None) -> None:
         self.start: Callable[[], object] = _nothing
         self.wake: Callable[[str], object] = _nothing
+        self.place: Callable[[], AbstractEventLoop | None] = _nothing
         self.id = f"beat:{next(_numbers)}"
         self._on_lost = on_lost
         self._begin()
@@ -48,16 +76,22 @@ class Keeping:
     def _begin(self) -> None:
         self._process = process_id()
         self._lock = threading.RLock()
-        self._held: dict[str, dict[str, weakref.ref[Grant]]] = {}
-        self._waiting: dict[str, set[str]] = {}
-        self._ending: dict[str, list[Share]] = {}
-        self._owed: dict[str, dict[str, tuple[bool, float]]] = {}
-        self._runs = False
+        self._kept: dict[AbstractEventLoop | None, _Kept] = {}
         self._shares = Shares()
 
     def _enter(self) -> None:
         if self._process != process_id():
             self._begin()  # a forked child: the lock may be held by a thread that is not here
+
+    def _here(self) -> _Kept:
+        """What is kept in the running event loop. To be called with the lock."""
+        place = self.place()
+        kept = self._kept.get(place)
+        if kept is None:
+            kept = self._kept[place] = _Kept()
+            for over in [other for other in self._kept if other is not None and other.is_closed()]:
+                kept.inherit(self._kept.pop(over))
+        return kept
 
     @property
     def shares(self) -> Shares:
@@ -71,122 +105,137 @@ class Keeping:
         """Renew the lease of `grant` from now on."""
         self._enter()
         with self._lock:
-            self._held.setdefault(grant.key, {})[grant.id] = weakref.ref(grant)
-            self._run()
+            kept = self._here()
+            kept.held.setdefault(grant.key, {})[grant.id] = weakref.ref(grant)
+            self._run(kept)
 
     def drop(self, grant: Grant) -> None:
         """Renew it no more."""
         self._enter()
         with self._lock:
-            held = self._held.get(grant.key)
-            if held is not None:
-                held.pop(grant.id, None)
-                if not held:
-                    del self._held[grant.key]
+            for kept in self._kept.values():
+                held = kept.held.get(grant.key)
+                if held is not None:
+                    held.pop(grant.id, None)
+                    if not held:
+                        del kept.held[grant.key]
 
     def wait(self, key: str, permit: str) -> None:
         """A caller waits in the line."""
         self._enter()
         with self._lock:
-            first = not self._waiting
-            self._waiting.setdefault(key, set()).add(permit)
-            self._run(sooner=first)
+            kept = self._here()
+            first = not kept.waiting
+            kept.waiting.setdefault(key, set()).add(permit)
+            self._run(kept, sooner=first)
 
     def wait_no_more(self, key: str, permit: str) -> None:
         """It has been granted, or left."""
         self._enter()
         with self._lock:
-            waiting = self._waiting.get(key)
+            kept = self._here()
+            waiting = kept.waiting.get(key)
             if waiting is not None:
                 waiting.discard(permit)
                 if not waiting:
-                    del self._waiting[key]
+                    del kept.waiting[key]
 
     def end_in_time(self, key: str, share: Share) -> None:
         """What is left of `share` at its end is to be given back."""
         self._enter()
         with self._lock:
-            self._ending.setdefault(key, []).append(share)
-            self._run(sooner=True)
+            kept = self._here()
+            kept.ending.setdefault(key, []).append(share)
+            self._run(kept, sooner=True)
 
-    def over(self, key: str, *, all_of_them: bool = False) -> list[Share]:
-        """The shares that are over now."""
-        with self._lock:
-            shares = self._ending.get(key, [])
-            ended = [share for share in shares if all_of_them or now() >= share.until]
-            self._ending[key] = [share for share in shares if share not in ended]
-            if not self._ending[key]:
-                del self._ending[key]
-            return ended
+    def owe(self, key: str, permit: str, *, back: bool, until: float) -> None:
+        """What a permit holds could not be ended yet: it will be, as soon as Redis answers; with `back`, its cost comes back.
 
-    def owe(self, key: str, permit: str, *, back: bool) -> None:
-        """What a permit holds could not be ended yet: it will be, as soon as Redis answers; with `back`, its cost comes back."""
+        By `until` it has ended by itself.
+        """
         self._enter()
         with self._lock:
-            self._owed.setdefault(key, {})[permit] = (back, now() + _OWED_FOR)
-            self._run()
+            kept = self._here()
+            kept.owed.setdefault(key, {})[permit] = (back, until)
+            self._run(kept, sooner=True)
 
-    def owed(self, key: str) -> list[tuple[str, bool]]:
-        """The permits that are to be ended, and whether their cost comes back."""
-        with self._lock:
-            return [(permit, back) for permit, (back, _) in self._owed.get(key, {}).items()]
-
-    def paid(self, key: str, permit: str) -> None:
-        """It has been given back."""
-        with self._lock:
-            owed = self._owed.get(key, {})
-            owed.pop(permit, None)
-            if not owed:
-                self._owed.pop(key, None)
-
-    def _run(self, *, sooner: bool = False) -> None:
+    def _run(self, kept: _Kept, *, sooner: bool = False) -> None:
         """See to it that something beats; with `sooner`, the next beat may have to come sooner than was thought."""
-        if not self._runs:
-            self._runs = True
+        if kept.runs:
+            if sooner:
+                self.wake(self.id)
+            return
+        try:
             self.start()
-        elif sooner:
-            self.wake(self.id)
+        except RuntimeError as error:  # no thread is to be had: the next that there is to keep tries again
+            events.logger.warning("leases are not renewed, nor places kept: %s", error)
+        else:
+            kept.runs = True
 
-    # --- for whoever beats
+    # --- for whoever beats, in the running event loop
 
     def to_beat(self) -> list[str]:
         """The keys to beat for; none when there is nothing to keep, and then nothing runs any more."""
         self._enter()
         with self._lock:
-            for key, owed in list(self._owed.items()):
-                for permit in [permit for permit, (_, until) in owed.items() if now() > until]:
-                    self.paid(key, permit)  # by now its lease has ended by itself
-            found = sorted(self._held.keys() | self._waiting.keys() | self._owed.keys() | self._ending.keys())
+            kept = self._here()
+            found = sorted(kept.keys)
             if not found:
-                self._runs = False
+                kept.runs = False
             return found
 
     def stopped(self) -> None:
         """Nothing runs any more, whatever there is to keep."""
-        self._runs = False
+        with self._lock:
+            self._here().runs = False
 
     def held(self, key: str) -> list[Grant]:
         """The permits whose leases are to be renewed."""
         with self._lock:
-            held = self._held.get(key, {})
-            grants = [(permit, ref()) for permit, ref in held.items()]
-            for permit, grant in grants:
-                if grant is None:
-                    del held[permit]
-            if key in self._held and not held:
-                del self._held[key]
-            return [grant for _, grant in grants if grant is not None]
+            return _alive(self._here(), key)
 
     def waiting(self, key: str) -> list[str]:
         """The permits that wait in the line."""
         with self._lock:
-            return list(self._waiting.get(key, ()))
+            return list(self._here().waiting.get(key, ()))
+
+    def over(self, key: str) -> list[Share]:
+        """The shares that are over now."""
+        with self._lock:
+            ending = self._here().ending
+            shares = ending.get(key, [])
+            ended = [share for share in shares if now() >= share.until]
+            ending[key] = [share for share in shares if share not in ended]
+            if not ending[key]:
+                del ending[key]
+            return ended
+
+    def owed(self, key: str) -> list[tuple[str, bool]]:
+        """The permits that are to be ended, and whether their cost comes back."""
+        with self._lock:
+            return [(permit, back) for permit, (back, _) in self._here().owed.get(key, {}).items()]
+
+    def paid(self, key: str, permit: str) -> None:
+        """It has been given back."""
+        with self._lock:
+            owed = self._here().owed
+            owed.get(key, {}).pop(permit, None)
+            if not owed.get(key):
+                owed.pop(key, None)
+
+    def forgive(self, key: str) -> None:
+        """Owe no more what has ended by itself by now."""
+        with self._lock:
+            owed = self._here().owed.get(key, {})
+            for permit in [permit for permit, (_, until) in owed.items() if now() > until]:
+                self.paid(key, permit)
 
     def pause(self, lease_ttl: float) -> float:
         """Seconds until the next beat."""
         with self._lock:
-            pause = min(lease_ttl / 3, LINE_BEAT) if self._waiting or self._owed else lease_ttl / 3
-            ends = min((share.until for shares in self._ending.values() for share in shares), default=inf)
+            kept = self._here()
+            pause = min(lease_ttl / 3, LINE_BEAT) if kept.waiting or kept.owed else lease_ttl / 3
+            ends = min((share.until for shares in kept.ending.values() for share in shares), default=inf)
             return min(pause, max(0.0, ends - now()))
 
     def lose(self, grant: Grant) -> None:
@@ -196,6 +245,42 @@ class Keeping:
             events.logger.warning("the lease of permit %s of key %r is lost", grant.id, grant.key)
             if self._on_lost is not None:
                 events.notify(self._on_lost, grant)
+
+    # --- of the whole process
+
+    def count_held(self, key: str) -> int:
+        """The leases that are held for a key."""
+        with self._lock:
+            return sum(len(_alive(kept, key)) for kept in self._kept.values())
+
+    def all_held(self) -> list[Grant]:
+        """All whose leases are renewed."""
+        self._enter()
+        with self._lock:
+            return [grant for kept in self._kept.values() for key in list(kept.held) for grant in _alive(kept, key)]
+
+    def take_shares(self) -> list[tuple[str, Share]]:
+        """All shares, by key, whether they are over or not; they are not given back in the background any more."""
+        self._enter()
+        with self._lock:
+            found = [
+                (key, share) for kept in self._kept.values() for key, shares in kept.ending.items() for share in shares
+            ]
+            for kept in self._kept.values():
+                kept.ending.clear()
+            return found
+
+
+def _alive(kept: _Kept, key: str) -> list[Grant]:
+    """Those held that somebody refers to still; the others are dropped."""
+    held = kept.held.get(key, {})
+    grants = [(permit, ref()) for permit, ref in held.items()]
+    for permit, grant in grants:
+        if grant is None:
+            del held[permit]
+    if not held:
+        kept.held.pop(key, None)
+    return [grant for _, grant in grants if grant is not None]
 
 
 now = time.monotonic

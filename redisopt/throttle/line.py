@@ -22,8 +22,11 @@ from redisopt.throttle.layout import Gone, Verdict, coming_reader, cost_reader, 
 from redisopt.throttle.prefetch import Share
 
 _LONGEST_DOZE = 5.0  # seconds between asking, of those who are not first and hear nothing
+_PLACE_LASTS = 60.0  # seconds at most, of a place in the line whose process is not heard of
 MAX_RENEWED = 500
 """Leases that one beat renews in one script call."""
+MAX_PAID = 50
+"""Permits that one beat ends at most, of those that could not be ended in time, in one script call each."""
 
 
 class Place(NamedTuple):
@@ -55,13 +58,21 @@ class Line:
         self._asking = asking
         self.keeping = keeping
 
-    def stand(self, place: Place, verdict: Verdict, enter: Callable[[Place], Plan[Verdict]]) -> Plan[Verdict]:
+    def stand(
+        self,
+        place: Place,
+        verdict: Verdict,
+        enter: Callable[[Place], Plan[Verdict]],
+        tell: Callable[[int], object] | None = None,
+    ) -> Plan[Verdict]:
         """Wait in the line, where `verdict` says that we stand; returns one that grants, or refuses since time is up.
 
-        `enter` asks for a place anew: the limiter was reset, or we were thought dead.
+        `enter` asks for a place anew: the limiter was reset, or we were thought dead. `tell` is told how many wait.
         """
         self.keeping.wait(place.key, place.permit)
         try:
+            if tell is not None:
+                events.notify(tell, verdict.queue_size)
             while verdict.waits:
                 yield from doze(place.permit, verdict.wait_ms / 1000, place.until, self._asking.control)
                 asked = now()
@@ -84,12 +95,17 @@ class Line:
             self.keeping.wait_no_more(place.key, place.permit)
         return verdict
 
+    def owe(self, key: str, permit: str, *, back: bool) -> None:
+        """End the lease or the place of a permit in the background, as soon as Redis answers; see `Keeping.owe`."""
+        until = now() + max(_PLACE_LASTS, self._asking.config.lease_ttl)
+        self.keeping.owe(key, permit, back=back, until=until)
+
     def end(self, key: str, permit: str, *, back: bool) -> Plan[None]:
         """Leave the line, or end the lease, after an interruption. That goes on, whatever becomes of this."""
         try:
             yield from self._asking.ask("throttle_release", key, (permit, int(back)), cost_reader, once=True)
         except RedisOptError as error:
-            self.keeping.owe(key, permit, back=back)
+            self.owe(key, permit, back=back)
             events.logger.warning("an interrupted call could not give back its place yet: %s", error)
 
     def release(self, grant: Grant, *, back: bool = False) -> Plan[bool]:
@@ -108,7 +124,7 @@ class Line:
         except GeneratorExit:
             raise
         except RedisOptError:
-            self.keeping.owe(grant.key, grant.id, back=back)
+            self.owe(grant.key, grant.id, back=back)
             raise
         except BaseException:
             yield from self.end(grant.key, grant.id, back=back)  # it may not have been sent
@@ -152,19 +168,20 @@ class Line:
     def _beat(self, key: str) -> Plan[None]:
         keeping = self.keeping
         try:
-            for share in keeping.over(key):
-                yield from self.end_share(key, share)
-            for permit, back in keeping.owed(key):
-                yield from self._asking.ask("throttle_release", key, (permit, int(back)), cost_reader, once=True)
-                keeping.paid(key, permit)
-            grants = keeping.held(key)
+            grants = keeping.held(key)  # first, whatever else there is to do
             for start in range(0, max(1, len(grants)), MAX_RENEWED):
                 yield from self._renew(key, grants[start : start + MAX_RENEWED])
+            for share in keeping.over(key):
+                yield from self.end_share(key, share)
+            for permit, back in keeping.owed(key)[:MAX_PAID]:
+                yield from self._asking.ask("throttle_release", key, (permit, int(back)), cost_reader, once=True)
+                keeping.paid(key, permit)
         except RedisOptError as error:
             events.logger.debug("a beat failed: %s", error)
             if isinstance(error, Unavailable) and self._asking.given.on_unavailable != "raise":
                 for permit in keeping.waiting(key):
                     keeping.wake(permit)  # what becomes of it without Redis is decided when it asks
+        keeping.forgive(key)
         for grant in keeping.held(key):
             if grant.lost:
                 keeping.lose(grant)

@@ -136,7 +136,7 @@ class LocalShare:
 
     def _ours(self, key: str, share: int) -> int:
         """The slots that no lease of ours has. Of leases that Redis granted, each counts as one: more is not known here."""
-        return share - len(self._keeping.held(key))
+        return share - self._keeping.count_held(key)
 
     def _with_slots(self, key: str, share: int, answer: Answer) -> Answer:
         states = answer.states or self._limiter.states(key, self._fleet.size(key), _now_ms())

@@ -8,10 +8,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any
-
-from redisopt.identity import process_id
 
 
 class LocalSlots:
@@ -20,13 +19,16 @@ class LocalSlots:
     def __init__(self, wake: Callable[[str], object]) -> None:
         """`wake` is called with the permit id of a waiter who has been given his slots, and may fail to reach him."""
         self._wake = wake
-        self._lock = threading.RLock()  # a permit may be collected, and let go, in the middle of another's call
+        self._lock = threading.Lock()
+        # A permit may be collected in the middle of any call, with any lock held: it is only noted here.
+        self._collected: deque[tuple[str, str]] = deque()
         self._held: dict[str, dict[str, int]] = {}
         self._line: dict[str, dict[str, int]] = {}
         self._slots: dict[str, int] = {}
 
     def take(self, key: str, permit: str, weight: int, slots: int) -> bool:
         """Whether `permit` has its slots, out of so many; if not, it stands in line: ask again, or `leave`."""
+        self._let_go()
         with self._lock:
             self._slots[key] = slots
             if permit not in self._held.get(key, {}):
@@ -36,6 +38,10 @@ class LocalSlots:
 
     def leave(self, key: str, permit: str) -> bool:
         """Give back what `permit` holds, or its place in line. False when it has neither."""
+        self._let_go()
+        return self._leave(key, permit)
+
+    def _leave(self, key: str, permit: str) -> bool:
         with self._lock:
             left = [places.pop(permit, None) for places in (self._held.get(key, {}), self._line.get(key, {}))]
             self._serve(key)
@@ -45,12 +51,13 @@ class LocalSlots:
             return left != [None, None]
 
     def leave_with(self, key: str, permit: Any) -> None:
-        """Leave when nobody refers to `permit` any more."""
-        weakref.finalize(permit, self._let_go, process_id(), key, permit.id).atexit = False
+        """Leave when nobody refers to `permit` any more: with the next call, or when a waiter looks again."""
+        weakref.finalize(permit, self._collected.append, (key, permit.id)).atexit = False
 
-    def _let_go(self, process: str, key: str, permit: str) -> None:
-        if process == process_id():  # a forked child holds none of these, and must not wait for its parent's threads
-            self.leave(key, permit)
+    def _let_go(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._leave(*self._collected.popleft())
 
     def free(self, key: str, slots: int) -> int:
         """How many of so many slots nobody holds."""

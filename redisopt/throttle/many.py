@@ -1,4 +1,4 @@
-"""Many calls as one, as plans: what the tasks or threads of a process ask of one limiter and key at the same time.
+"""Many calls as one, as plans: what the tasks of a process ask of one limiter and key at the same time.
 
 One script call decides on each of them in the order in which they came (see `throttle_acquire_many`), so that a process of
 many tasks costs its server, and itself, as much as one of few.

@@ -44,7 +44,9 @@ class Permit(Grant):
     def refund(self, cost: int | None = None) -> bool:
         """Give back `cost`, or all that is left: the work was not done. False, and no more, when nothing is left.
 
-        False as well when nothing was charged (see `charged`). One script call. Never lifts a balance above its limit.
+        False as well when nothing was charged (see `charged`), and in a forked child, whose parent holds the permit. True where
+        nothing had to come back any more, since its period is over or the limiter was reset. One script call. Never lifts a
+        balance above its limit.
 
         Raises:
             ValueError: `cost` is below 1 or above what is left.

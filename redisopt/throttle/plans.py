@@ -6,6 +6,7 @@ bounds its own waiting, and its leases from the cautious side.
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
@@ -39,6 +40,9 @@ class Performer(Protocol):
 
     def wake(self, permit: str) -> None:
         """End the `Wait` of this permit."""
+
+    def place(self) -> AbstractEventLoop | None:
+        """The event loop that it performs in now; None for threads."""
 
 
 class ThrottlePlans(Generic[G]):
@@ -84,6 +88,7 @@ class ThrottlePlans(Generic[G]):
         """Have `performer` do what goes on in the background; `make_permit` takes the arguments of a `Grant` from the id on."""
         self.deciding.make_permit = self.outage_policy.make_permit = make_permit
         self.keeping.wake = performer.wake
+        self.keeping.place = performer.place
         self.keeping.start = partial(performer.start, self.line.keep, f"redisopt-keep-{self.name}")
 
     @property
@@ -135,8 +140,7 @@ class ThrottlePlans(Generic[G]):
 
     def close(self) -> Plan[None]:
         """Give back every lease that is held."""
-        for key in self.keeping.to_beat():
-            for share in self.keeping.over(key, all_of_them=True):
-                yield from self.line.end_share(key, share)
-            for grant in self.keeping.held(key):
-                yield from self.returning.let_go(grant)
+        for key, share in self.keeping.take_shares():
+            yield from self.line.end_share(key, share)
+        for grant in self.keeping.all_held():
+            yield from self.returning.let_go(grant)

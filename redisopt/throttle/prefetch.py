@@ -82,11 +82,15 @@ class Shares:
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}
         self._shares: dict[str, Share] = {}
-        self.fetching = threading.Lock()
+        self._fetching: dict[str, threading.Lock] = {}
 
     def current(self, key: str) -> Share | None:
         """The share for `key`. Thread-safe."""
         return self._shares.get(key)
+
+    def fetching(self, key: str) -> threading.Lock:
+        """To be held by the thread that takes a share for `key`."""
+        return self._fetching.setdefault(key, threading.Lock())
 
     def wanted(self, key: str, cost: int, most: int) -> int:
         """How much to take ahead for a caller that needs `cost`, at most `most`."""
@@ -100,6 +104,7 @@ class Shares:
         """Grant from `share` from now on."""
         if len(self._sizes) > MAX_KEYS:
             self._sizes.clear()
+            self._fetching.clear()
             self._shares.clear()  # they end, and give back, by themselves
         self._shares[key] = share
 

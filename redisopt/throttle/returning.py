@@ -40,7 +40,9 @@ class Returning:
             events.logger.warning("throttle %r: a lease could not be released yet: %s", self._asking.name, error)
 
     def refund(self, grant: Grant, cost: int | None) -> Plan[bool]:
-        """Give back what was not used."""
+        """Give back what was not used. In a forked child nothing: its parent holds the permit."""
+        if not grant.is_ours:
+            return False
         returned = grant.take_out(cost)
         if not returned:
             return False
@@ -55,7 +57,7 @@ class Returning:
             raise ValueError(f"actual must be a whole number, at least 0, not {actual!r}")
         if actual > MAX_LIMIT:
             raise ValueError(f"actual must be at most {MAX_LIMIT:,}: was it counted in another unit?")
-        if not grant.mark_settled():
+        if not grant.is_ours or not grant.mark_settled():
             return False
         excess = actual - grant.left
         if excess < 0:

@@ -24,10 +24,10 @@ class Shadow(Generic[G]):
         self._asking = asking
         self._deciding = deciding
 
-    def try_acquire(self, cost: int, key: str, weight: int) -> Plan[Decision[G]]:
+    def try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Plan[Decision[G]]:
         """Decide as ever, and allow what is refused: counted, and not charged."""
         if self._is_within(cost):
-            decision = yield from self._deciding.try_acquire(cost, key, None, weight)
+            decision = yield from self._deciding.try_acquire(cost, key, minimum, weight)
             if decision.allowed or not self._asking.shadows:
                 return decision
         else:
@@ -42,7 +42,7 @@ class Shadow(Generic[G]):
         """As `try_acquire`: nobody waits."""
         check_priority(priority)
         patience(timeout)
-        decision = yield from self.try_acquire(cost, key, weight)
+        decision = yield from self.try_acquire(cost, key, None, weight)
         if decision.permit is not None:
             return decision.permit
         # They are enforced since a moment ago.

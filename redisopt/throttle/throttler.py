@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 import redis
 
@@ -13,7 +13,7 @@ from redisopt.commands import Plan, invoke
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
 from redisopt.runner import Runner
-from redisopt.throttle.config import ThrottleConfig
+from redisopt.throttle.config import ThrottleConfig, ThrottleFields
 from redisopt.throttle.joint import Ask, joined
 from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
 from redisopt.throttle.joint_permit import JointPermit
@@ -77,7 +77,7 @@ class Throttler:
         *,
         on_throttle: Callable[[int], object] | None = None,
         on_lost: Callable[[Permit], object] | None = None,
-        **fields: Any,
+        **fields: Unpack[ThrottleFields],
     ) -> None:
         self._plans: ThrottlePlans[Permit] = ThrottlePlans(
             name,
@@ -129,7 +129,7 @@ class Throttler:
     def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[Permit]:
         asking = self._plans.asking
         if asking.shadows:
-            return self._runner.run(self._plans.shadow.try_acquire(cost, key, weight))
+            return self._runner.run(self._plans.shadow.try_acquire(cost, key, minimum, weight))
         if asking.most_ahead and minimum is None and weight == 1 and asking.travels(cost):
             decision = self._plans.ahead.from_share(cost, key) or self._fetch(cost, key)
             if decision is not None:
@@ -139,11 +139,16 @@ class Throttler:
     def _fetch(self, cost: int, key: str) -> Decision[Permit] | None:
         """Take a share ahead, and the permit from it; threads wait for the one that does."""
         plans = self._plans
-        with plans.keeping.shares.fetching:
+        fetching = plans.keeping.shares.fetching(checked_key(key))
+        if not fetching.acquire(timeout=self.config.command_timeout):
+            return None
+        try:
             decision = plans.ahead.from_share(cost, key)
             if decision is None and self._runner.run(plans.ahead.fetch(cost, key)):
                 decision = plans.ahead.from_share(cost, key)
             return decision
+        finally:
+            fetching.release()
 
     def acquire(
         self, cost: int = 1, key: str = "", *, timeout: float | None = None, priority: int = 0, weight: int = 1
@@ -266,11 +271,13 @@ class Throttler:
         """
         self._runner.run(self._plans.reset(key))
 
-    def update(self, **fields: Any) -> None:
+    def update(self, **fields: Unpack[ThrottleFields]) -> None:
         """Have the whole fleet use other limits from its next call on, whatever each process was made with.
 
         What was granted before still counts, and leases that are held are kept: with lower limits nothing is granted until
-        there is room. Callers that wait ask anew. Without fields, each process goes back to the config it was made with.
+        there is room. Callers that wait ask anew. Each update replaces the one before: fields that it does not name are
+        again those that each process was made with, and without fields all are. A process that cannot take it, since it does
+        not go with its own other fields, logs that as an error, counts it in `metrics().conflicts`, and goes on as before.
         (On a Cluster, calls with a `key` and no `group` follow within a second.)
 
         Args:
@@ -280,7 +287,7 @@ class Throttler:
             pydantic.ValidationError, ValueError: a field is unknown, out of range, or each process's own.
             Unavailable: as `try_acquire`; then whether it was told is not known, and telling it again does no harm.
         """
-        self._runner.run(self._plans.telling.update(fields))
+        self._runner.run(self._plans.telling.update(dict(fields)))
 
     def pause(self, seconds: float) -> None:
         """Grant nothing to the whole fleet for `seconds`: the far side said so. A shorter pause does not end a longer one.
