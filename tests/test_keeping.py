@@ -115,8 +115,9 @@ def test_an_error_says_whether_the_call_may_have_taken_effect(server: RunningSer
             throttler.try_acquire()
         throttler.close()
     nowhere = redis.Redis(unix_socket_path="/nonexistent/redis.sock")
-    with pytest.raises(redisopt.Unavailable) as unreachable:
-        redisopt.Throttler(nowhere, "test", rates=["9/s"], command_timeout=0.2).try_acquire()
+    with redisopt.Throttler(nowhere, "test", rates=["9/s"], command_timeout=0.2) as throttler:
+        with pytest.raises(redisopt.Unavailable) as unreachable:
+            throttler.try_acquire()
     assert (lost.value.sent, unreachable.value.sent) == (True, False)
 
 

@@ -205,12 +205,13 @@ def test_a_cost_above_a_limit_names_the_limit() -> None:
 
 def test_settling_asks_only_for_the_difference() -> None:
     own = plans()
+    permit = next_permit_id()
 
     def settled(actual: int) -> tuple[str, tuple[Any, ...]] | None:
-        step = next(own.returning.settle(Grant(None, next_permit_id(), "", 5, NOW_MS), actual), None)
+        step = next(own.returning.settle(Grant(None, permit, "", 5, NOW_MS), actual), None)
         return (step.script, step.args) if isinstance(step, Command) else None
 
-    assert settled(3) == ("throttle_refund", ("id", NOW_MS, NOW_MS, 2))
+    assert settled(3) == ("throttle_refund", (permit, NOW_MS, NOW_MS, 2))
     assert settled(8) == ("throttle_charge", (3,))
     assert settled(5) is None
 

@@ -270,6 +270,25 @@ class Keeping:
                 kept.ending.clear()
             return found
 
+    def all_owed(self) -> list[tuple[str, str, bool]]:
+        """The keys and permits that are to be ended, and whether their cost comes back."""
+        with self._lock:
+            return [
+                (key, permit, back)
+                for kept in self._kept.values()
+                for key, owed in kept.owed.items()
+                for permit, (back, _) in owed.items()
+            ]
+
+    def end(self) -> None:
+        """Keep nothing any more: whatever runs that beats has no more to do."""
+        self._enter()
+        with self._lock:
+            for kept in self._kept.values():
+                for each in (kept.held, kept.waiting, kept.ending, kept.owed):
+                    each.clear()
+        self.wake(self.id)
+
 
 def _alive(kept: _Kept, key: str) -> list[Grant]:
     """Those held that somebody refers to still; the others are dropped."""

@@ -144,6 +144,11 @@ class Line:
                 once=True,
             )
 
+    def pay_all(self) -> Plan[None]:
+        """End all that could not be ended yet."""
+        for key, permit, back in self.keeping.all_owed():
+            yield from self._asking.ask("throttle_release", key, (permit, int(back)), cost_reader, once=True)
+
     # --- in the background
 
     def keep(self) -> Plan[None]:

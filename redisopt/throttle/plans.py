@@ -11,7 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from redisopt import events
 from redisopt.commands import Invoke, Plan
+from redisopt.errors import Unavailable
 from redisopt.functions import check_function
 from redisopt.throttle.ahead import Ahead
 from redisopt.throttle.asking import Asking
@@ -139,8 +141,14 @@ class ThrottlePlans(Generic[G]):
         yield from self.asking.ask("throttle_reset", key, (), cost_reader)
 
     def close(self) -> Plan[None]:
-        """Give back every lease that is held."""
-        for key, share in self.keeping.take_shares():
-            yield from self.line.end_share(key, share)
-        for grant in self.keeping.all_held():
-            yield from self.returning.let_go(grant)
+        """Give back all that is held, as far as Redis answers; nothing goes on in the background after that."""
+        try:
+            for key, share in self.keeping.take_shares():
+                yield from self.line.end_share(key, share)
+            for grant in self.keeping.all_held():
+                yield from self.returning.let_go(grant)
+            yield from self.line.pay_all()
+        except Unavailable as error:
+            events.logger.warning("throttle %r: closed without giving back all it held: %s", self.name, error)
+        finally:
+            self.keeping.end()
