@@ -49,11 +49,11 @@ local limiter = read_limiter(7)
 if limiter.elsewhere then
   return limiter.elsewhere
 end
+if limiter.dirty then
+  save_limiter(limiter)
+end
 local now = limiter.now
 if limiter.slots > 0 or limiter.lined or limiter.ranked > now then
-  if limiter.dirty then
-    save_limiter(limiter)
-  end
   return 'solo'
 end
 start_cursors(limiter)

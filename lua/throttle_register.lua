@@ -11,14 +11,14 @@ ARGV[2..] period (ms), precision (ms) of each log, own ones first
 
 Returns the periods on record now, rising, with spaces; or "register <periods>" when some of those were not declared.
 ]]
--- @include server_ms
+-- @include steady_clock
 -- @include split_sums
 -- @include seed_log
 -- @include count_log
 local state, own = KEYS[1], tonumber(ARGV[1])
 
 local clock = redis.call('HMGET', state, 'seen', 'offset', 'last', 'periods')
-local now = math.max(server_ms() + (clock[2] or 0), tonumber(clock[1] or 0) - 1)
+local now, offset = steady_clock(clock[1], clock[2])
 local last, registered = tonumber(clock[3] or 0), clock[4] or ''
 
 local declared, logs, known = {}, {}, {}
@@ -64,6 +64,7 @@ end
 table.sort(kept)
 local periods = table.concat(kept, ' ')
 -- `expires` 0: the next grant sets the time to live anew, by the longest period there is now.
+redis.call('HSET', state, 'seen', now + 1, 'offset', offset)
 redis.call('HSET', state, 'periods', periods, 'last', last, 'busy', 1, 'expires', 0, 'shared', 1)
 local ttl = longest + math.max(0, last - now) + 60000
 redis.call('PEXPIRE', state, ttl)

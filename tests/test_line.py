@@ -364,6 +364,30 @@ async def test_ten_thousand_cancelled_waiters_leave_nothing(server: RunningServe
         assert await throttler.try_acquire()
 
 
+async def test_who_is_cancelled_after_others_were_served_instead_leaves_nothing(
+    server: RunningServer, client: redis.Redis
+) -> None:
+    """It did not come for its grant in time, as where a thousand are cancelled at once and the loop has much to do."""
+    terms: Any = TERMS | {"max_concurrent": 1}
+    with redisopt.Throttler(client, "test", **terms) as other:
+        permit = other.acquire()
+        async with (
+            redisopt.connect_async(server.url) as own,
+            redisopt.AsyncThrottler(own, "test", **terms) as throttler,
+        ):
+            waiter = asyncio.ensure_future(throttler.acquire())
+            while not part(client, "line"):
+                await asyncio.sleep(0.01)
+            permit.release()
+            time.sleep(0.4)  # the loop is busy meanwhile
+            with other.acquire():
+                states = sorted(text.split()[0] for text in part(client, "tickets").values() if " " in text)
+                assert states == ["held", "silent"]
+                waiter.cancel()
+                await asyncio.gather(waiter, return_exceptions=True)
+            assert left_over(client) == NOTHING
+
+
 def test_a_waiter_that_gives_up_leaves_the_line(make_throttler: Make, client: redis.Redis) -> None:
     """A timeout or a cancelled task: those behind move up."""
     throttler = make_throttler(max_concurrent=1)

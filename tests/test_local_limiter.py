@@ -49,6 +49,19 @@ def test_all_limits_hold_together() -> None:
     assert one.take().waits_for == "15/min"
 
 
+def test_a_thread_that_comes_late_with_its_time_takes_nothing_that_was_counted_then() -> None:
+    """Another has let go meanwhile of what was over by its own time."""
+    one = One(PER_SECOND)
+    assert one.granted(10)
+    one.now += 1001
+    assert one.granted(4)
+    one.now -= 50
+    late = one.take(6)
+    assert late.place is not None
+    assert late.place.time_ms == NOW + 1002
+    assert not one.granted()
+
+
 def test_a_limit_is_divided_by_the_number_of_processes() -> None:
     """At least 1 is left; what is above the share is never granted here."""
     one = One(PER_SECOND, processes=4)

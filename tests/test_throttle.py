@@ -103,6 +103,21 @@ def test_a_longer_period_starts_from_what_the_shorter_one_knows(make_throttler: 
     assert make_throttler(rates=["10/min"]).peek().remaining == 7
 
 
+def test_a_clock_that_is_set_back_brings_back_nothing_that_a_new_config_was_not_told_of(
+    make_throttler: Make, clock: ServerClock
+) -> None:
+    """To register is to see the time: what was over then stays over for all limits alike, or some would hold it and some not."""
+    wide, narrow = make_throttler(rates=["5/2500ms"]), make_throttler(rates=["3/s"])
+    wide.try_acquire(cost=3)
+    clock.at(1.001)
+    assert narrow.peek().remaining == 3
+    clock.at(0.5)
+    assert narrow.try_acquire(cost=3).allowed
+
+    assert wide.peek(cost=5).retry_after == 2.5 + 0.001
+    assert wide.peek(cost=2).retry_after == 2.5 - 1.0
+
+
 def test_a_config_with_other_periods_learns_of_those_who_wait(make_throttler: Make, clock: ServerClock) -> None:
     """Nobody is overtaken by a process with another config."""
     throttler = make_throttler(rates=["1/s"])

@@ -97,6 +97,24 @@ def test_a_place_given_up_can_be_had_when_another_config_has_come(make_throttler
     assert seconds(join(throttler)) == seconds(line[0])
 
 
+def test_a_place_that_nobody_took_is_erased_also_by_who_is_refused_a_share(
+    make_throttler: Make, clock: ServerClock
+) -> None:
+    """Else the sums would go on to hold it after it is gone from the log."""
+    throttler = make_throttler(rates=["100/s"])
+    throttler.try_acquire(cost=50)
+    clock.at(0.1)
+    throttler.try_acquire(cost=50)
+    given_up = join(throttler, 50)
+    assert seconds(join(throttler)) == 1.101
+    throttler.refund(given_up)
+    clock.at(1.05)
+    assert not make_throttler(rates=["100/s"], prefetch=0.1).try_acquire().allowed
+    clock.at(1.2)
+
+    assert throttler.peek().remaining == 99
+
+
 def test_no_key_is_ever_given_a_time_to_live_that_is_over(
     make_throttler: Make, clock: ServerClock, client: redis.Redis
 ) -> None:

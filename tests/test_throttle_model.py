@@ -23,8 +23,9 @@ from typing import ClassVar, TypeVar
 
 import pytest
 import redis
-from hypothesis import HealthCheck, note, settings
+from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -41,6 +42,7 @@ from tests.model.throttle_model import LANE_MEMORY_MS, LOG_ONLY, LogTerms, Reply
 T = TypeVar("T")
 
 EXAMPLES = int(os.environ.get("REDISOPT_MODEL_EXAMPLES", "200"))
+SHRINKING_SECONDS = 30  # of what fails; most of it is small by then, and what is not can be seen again all the same
 
 
 def limits(*logs: tuple[int, int, int], burst: int = 0, cooldown: int = 0) -> Terms:
@@ -666,7 +668,7 @@ def _since_start(text: object) -> str:
     return re.sub(r"\b1[78]\d{11}\b", lambda found: f"T+{int(found[0]) - START_MS}", str(text))
 
 
-@pytest.mark.timeout(0)  # hypothesis ends by itself, and needs minutes to shrink what fails
+@pytest.mark.timeout(0)  # hypothesis ends by itself, and many examples take as long as they take
 def test_the_scripts_do_what_the_model_does(client: redis.Redis) -> None:
     _run(FleetWithModel, client)
 
@@ -678,14 +680,19 @@ def test_several_configs_keep_their_limits_whatever_is_called(client: redis.Redi
 
 def _run(machine: type[Fleet], client: redis.Redis) -> None:
     machine.real = LimiterInRedis(client)  # hypothesis makes a machine for each example
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=40,
-            deadline=None,
-            database=None,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        # Five minutes by default, and no setting. One failure is enough: to look for others takes as many examples again.
+        patch.setattr(engine, "MAX_SHRINKING_SECONDS", SHRINKING_SECONDS, raising=False)
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=EXAMPLES,
+                stateful_step_count=40,
+                deadline=None,
+                database=None,
+                phases=(Phase.generate, Phase.shrink),
+                report_multiple_bugs=False,
+                print_blob=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

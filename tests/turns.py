@@ -29,9 +29,15 @@ def part(client: redis.Redis, name: str, key: str = "", limiter: str = "test") -
     return {}
 
 
+OF_PROCESSES = ("alive:", "missed:")
+"""What is noted of a process and not of a permit: that it was heard of, and that it did not come for what it was granted.
+Its next beat, or another's, looks after that; where nobody beats any more it goes with the rest of the tickets, a minute later.
+"""
+
+
 def left_over(client: redis.Redis, key: str = "") -> dict[str, Any]:
     """Whatever of leases and of the line should be gone when nobody holds or waits."""
-    tickets = {name: text for name, text in part(client, "tickets", key).items() if not name.startswith("alive:")}
+    tickets = {name: text for name, text in part(client, "tickets", key).items() if not name.startswith(OF_PROCESSES)}
     return {
         "line": part(client, "line", key) or None,
         "leases": part(client, "leases", key) or None,

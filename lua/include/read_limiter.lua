@@ -5,7 +5,7 @@
 -- Nothing else may be relied on where `elsewhere` is set: the reply to give instead, since the fleet was told another config
 -- than the caller knows, or other periods are on record than were declared. (Not so for a caller that will do with those of
 -- its own logs that are on record, `as_is`; `partial` then says that others must not be granted anything by these.)
--- @include server_ms
+-- @include steady_clock
 -- @include split_sums
 -- @include erase_overdue_holes
 -- @include read_control
@@ -54,15 +54,8 @@ local function read_limiter(at, as_is, base, count)
     return limiter
   end
 
-  -- All times of a limiter are TIME + offset. Where the server's clock was set back, the offset grows by as much, so that
-  -- its time never falls and nobody is stalled by a use that seems to lie in the future.
-  limiter.offset = tonumber(values[2] or 0)
-  limiter.now = server_ms() + limiter.offset
-  local seen = tonumber(values[1] or 0)
-  if limiter.now + 1 < seen then
-    limiter.offset = limiter.offset + seen - 1 - limiter.now
-    limiter.now, limiter.dirty = seen - 1, true
-  end
+  limiter.now, limiter.offset = steady_clock(values[1], values[2])
+  limiter.dirty = limiter.offset > tonumber(values[2] or 0)
   limiter.resumes = limiter.now + (limiter.pause or 0) -- when a pause ends
 
   limiter.expires = tonumber(values[4] or 0)

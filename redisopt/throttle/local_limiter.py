@@ -100,17 +100,18 @@ class LocalLimiter:
 class Windows:
     """The windows of one key, and the callers that wait for their place in them."""
 
-    __slots__ = ("_cooldown_ms", "_cools_until_ms", "_line", "_windows")
+    __slots__ = ("_cooldown_ms", "_cools_until_ms", "_line", "_now_ms", "_windows")
 
     def __init__(self, limits: tuple[Limit, ...], cooldown_ms: int) -> None:
         self._windows = [Window(limit) for limit in limits]
         self._cooldown_ms = cooldown_ms
         self._cools_until_ms = 0
         self._line: deque[Place] = deque()
+        self._now_ms = 0
 
     def take(self, cost: int, least: int, patience_ms: float, processes: int, now_ms: int) -> Answer:
         """See `LocalLimiter.take`."""
-        self._pass(now_ms)
+        now_ms = self._pass(now_ms)
         shares = self._shares(processes)
         if least < cost:
             free = min((share - window.used for window, share in zip(self._windows, shares, strict=True)), default=cost)
@@ -131,7 +132,7 @@ class Windows:
 
     def states(self, processes: int, now_ms: int) -> tuple[LimitState, ...]:
         """See `LocalLimiter.states`."""
-        self._pass(now_ms)
+        now_ms = self._pass(now_ms)
         return self._states(self._shares(processes), now_ms)
 
     def give_back(self, place: Place) -> None:
@@ -143,24 +144,27 @@ class Windows:
 
     def note(self, cost: int, now_ms: int) -> None:
         """Count what Redis has granted."""
-        self._pass(now_ms)
+        now_ms = self._pass(now_ms)
         for window in self._windows:
             window.add(now_ms + 1, cost)
 
     def are_idle(self, now_ms: int) -> bool:
         """Whether nothing in them counts any more."""
-        self._pass(now_ms)
+        now_ms = self._pass(now_ms)
         return not self._line and self._cools_until_ms <= now_ms and not any(window.used for window in self._windows)
 
     def _shares(self, processes: int) -> list[int]:
         return [max(1, window.limit.limit // processes) for window in self._windows]
 
-    def _pass(self, now_ms: int) -> None:
-        """Time has come so far."""
+    def _pass(self, now_ms: int) -> int:
+        """Time has come so far. Returns what it is: threads do not come in the order in which they looked at the clock."""
+        # What another thread saw pass is forgotten, and must not be used again at a time when it still counted.
+        self._now_ms = now_ms = max(self._now_ms, now_ms)
         while self._line and self._line[0].time_ms <= now_ms:
             self._cools_until_ms = max(self._cools_until_ms, self._line.popleft().cools_until_ms)
         for window in self._windows:
             window.forget_before(now_ms)
+        return now_ms
 
     def _earliest(self, cost: int, shares: list[int], now_ms: int) -> tuple[int, str]:
         """The first time when `cost` fits, behind all who wait; and what it has to wait for."""
