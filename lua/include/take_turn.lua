@@ -5,6 +5,7 @@
 -- @include serve_line
 -- @include may_go
 -- @include try_place
+-- @include next_rank
 -- @include take_place
 -- @include hold
 -- @include note_process
@@ -53,11 +54,7 @@ local function take_turn(limiter, ticket, least, patience, priority, queue)
     elseif queue >= 0 and count_line(limiter) >= queue then
       reason = -4
     else
-      -- Arrivals are quarters of a ms, so that they rise even where the state was lost and the line was not.
-      local arrivals = tonumber(redis.call('HGET', limiter.state, 'arrivals') or 0)
-      arrivals = math.max(arrivals + 1, (now - 1.7e12) * 4)
-      limiter.changes.arrivals = string.format('%.0f', arrivals)
-      ticket.rank = string.format('%.0f', arrivals - priority * 2 ^ 42)
+      ticket.rank = next_rank(limiter, priority)
       redis.call('ZADD', limiter.line, ticket.rank, ticket.id)
       write_ticket(limiter, ticket, 'waiting')
       note_process(limiter, ticket.id)
