@@ -3,6 +3,7 @@
 -- @include reap_leases
 -- @include start_cursors
 -- @include serve_line
+-- @include free_cost
 -- @include may_go
 -- @include try_place
 -- @include next_rank
@@ -28,13 +29,7 @@ local function take_turn(limiter, ticket, least, patience, priority, queue)
     wait, reason = limiter.blocked.wait, 0
   else
     if least < ticket.cost then
-      local free = ticket.cost
-      for _, log in ipairs(limiter.logs) do
-        if log.limit >= 0 then
-          free = math.min(free, log.limit - log.used)
-        end
-      end
-      ticket.cost = math.max(free, least)
+      ticket.cost = free_cost(limiter, ticket.cost, least)
     end
     local time
     time, wait, reason = may_go(limiter, ticket.cost, ticket.weight, 20)
