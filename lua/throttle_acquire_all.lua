@@ -23,6 +23,7 @@ being "register <periods>" or "update <version> <fields>" as throttle_acquire gi
 -- @include start_cursors
 -- @include serve_line
 -- @include may_go
+-- @include leave
 -- @include take_place
 -- @include hold
 -- @include next_rank
@@ -73,9 +74,7 @@ if standing > 0 then
     rank, since = ticket.rank, ticket.since
   end
   if ticket and refuses ~= standing then
-    redis.call('ZREM', limiter.line, id)
-    redis.call('ZREM', limiter.leases, id) -- where it had been put aside
-    redis.call('HDEL', limiter.tickets, id)
+    leave(limiter, ticket)
   end
 end
 local lines = {}

@@ -1,5 +1,5 @@
 -- A permit is done with: its lease ends, or its place in the line. With `back`, its cost goes back to the limits.
--- Before the cursors are started, and with save_limiter to follow. What is written first is allowed on a full server.
+-- With save_limiter to follow; with `back`, before the cursors are started. What is written first is allowed on a full server.
 -- @include end_lease
 -- @include erase_everywhere
 local function leave(limiter, ticket, back)
