@@ -45,6 +45,7 @@ end
 -- @include remember
 -- @include save_limiter
 -- @include start_cursors
+-- @include free_cost
 -- @include find_place
 -- @include take_hole
 -- @include stand_in_line
@@ -90,13 +91,7 @@ end
 
 -- Content with less: take what there is.
 if least < cost then
-  local free = cost
-  for _, log in ipairs(logs) do
-    if log.limit >= 0 then
-      free = math.min(free, log.limit - log.used)
-    end
-  end
-  cost = math.max(free, least)
+  cost = free_cost(limiter, cost, least)
 end
 
 local time, reason = find_place(limiter, cost)

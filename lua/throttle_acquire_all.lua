@@ -23,8 +23,10 @@ being "register <periods>" or "update <version> <fields>" as throttle_acquire gi
 -- @include start_cursors
 -- @include serve_line
 -- @include may_go
+-- @include leave
 -- @include take_place
 -- @include hold
+-- @include next_rank
 -- @include note_process
 -- @include describe_turn
 -- @include count_line
@@ -72,9 +74,7 @@ if standing > 0 then
     rank, since = ticket.rank, ticket.since
   end
   if ticket and refuses ~= standing then
-    redis.call('ZREM', limiter.line, id)
-    redis.call('ZREM', limiter.leases, id) -- where it had been put aside
-    redis.call('HDEL', limiter.tickets, id)
+    leave(limiter, ticket)
   end
 end
 local lines = {}
@@ -88,10 +88,7 @@ for i, limiter in ipairs(limiters) do
       reason = -4
     else
       if rank == '0' then
-        local arrivals = tonumber(redis.call('HGET', limiter.state, 'arrivals') or 0)
-        arrivals = math.max(arrivals + 1, (limiter.now - 1.7e12) * 4)
-        limiter.changes.arrivals = string.format('%.0f', arrivals)
-        ticket.rank = string.format('%.0f', arrivals)
+        ticket.rank = next_rank(limiter, 0)
       end
       granted = 2
       redis.call('ZREM', limiter.leases, id)

@@ -27,6 +27,7 @@ being what was granted in the last second (where all periods are shorter: in the
 ]]
 -- @include read_limiter
 -- @include save_limiter
+-- @include keep_line
 -- @include granted_last_second
 -- @include start_cursors
 -- @include find_place
@@ -45,6 +46,7 @@ if takes_turns then
 end
 if limiter.dirty then
   save_limiter(limiter)
+  keep_line(limiter)
 end
 local per_second = granted_last_second(limiter)
 start_cursors(limiter)

@@ -35,6 +35,7 @@ leases, priorities or a line; or "register <periods>", "update <version> <fields
 -- @include save_limiter
 -- @include start_cursors
 -- @include try_place
+-- @include free_cost
 -- @include take_place
 -- @include count_waiting
 -- @include describe
@@ -61,13 +62,7 @@ local time, reason = try_place(limiter, least, now)
 if time > now then
   return remember(limiter, lane, number, describe(limiter, 0, time, 0, time - now, count_waiting(limiter), reason or 0), true)
 end
-local free = cost
-for _, log in ipairs(limiter.logs) do
-  if log.limit >= 0 then
-    free = math.min(free, log.limit - log.used)
-  end
-end
-cost = math.max(free, least)
+cost = free_cost(limiter, cost, least)
 -- A full server refuses this first write: then nothing has been written.
 redis.call('HSET', limiter.state, 'seen', now + 1)
 local last = limiter.last

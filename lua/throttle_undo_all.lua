@@ -19,7 +19,7 @@ Returns 1.
 -- @include read_all
 -- @include read_ticket
 -- @include leave
--- @include erase_use
+-- @include erase_everywhere
 -- @include start_cursors
 -- @include serve_line
 -- @include end_turn
@@ -39,9 +39,7 @@ for i, limiter in ipairs(limiters) do
   if ticket then
     leave(limiter, ticket, true)
   elseif granted[i] then
-    for _, log in ipairs(limiter.logs) do
-      erase_use(log, granted[i].time, granted[i].cost, limiter.now)
-    end
+    erase_everywhere(limiter, granted[i].time, granted[i].cost)
   end
   start_cursors(limiter)
   if not limiter.partial then

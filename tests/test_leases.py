@@ -427,6 +427,21 @@ def test_a_lost_state_is_counted_anew(make_throttler: Make, client: redis.Redis)
     assert throttler.release(permit)
 
 
+def test_leases_are_known_for_as_long_as_they_are_counted(make_throttler: Make, client: redis.Redis) -> None:
+    """Else the slot of a holder that dies is in use for a day, where nobody calls until its lease is forgotten."""
+    throttler = make_throttler(rates=["10/d"], max_concurrent=2, lease_ttl=0.5)
+    pipes: Any = client
+    permits = []
+    for _ in range(2):
+        permits.append(throttler.acquire())
+        counted, *known = [
+            pipes.pttl(f"redisopt:v1:{{throttle:test}}:{name}") for name in ("state", "leases", "tickets")
+        ]
+        assert all(ttl >= counted > 86_400_000 for ttl in known)
+    for permit in permits:
+        throttler.release(permit)
+
+
 def test_a_full_server_refuses_whole_and_lets_go(server: RunningServer, client: redis.Redis) -> None:
     """Out of memory, an acquire fails typed and changes nothing; a release and a renewal work."""
     throttler = redisopt.Throttler(client, "test", max_concurrent=3, lease_ttl=1.5, **TERMS)

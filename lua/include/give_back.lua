@@ -4,23 +4,15 @@
 -- counted, and the next caller may take it. The last place is taken out, with the holes right before it, and the line ends
 -- where the last one still waiting stands.
 -- Before the cursors are started, and with save_limiter to follow.
--- @include erase_use
+-- @include erase_everywhere
 -- @include entry_at
 -- @include restore_cooldown
 local function give_back(limiter, id, time, asked, cost)
-  local function erase(at, amount)
-    local erased = 0
-    for _, log in ipairs(limiter.logs) do
-      erased = math.max(erased, erase_use(log, at, amount, limiter.now))
-    end
-    return erased
-  end
-
   if asked < limiter.since then
     return 0 -- the limiter was reset, or its state lost, since then
   end
   if time <= limiter.now + 1 or string.sub(id, -6) == '.share' then
-    return erase(time, cost)
+    return erase_everywhere(limiter, time, cost)
   end
   if redis.call('ZREM', limiter.waiting, id) == 0 then
     return 0 -- its place is gone
@@ -31,13 +23,13 @@ local function give_back(limiter, id, time, asked, cost)
     return cost
   end
 
-  erase(time, cost)
+  erase_everywhere(limiter, time, cost)
   limiter.last = tonumber(redis.call('ZREVRANGE', limiter.waiting, 0, 0, 'WITHSCORES')[2] or 0)
   -- From the last on, where each is at hand. So many a call at most; the others stay holes until their time.
   local behind = redis.call('ZREVRANGEBYSCORE', limiter.holes, '+inf', '(' .. limiter.last, 'WITHSCORES', 'LIMIT', 0, 501)
   for i = 1, math.min(#behind, 1000), 2 do
     redis.call('ZREM', limiter.holes, behind[i])
-    erase(tonumber(behind[i + 1]), tonumber(string.match(behind[i], '%d+$')))
+    erase_everywhere(limiter, tonumber(behind[i + 1]), tonumber(string.match(behind[i], '%d+$')))
   end
   limiter.last = tonumber(behind[1002]) or limiter.last
   -- Uses that were passed for the sake of the places that are gone, and are not over by then, count again.

@@ -1,7 +1,7 @@
 -- A permit is done with: its lease ends, or its place in the line. With `back`, its cost goes back to the limits.
--- Before the cursors are started, and with save_limiter to follow. What is written first is allowed on a full server.
+-- With save_limiter to follow; with `back`, before the cursors are started. What is written first is allowed on a full server.
 -- @include end_lease
--- @include erase_use
+-- @include erase_everywhere
 local function leave(limiter, ticket, back)
   local is_granted = ticket.state == 'granted' or ticket.state == 'held'
   redis.call('ZREM', limiter.line, ticket.id)
@@ -10,8 +10,6 @@ local function leave(limiter, ticket, back)
   end
   end_lease(limiter, ticket)
   if is_granted and back then
-    for _, log in ipairs(limiter.logs) do
-      erase_use(log, ticket.time, ticket.cost, limiter.now)
-    end
+    erase_everywhere(limiter, ticket.time, ticket.cost)
   end
 end

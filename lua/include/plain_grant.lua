@@ -1,5 +1,7 @@
--- The case that nearly every call is: a known lane, nobody waits, nothing has come back since the last call, and it fits.
--- A decision then is four commands: two HMGET, TIME, HSET. Returns the reply, or nil for every other case, nothing written.
+-- The case that nearly every call is: a known lane, nobody waits, little has come back since the last call, and it fits.
+-- A decision then is four commands: two HMGET, TIME, HSET; and for each log in which something has come back, two more: LRANGE,
+-- LTRIM. Returns the reply, or nil for every other case, nothing written.
+-- @include let_go
 local function plain_grant()
   local key, lane, number, cost, burst, periods = KEYS[1], 'lane:' .. ARGV[1], tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[10]), ARGV[16]
   if ARGV[12] ~= '0' or ARGV[8] ~= '0' then
@@ -30,17 +32,29 @@ local function plain_grant()
   end
 
   local time_text = string.format('%.0f', time)
-  local reply, writes, closed = '1 ' .. time_text .. ' ' .. cost, { 'seen', time_text, lane, '' }, nil
+  local reply, writes = '1 ' .. time_text .. ' ' .. cost, { 'seen', time_text, lane, '' }
+  local closed, over -- what is added to lists, and taken from them
   for i = 1, logs do
     local period, precision, limit = tonumber(ARGV[14 + 3 * i]), tonumber(ARGV[15 + 3 * i]), tonumber(ARGV[16 + 3 * i])
     local used, oldest, newest, newest_cost = string.match(values[7 + i] or '0 0 0 0', '^(%S+) (%S+) (%S+) (%S+)$')
+    local dropped
+    if oldest + period <= now then
+      used, oldest, dropped = let_go(KEYS[7 + i], period, now, used, newest)
+      if not used then
+        return nil
+      end
+      over = over or {}
+      over[KEYS[7 + i]] = dropped
+    end
     used = used + cost
     local fits = used <= limit or (limit < 0 and values[7])
-    if not fits or oldest + period <= now or time + period + 60000 > expires or (burst > 0 and period == 1000 and used >= burst) then
+    if not fits or time + period + 60000 > expires or (burst > 0 and period == 1000 and used >= burst) then
       return nil
     end
     local slot = precision == 1 and time or math.ceil(time / precision) * precision
-    if tonumber(newest) >= slot then
+    if not oldest then
+      oldest, newest, newest_cost = string.format('%.0f', slot), string.format('%.0f', slot), cost
+    elseif tonumber(newest) >= slot then
       newest_cost = newest_cost + cost
     else
       closed = closed or {}
@@ -67,6 +81,15 @@ local function plain_grant()
     for log, slot in pairs(closed) do
       if redis.call('LPUSH', log, slot) == 1 then
         redis.call('PEXPIRE', log, expires - now)
+      end
+    end
+  end
+  if over then
+    for log, entries in pairs(over) do
+      if entries == 1e15 then
+        redis.call('DEL', log)
+      elseif entries > 0 then
+        redis.call('LTRIM', log, 0, -(entries + 1))
       end
     end
   end

@@ -3,7 +3,7 @@
 -- Before the cursors are started, and with save_limiter to follow.
 -- @include read_ticket
 -- @include end_lease
--- @include erase_use
+-- @include erase_everywhere
 -- @include put_aside
 local function reap_leases(limiter)
   local ended = redis.call('ZRANGEBYSCORE', limiter.leases, '-inf', limiter.now, 'LIMIT', 0, 1000)
@@ -13,9 +13,7 @@ local function reap_leases(limiter)
       redis.call('ZREM', limiter.leases, id)
     elseif ticket.state == 'granted' then
       end_lease(limiter, ticket)
-      for _, log in ipairs(limiter.logs) do
-        erase_use(log, ticket.time, ticket.cost, limiter.now)
-      end
+      erase_everywhere(limiter, ticket.time, ticket.cost)
       put_aside(limiter, ticket)
     elseif ticket.state == 'silent' then
       redis.call('ZREM', limiter.leases, id)

@@ -4,6 +4,7 @@
 -- @include count_over
 -- @include drop_unclaimed
 -- @include look_again
+-- @include keep_line
 local function save_limiter(limiter, granted)
   local now, line = limiter.now, limiter.last > limiter.now
   local fields = { 'seen', now + 1, 'offset', limiter.offset }
@@ -95,5 +96,6 @@ local function save_limiter(limiter, granted)
     for _, log in ipairs(limiter.logs) do
       redis.call('PEXPIRE', log.key, ttl)
     end
+    keep_line(limiter)
   end
 end

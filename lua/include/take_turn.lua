@@ -3,8 +3,10 @@
 -- @include reap_leases
 -- @include start_cursors
 -- @include serve_line
+-- @include free_cost
 -- @include may_go
 -- @include try_place
+-- @include next_rank
 -- @include take_place
 -- @include hold
 -- @include note_process
@@ -27,13 +29,7 @@ local function take_turn(limiter, ticket, least, patience, priority, queue)
     wait, reason = limiter.blocked.wait, 0
   else
     if least < ticket.cost then
-      local free = ticket.cost
-      for _, log in ipairs(limiter.logs) do
-        if log.limit >= 0 then
-          free = math.min(free, log.limit - log.used)
-        end
-      end
-      ticket.cost = math.max(free, least)
+      ticket.cost = free_cost(limiter, ticket.cost, least)
     end
     local time
     time, wait, reason = may_go(limiter, ticket.cost, ticket.weight, 20)
@@ -53,11 +49,7 @@ local function take_turn(limiter, ticket, least, patience, priority, queue)
     elseif queue >= 0 and count_line(limiter) >= queue then
       reason = -4
     else
-      -- Arrivals are quarters of a ms, so that they rise even where the state was lost and the line was not.
-      local arrivals = tonumber(redis.call('HGET', limiter.state, 'arrivals') or 0)
-      arrivals = math.max(arrivals + 1, (now - 1.7e12) * 4)
-      limiter.changes.arrivals = string.format('%.0f', arrivals)
-      ticket.rank = string.format('%.0f', arrivals - priority * 2 ^ 42)
+      ticket.rank = next_rank(limiter, priority)
       redis.call('ZADD', limiter.line, ticket.rank, ticket.id)
       write_ticket(limiter, ticket, 'waiting')
       note_process(limiter, ticket.id)
