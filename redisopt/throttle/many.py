@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from redisopt.background import now
 from redisopt.commands import Plan
 from redisopt.identity import next_permit_id
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.decision import Decision
-from redisopt.throttle.keeping import now
 from redisopt.throttle.layout import Elsewhere, Layout, Verdict, elsewhere
 
 MAX_CALLS = 500

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redisopt import events, keys
+from redisopt.background import now
 from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Wait, call
 from redisopt.config import milliseconds
 from redisopt.errors import (
@@ -32,7 +33,7 @@ from redisopt.throttle.asking import Asking
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, ThrottleMetrics
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.keeping import Keeping, now
+from redisopt.throttle.keeping import Keeping
 from redisopt.throttle.layout import Elsewhere, Gone, Layout, Verdict, read_cost
 from redisopt.throttle.line import Line, Place
 from redisopt.throttle.many import Outcomes, Solo, Wish, acquire_many
