@@ -1,12 +1,23 @@
 """redisopt: many processes share one set of limits through the Redis they already run."""
 
 from redisopt.clients import AsyncClient, Client, connect, connect_async, describe
+from redisopt.dead import DeadLetter
+from redisopt.debounce.async_debouncer import AsyncDebouncer
+from redisopt.debounce.config import DebounceConfig
+from redisopt.debounce.debouncer import Debouncer
+from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending, Run
+from redisopt.debounce.ticket import AsyncDebounceTicket, DebounceTicket
 from redisopt.errors import (
+    Cancelled,
     ConfigConflict,
     CostExceedsLimit,
     PermitLost,
     QueueFull,
     RedisOptError,
+    ResultExpired,
+    ResultTimeout,
+    RunFailed,
+    RunLost,
     StateLost,
     Throttled,
     ThrottleTimeout,
@@ -21,22 +32,34 @@ from redisopt.throttle.joint_permit import AsyncJointPermit, JointPermit
 from redisopt.throttle.permit import AsyncPermit, Permit
 from redisopt.throttle.rate import Rate
 from redisopt.throttle.throttler import Request, Throttler, acquire_all
+from redisopt.workers import AsyncWorker, Worker
 
 __version__ = "0.1.0"
 __all__ = [
     "Advice",
     "AsyncClient",
+    "AsyncDebounceTicket",
+    "AsyncDebouncer",
     "AsyncJointPermit",
     "AsyncPermit",
     "AsyncRequest",
     "AsyncThrottler",
+    "AsyncWorker",
+    "Cancelled",
     "Client",
     "ConfigConflict",
     "CostExceedsLimit",
+    "DeadLetter",
+    "DebounceConfig",
+    "DebounceMetrics",
+    "DebounceResult",
+    "DebounceTicket",
+    "Debouncer",
     "Decision",
     "JointPermit",
     "LimitState",
     "Outage",
+    "Pending",
     "Permit",
     "PermitLost",
     "Policy",
@@ -44,6 +67,11 @@ __all__ = [
     "Rate",
     "RedisOptError",
     "Request",
+    "ResultExpired",
+    "ResultTimeout",
+    "Run",
+    "RunFailed",
+    "RunLost",
     "StateLost",
     "ThrottleConfig",
     "ThrottleMetrics",
@@ -51,6 +79,7 @@ __all__ = [
     "Throttled",
     "Throttler",
     "Unavailable",
+    "Worker",
     "acquire_all",
     "add_hook",
     "async_acquire_all",

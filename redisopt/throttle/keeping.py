@@ -7,27 +7,20 @@ is something to keep. A permit that nobody refers to any more is not renewed. A 
 
 from __future__ import annotations
 
-import itertools
-import threading
-import time
 import weakref
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from redisopt import events
-from redisopt.identity import process_id
+from redisopt.background import Background, now
 from redisopt.throttle.prefetch import Share, Shares
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from redisopt.throttle.grant import Grant
 
 LINE_BEAT = 0.5
 """Seconds between the beats of a process that waits in a line: what a lost message costs at most."""
-
-_numbers = itertools.count(1)
 
 
 class _Kept:
@@ -38,7 +31,6 @@ class _Kept:
         self.waiting: dict[str, set[str]] = {}
         self.ending: dict[str, list[Share]] = {}
         self.owed: dict[str, dict[str, tuple[bool, float]]] = {}
-        self.runs = False
 
     def inherit(self, other: _Kept) -> None:
         """Keep what another event loop kept that is closed. Nobody waits there any more."""
@@ -55,43 +47,16 @@ class _Kept:
         return self.held.keys() | self.waiting.keys() | self.owed.keys() | self.ending.keys()
 
 
-class Keeping:
-    """What one throttler of this process keeps: for threads together, of tasks for each event loop apart. Thread-safe.
-
-    Attributes:
-        start: called when there is something to keep and nothing runs that beats: in this event loop, or at all.
-        wake: called with the id of a permit whose waiter is to ask.
-        place: the running event loop; None for threads.
-        id: under which whoever beats waits for the next one.
-    """
+class Keeping(Background[_Kept]):
+    """What one throttler of this process keeps. Thread-safe."""
 
     def __init__(self, on_lost: Callable[[Any], object] | None = None) -> None:
-        self.start: Callable[[], object] = _nothing
-        self.wake: Callable[[str], object] = _nothing
-        self.place: Callable[[], AbstractEventLoop | None] = _nothing
-        self.id = f"beat:{next(_numbers)}"
         self._on_lost = on_lost
-        self._begin()
+        super().__init__(_Kept)
 
     def _begin(self) -> None:
-        self._process = process_id()
-        self._lock = threading.RLock()
-        self._kept: dict[AbstractEventLoop | None, _Kept] = {}
+        super()._begin()
         self._shares = Shares()
-
-    def _enter(self) -> None:
-        if self._process != process_id():
-            self._begin()  # a forked child: the lock may be held by a thread that is not here
-
-    def _here(self) -> _Kept:
-        """What is kept in the running event loop. To be called with the lock."""
-        place = self.place()
-        kept = self._kept.get(place)
-        if kept is None:
-            kept = self._kept[place] = _Kept()
-            for over in [other for other in self._kept if other is not None and other.is_closed()]:
-                kept.inherit(self._kept.pop(over))
-        return kept
 
     @property
     def shares(self) -> Shares:
@@ -107,7 +72,7 @@ class Keeping:
         with self._lock:
             kept = self._here()
             kept.held.setdefault(grant.key, {})[grant.id] = weakref.ref(grant)
-            self._run(kept)
+            self._run()
 
     def drop(self, grant: Grant) -> None:
         """Renew it no more."""
@@ -127,7 +92,7 @@ class Keeping:
             kept = self._here()
             first = not kept.waiting
             kept.waiting.setdefault(key, set()).add(permit)
-            self._run(kept, sooner=first)
+            self._run(sooner=first)
 
     def wait_no_more(self, key: str, permit: str) -> None:
         """It has been granted, or left."""
@@ -146,7 +111,7 @@ class Keeping:
         with self._lock:
             kept = self._here()
             kept.ending.setdefault(key, []).append(share)
-            self._run(kept, sooner=True)
+            self._run(sooner=True)
 
     def owe(self, key: str, permit: str, *, back: bool, until: float) -> None:
         """What a permit holds could not be ended yet: it will be, as soon as Redis answers; with `back`, its cost comes back.
@@ -157,20 +122,7 @@ class Keeping:
         with self._lock:
             kept = self._here()
             kept.owed.setdefault(key, {})[permit] = (back, until)
-            self._run(kept, sooner=True)
-
-    def _run(self, kept: _Kept, *, sooner: bool = False) -> None:
-        """See to it that something beats; with `sooner`, the next beat may have to come sooner than was thought."""
-        if kept.runs:
-            if sooner:
-                self.wake(self.id)
-            return
-        try:
-            self.start()
-        except RuntimeError as error:  # no thread is to be had: the next that there is to keep tries again
-            events.logger.warning("leases are not renewed, nor places kept: %s", error)
-        else:
-            kept.runs = True
+            self._run(sooner=True)
 
     # --- for whoever beats, in the running event loop
 
@@ -178,16 +130,10 @@ class Keeping:
         """The keys to beat for; none when there is nothing to keep, and then nothing runs any more."""
         self._enter()
         with self._lock:
-            kept = self._here()
-            found = sorted(kept.keys)
+            found = sorted(self._here().keys)
             if not found:
-                kept.runs = False
+                self._rest()
             return found
-
-    def stopped(self) -> None:
-        """Nothing runs any more, whatever there is to keep."""
-        with self._lock:
-            self._here().runs = False
 
     def held(self, key: str) -> list[Grant]:
         """The permits whose leases are to be renewed."""
@@ -300,11 +246,3 @@ def _alive(kept: _Kept, key: str) -> list[Grant]:
     if not held:
         kept.held.pop(key, None)
     return [grant for _, grant in grants if grant is not None]
-
-
-now = time.monotonic
-"""Seconds by this process's monotonic clock: by it a holder knows when its lease is over at the latest."""
-
-
-def _nothing(*_: object) -> None:
-    """Nobody is to be told."""

@@ -6,12 +6,11 @@ bounds its own waiting, and its leases from the cautious side.
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from redisopt import events
+from redisopt.background import Performer
 from redisopt.commands import Invoke, Plan
 from redisopt.errors import Unavailable
 from redisopt.functions import check_function
@@ -32,19 +31,6 @@ from redisopt.throttle.telling import Telling
 from redisopt.throttle.terms import check_cost
 
 G = TypeVar("G", bound=Grant)
-
-
-class Performer(Protocol):
-    """A runner, as far as plans need to know it."""
-
-    def start(self, plan: Callable[[], Plan[object]], name: str) -> None:
-        """Perform a plan in the background."""
-
-    def wake(self, permit: str) -> None:
-        """End the `Wait` of this permit."""
-
-    def place(self) -> AbstractEventLoop | None:
-        """The event loop that it performs in now; None for threads."""
 
 
 class ThrottlePlans(Generic[G]):
@@ -89,9 +75,7 @@ class ThrottlePlans(Generic[G]):
     def attach(self, performer: Performer, make_permit: Callable[..., G]) -> None:
         """Have `performer` do what goes on in the background; `make_permit` takes the arguments of a `Grant` from the id on."""
         self.deciding.make_permit = self.outage_policy.make_permit = make_permit
-        self.keeping.wake = performer.wake
-        self.keeping.place = performer.place
-        self.keeping.start = partial(performer.start, self.line.keep, f"redisopt-keep-{self.name}")
+        self.keeping.attach(performer, self.line.keep, f"redisopt-keep-{self.name}")
 
     @property
     def name(self) -> str:
