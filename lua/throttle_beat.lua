@@ -70,7 +70,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', limiter.leases, limiter.now, lim
   end
 end
 local head = redis.call('ZRANGE', limiter.line, 0, 0)[1]
-if head and process_of(head) == process and read_ticket(limiter, head).state == 'called' then
+local first = head and process_of(head) == process and read_ticket(limiter, head)
+if first and first.state == 'called' then
   reply[#reply + 1] = head
 end
 end_turn(limiter)

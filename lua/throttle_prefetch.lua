@@ -13,18 +13,21 @@ KEYS[8..] log    LIST    closed slots of one period, newest first: "time:cost", 
 
 ARGV[1] lane       of the caller
 ARGV[2] number     of this call in its lane, rising
-ARGV[3] id         of the share
+ARGV[3] id         of the share, ending in ".share"
 ARGV[4] cost       wanted at most
 ARGV[5] least      cost to be content with
 ARGV[6] ahead      ms
-ARGV[7] burst      as throttle_acquire
-ARGV[8] cooldown   ms
-ARGV[9] slots      that leases share, 0 for no leases
-ARGV[10] lease      ms that a lease lives unless it is renewed
-ARGV[11] version    of what the fleet was told that the caller knows; "-" and ms of a pause where it is in another slot
-ARGV[12] config     of the caller as text: a waiter is judged by its own
-ARGV[13] periods    of the logs, rising, with spaces
-ARGV[14..] period (ms), precision (ms), limit (-1: log only) of each log
+ARGV[7] weight     not used, as the next two are not: throttle_undo takes the arguments of this and of throttle_acquire alike
+ARGV[8] priority   not used
+ARGV[9] queue      not used
+ARGV[10] burst      as throttle_acquire
+ARGV[11] cooldown   ms
+ARGV[12] slots      that leases share, 0 for no leases
+ARGV[13] lease      ms that a lease lives unless it is renewed
+ARGV[14] version    of what the fleet was told that the caller knows; "-" and ms of a pause where it is in another slot
+ARGV[15] config     of the caller as text: a waiter is judged by its own
+ARGV[16] periods    of the logs, rising, with spaces
+ARGV[17..] period (ms), precision (ms), limit (-1: log only) of each log
 
 Returns the line of numbers that include/describe.lua explains, its time being the end of the share; or "solo" where there are
 leases, priorities or a line; or "register <periods>", "update <version> <fields>" or "stale" as throttle_acquire does.
@@ -46,7 +49,7 @@ local known = recall(lane, number)
 if known then
   return known
 end
-local limiter = read_limiter(7)
+local limiter = read_limiter(10)
 if limiter.elsewhere then
   return limiter.elsewhere
 end

@@ -15,6 +15,7 @@ import redis
 import redis.asyncio
 
 import redisopt
+from redisopt import keys
 from tests.faces import Face
 from tests.fleet import run_fleet, wait_for_all
 from tests.fragile import Lateness
@@ -397,6 +398,23 @@ def test_a_waiter_that_gives_up_leaves_the_line(make_throttler: Make, client: re
     assert part(client, "line") == {}
     throttler.release(permit)
     assert throttler.acquire(timeout=0)
+
+
+def test_a_beat_bears_that_tickets_are_lost(server: RunningServer, client: redis.Redis) -> None:
+    """Evicted, say. Who stands in the line without one stands in it anew."""
+    terms: Any = {
+        "max_concurrent": 1,
+        "lease_ttl": 1.0,
+    }  # the holder's ticket is lost as well, and its lease ends by itself
+    throttler = redisopt.Throttler(client, "test", **TERMS, **terms)
+    permit = throttler.acquire()
+    waiters = Waiters(client, server.url, 0, **terms)
+    waiters.add("waiter")
+    client.delete(f"{keys.tag('throttle', 'test')}tickets")
+    time.sleep(0.7)  # over a beat
+    permit.release()
+    assert waiters.join() == ["waiter"]
+    throttler.close()
 
 
 def test_a_reset_lets_who_waits_stand_anew(server: RunningServer, client: redis.Redis) -> None:

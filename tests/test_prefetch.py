@@ -123,6 +123,27 @@ def test_a_share_ends_by_itself(server: RunningServer, client: redis.Redis) -> N
     throttler.close()
 
 
+def test_an_interrupted_fetch_gives_back_what_it_took(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reply was not read, so nobody knows of the share."""
+    throttler = redisopt.Throttler(client, "test", rates=["3600/h"], prefetch=60, command_timeout=10)
+    ahead: Any = redisopt.throttle.ahead
+    parse = ahead.taken_reader
+
+    def interrupted(layout: Any) -> Any:
+        def read(reply: Any) -> Any:
+            parse(layout)(reply)
+            raise KeyboardInterrupt
+
+        return read
+
+    monkeypatch.setattr(ahead, "taken_reader", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        throttler.try_acquire()
+    monkeypatch.undo()
+    assert throttler.peek().remaining == 3600
+    throttler.close()
+
+
 def test_a_refund_goes_back_to_the_share(make_throttler: Make) -> None:
     throttler = make_throttler(rates=["1000/h"], prefetch=36.0)
     permits = [throttler.acquire() for _ in range(3)]

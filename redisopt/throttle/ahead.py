@@ -47,9 +47,16 @@ class Ahead(Generic[G]):
         size = shares.wanted(key, cost, self._asking.most_ahead)
         share_id, ahead_ms = next_permit_id(), milliseconds(prefetch)
         asked = now()
-        args = (share_id, size, cost, ahead_ms)
+        args = (f"{share_id}.share", size, cost, ahead_ms)
         taken: Plan[Verdict | Gone] = self._asking.ask(
-            "throttle_prefetch", key, args, taken_reader, cost=cost, once=True
+            "throttle_prefetch",
+            key,
+            args,
+            taken_reader,
+            cost=cost,
+            once=True,
+            undo="throttle_undo",
+            turn=(1, 0, self._asking.queue),
         )
         verdict = yield from taken
         if isinstance(verdict, Gone) or not verdict.granted:
