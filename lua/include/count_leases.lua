@@ -1,4 +1,4 @@
--- The state was lost, and with it how many slots are leased: the leases themselves may be left, and those who wait.
+-- How many slots are leased is not known any more: the leases themselves may be left, and those who wait.
 -- @include read_ticket
 local function count_leases(limiter)
   local slots = 0

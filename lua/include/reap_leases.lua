@@ -5,12 +5,16 @@
 -- @include end_lease
 -- @include erase_everywhere
 -- @include put_aside
+-- @include count_leases
 local function reap_leases(limiter)
   local ended = redis.call('ZRANGEBYSCORE', limiter.leases, '-inf', limiter.now, 'LIMIT', 0, 1000)
+  local lost = false
   for _, id in ipairs(ended) do
     local ticket = read_ticket(limiter, id)
     if not ticket then
+      -- Lost, by an eviction or by hand, and with it how many slots it had.
       redis.call('ZREM', limiter.leases, id)
+      lost = true
     elseif ticket.state == 'granted' then
       end_lease(limiter, ticket)
       erase_everywhere(limiter, ticket.time, ticket.cost)
@@ -21,6 +25,9 @@ local function reap_leases(limiter)
     else
       end_lease(limiter, ticket)
     end
+  end
+  if lost then
+    count_leases(limiter)
   end
   limiter.dirty = limiter.dirty or #ended > 0
 end
