@@ -70,6 +70,11 @@ if limiter.dirty then
   save_limiter(limiter)
 end
 local now, logs = limiter.now, limiter.logs
+for _, log in ipairs(logs) do
+  if log.limit >= 0 and cost > log.limit then
+    return redis.error_reply('ERR cost ' .. ARGV[4] .. ' is above a limit of the config that it came with')
+  end
+end
 
 -- Leases are free when somebody releases them, and priorities go first: no place can be given ahead.
 if limiter.slots > 0 or limiter.lined or priority ~= 0 or (limiter.ranked > now and patience ~= 0) then

@@ -23,20 +23,21 @@ ARGV[8..] period (ms), precision (ms), limit (-1: log only) of each log
 Returns how many keys were deleted; or "register <periods>" as throttle_acquire does.
 ]]
 local state = redis.pcall('HMGET', KEYS[1], 'periods', 'seen', 'offset', 'fence') -- a key that is not ours goes with the rest
-if state[1] and state[1] ~= ARGV[7] then
+if state[1] and state[1] ~= ARGV[7] and string.match(state[1], '^%d[%d ]*$') then
   return 'register ' .. state[1]
 end
+local told = tonumber(redis.pcall('HLEN', KEYS[4])) -- nil where it is not ours
 local deleted = 0
 for i, key in ipairs(KEYS) do
-  if i ~= 4 then -- what the fleet was told stays
+  if i ~= 4 or not told then -- what the fleet was told stays
     deleted = deleted + redis.call('DEL', key)
   end
 end
-if state[2] then
+if tonumber(state[2]) then
   -- Of what was granted before nothing can be given back to what is granted from now on, even within this millisecond.
   local from = state[2] + 1
-  redis.call('HSET', KEYS[1], 'seen', from, 'offset', state[3], 'since', from)
-  if state[4] then
+  redis.call('HSET', KEYS[1], 'seen', from, 'offset', tonumber(state[3]) or 0, 'since', from)
+  if tonumber(state[4]) then
     redis.call('HSET', KEYS[1], 'fence', state[4]) -- what comes after is above it
   end
   redis.call('PEXPIRE', KEYS[1], 1000)

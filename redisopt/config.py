@@ -79,7 +79,7 @@ class Config(BaseModel):
         """
         try:
             fields: Any = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"path {str(path)!r} is not TOML: {error}") from error
         for part in table.split(".") if table else ():
             if not isinstance(fields, dict) or part not in fields:
@@ -100,8 +100,10 @@ class Config(BaseModel):
             ValueError: `prefix` is empty, and would mean the whole environment.
             pydantic.ValidationError: a field is unknown, missing or out of range.
         """
-        if not prefix:
-            raise ValueError('prefix is empty: name the variables that are meant, such as "REDISOPT_GITHUB_"')
+        if not isinstance(prefix, str) or not prefix:
+            raise ValueError(
+                f'prefix is empty, or no text ({prefix!r}): name the variables that are meant, such as "REDISOPT_GITHUB_"'
+            )
         found: dict[str, Any] = {}
         for variable, text in (os.environ if environ is None else environ).items():
             if variable.startswith(prefix):

@@ -87,7 +87,13 @@ _hooks: tuple[Hook, ...] = ()
 
 
 def add_hook(hook: Hook) -> None:
-    """Hand every event of this process to `hook` from now on."""
+    """Hand every event of this process to `hook` from now on.
+
+    Raises:
+        ValueError: `hook` cannot be called.
+    """
+    if not callable(hook):
+        raise ValueError(f"hook must be a callable of one event, not {hook!r}")
     global _hooks  # noqa: PLW0603 - one registry per process
     _hooks = (*_hooks, hook)
 

@@ -1,7 +1,7 @@
 """Asking whether Redis is back: a thread does it for sync clients, a task for async ones.
 
-A probe asks whether a key of the call that failed exists, over a connection of its own: any answer will do, also one that
-refuses. On a Cluster the question goes to whoever has the key now, which is how a failover is noticed. Each probe is
+A probe runs a script that writes, over a connection of its own: any answer will do, also one that refuses, but not that
+of a replica. On a Cluster the question goes to whoever has the key now, which is how a failover is noticed. Each probe is
 bounded as the call was. When to probe, and what follows, is decided in `breaker`.
 
 Nothing here keeps an idle process alive, nor a client: the thread is a daemon, the task ends with its event loop, and both
@@ -115,7 +115,7 @@ async def _probe_async(links: AsyncLinks, turns: Turns, silence: Silence) -> Non
 def _ask(links: Links, key: str, timeout: float) -> None:
     link: Link[Any] = Link()
     if not links.direct:
-        links.send_through_client(link, ("EXISTS", key), timeout)
+        links.send_through_client(link, _parts(key), timeout)
         return
     hop, deadline = None, time.monotonic() + timeout
     try:
@@ -133,7 +133,7 @@ def _ask(links: Links, key: str, timeout: float) -> None:
 
 async def _ask_async(links: AsyncLinks, link: AsyncLink, key: str, timeout: float) -> None:
     if not links.direct:
-        await links.send_through_client(link, ("EXISTS", key), timeout)
+        await links.send_through_client(link, _parts(key), timeout)
         return
     hop, deadline = None, time.monotonic() + timeout
     try:
@@ -148,6 +148,11 @@ async def _ask_async(links: AsyncLinks, link: AsyncLink, key: str, timeout: floa
         link.close()
 
 
+def _parts(key: str) -> tuple[str, ...]:
+    """The probe: a script that writes, and changes nothing. Where only reading is possible, our scripts are not either."""
+    return ("EVAL", "return redis.call('DEL', KEYS[1])", "1", f"{key}:probe")
+
+
 def _packed(key: str) -> bytes:
-    name = key.encode()
-    return b"*2\r\n$6\r\nEXISTS\r\n$%d\r\n%b\r\n" % (len(name), name)
+    parts = [part.encode() for part in _parts(key)]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)

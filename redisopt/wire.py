@@ -65,10 +65,10 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_silence(error: BaseException) -> bool:
-    """Whether nobody is there to serve calls: the server is out of reach, silent, loading or down, but not: it refuses."""
+    """Whether nobody is there to serve calls: the server is out of reach, silent, loading, down or a replica; not: it refuses."""
     if isinstance(error, TooManyOverdue):
         return True
-    return is_transient(error) and not _is_read_only(error) and not isinstance(error, TryAgainError)
+    return is_transient(error) and not isinstance(error, TryAgainError)
 
 
 def is_sent_on(error: BaseException) -> TypeGuard[AskError]:
@@ -154,7 +154,7 @@ def unavailable(error: BaseException, command: Command[Any]) -> RedisOptError:
         return Unavailable(
             f"the server is part of a Cluster: pass a redis.RedisCluster instead of a redis.Redis ({text})"
         )
-    if "WRONGTYPE" in text:
+    if "WRONGTYPE" in text or "attempt to " in text or "bad argument" in text:
         keys = f"{command.keys[0].rpartition(':')[0]}:*"
         return StateLost(
             f"one of the keys {keys} holds something that redisopt did not write: reset() deletes it ({text})"

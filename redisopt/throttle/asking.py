@@ -32,6 +32,7 @@ from redisopt.throttle.prefetch import most_ahead
 R = TypeVar("R")
 
 _MOMENT = 0.05  # seconds
+_CONFLICT_LASTS = 10.0  # seconds after which one that was found is looked for again
 _LOOK_EVERY = 1.0  # seconds, where a script cannot see what the fleet was told
 
 LOCAL_FIELDS = frozenset({"command_timeout", "group", "on_conflict", "on_unavailable"})
@@ -61,6 +62,7 @@ class Asking:
         config: the one that holds: that with what the fleet was told.
         control: the key, and channel, of what the fleet is told.
         conflicts: the limits of other processes that use the name, where they differ.
+        conflict, conflicts_until: where that is to be raised: the latest, and until when, by this process's monotonic clock.
         queue: how many callers may wait, as scripts are told: -1 for any number.
         most_ahead: what a process may take ahead, 0 for nothing.
         shadows: whether the limits are only measured.
@@ -74,6 +76,7 @@ class Asking:
         self._spread = spread
         self._apart = spread and config.group is None  # keys' scripts cannot see what the fleet is told
         self.conflicts: set[str] = set()
+        self.conflict, self.conflicts_until = "", 0.0
         self._looked = float("-inf")
         self._resumes = 0.0
         self.config = config
@@ -110,6 +113,7 @@ class Asking:
         parse: Callable[[Layout], Callable[[Any], R | Elsewhere]],
         *,
         cost: int = 0,
+        weight: int = 0,
         once: bool = False,
         undo: str | None = None,
         turn: tuple[Arg, ...] = (),
@@ -117,7 +121,7 @@ class Asking:
         """Call a script, and again when it sends us elsewhere first. `turn` are arguments that few calls differ in.
 
         Raises:
-            CostExceedsLimit: the fleet was told a limit below `cost`.
+            CostExceedsLimit: the fleet was told a limit below `cost`, or fewer slots than `weight`.
             ConfigConflict: it is sent elsewhere again and again.
         """
         apart = self.is_apart(key)
@@ -132,7 +136,7 @@ class Asking:
             reply = yield Command(script, layout.keys(key), args, parse(layout), constants, once, undo)
             if not isinstance(reply, ELSEWHERE):
                 return cast("R", reply)
-            layout = yield from self.go(key, reply, cost)
+            layout = yield from self.go(key, reply, cost, weight)
         raise ConfigConflict(
             f"throttle {self.name!r}: its config or the periods on record changed at every try: do processes restart in a loop?"
         )
@@ -143,7 +147,7 @@ class Asking:
         verdict.granted = verdict.wait_ms == 0
         return verdict
 
-    def go(self, key: str, reply: Elsewhere, cost: int) -> Plan[Layout]:
+    def go(self, key: str, reply: Elsewhere, cost: int, weight: int) -> Plan[Layout]:
         """Do what a script wants done first; returns the layout to ask with then.
 
         Raises:
@@ -152,7 +156,7 @@ class Asking:
         if isinstance(reply, Unregistered):
             return (yield from self._register(key, reply.periods))
         self._take(reply.version, reply.fields)
-        self.check_within(cost)
+        self.check_within(cost, weight)
         return self.layouts.of(key)
 
     def _register(self, key: str, on_record: tuple[int, ...]) -> Plan[Layout]:
@@ -208,8 +212,16 @@ class Asking:
             return 0
         return max(0, round((self._resumes - time.monotonic()) * 1000))
 
+    def conflict_error(self, limits: str) -> ConfigConflict:
+        """What is raised where another process uses the name with these limits."""
+        return ConfigConflict(
+            f"throttle {self.name!r} is {self.config.limits} here and {limits} in another process; nothing was charged"
+        )
+
     def note_conflict(self, limits: str) -> None:
         """Another process uses the name with these limits: warn of it once."""
+        if self.config.on_conflict == "raise":
+            self.conflict, self.conflicts_until = limits, time.monotonic() + _CONFLICT_LASTS
         if limits not in self.conflicts:
             self.conflicts.add(limits)
             events.logger.warning(
@@ -228,16 +240,21 @@ class Asking:
         """Whether a call of this cost may travel with others. Calls of leases are made one by one, and so are bad ones."""
         return not self.must_go_alone and type(cost) is int and 1 <= cost <= self.max_cost
 
-    def check_within(self, cost: int) -> None:
-        """Refuse a cost that can never be granted.
+    def check_within(self, cost: int, weight: int = 0) -> None:
+        """Refuse what can never be granted.
 
         Raises:
-            CostExceedsLimit: it is above a limit.
+            CostExceedsLimit: the cost is above a limit, or the weight above `max_concurrent`.
         """
         if cost > self.max_cost:
             raise CostExceedsLimit(
                 f"cost {cost:,} is above the limit {self.tightest} of throttle {self.name!r}, so that no wait could grant it: "
                 f"split the work into costs of at most {self.max_cost:,}, or raise the limit"
+            )
+        slots = self.config.max_concurrent
+        if slots is not None and weight > slots:
+            raise CostExceedsLimit(
+                f"weight {weight:,} is above max_concurrent={slots:,} of throttle {self.name!r}, so that no wait could grant it"
             )
 
 

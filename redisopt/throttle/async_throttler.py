@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
@@ -335,8 +335,7 @@ class AsyncThrottler:
         await self.aclose()
 
 
-async def async_acquire_all(requests: Sequence[AsyncRequest], timeout: float | None = None) -> AsyncJointPermit:
+async def async_acquire_all(requests: Iterable[AsyncRequest], timeout: float | None = None) -> AsyncJointPermit:
     """The twin of `acquire_all`."""
-    asks = joined(requests, AsyncRequest, "AsyncThrottler")
-    runner = requests[0].runner
+    runner, asks = joined(requests, AsyncRequest, "AsyncThrottler")
     return AsyncJointPermit(runner, await runner.run(plan_to_acquire_all(asks, timeout)))

@@ -122,7 +122,8 @@ class ThrottleConfig(Config):
     )
     on_conflict: Literal["warn", "raise"] = Field(
         default="warn",
-        description="When another process uses the name with other limits: log a warning once, or raise ConfigConflict.",
+        description="When another process uses the name with other limits: log a warning once, or raise ConfigConflict, and "
+        "that for 10 s. It is found by the first call of each connection and then by every 256th.",
     )
     shadow: bool = Field(
         default=False,

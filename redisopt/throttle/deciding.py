@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from redisopt import events
 from redisopt.background import now
 from redisopt.commands import Listen, Plan, Sleep, Wait
-from redisopt.errors import ConfigConflict, QueueFull, Throttled, ThrottleTimeout, Unavailable
+from redisopt.errors import QueueFull, Throttled, ThrottleTimeout, Unavailable
 from redisopt.identity import next_permit_id
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.decision import Decision
@@ -59,7 +59,7 @@ class Deciding(Generic[G]):
         check_cost(self._asking, cost)
         if least is not cost and (type(least) is not int or not 1 <= least <= cost):
             raise ValueError(f"minimum must be a whole number from 1 to cost {cost}, not {minimum!r}")
-        if weight != 1:
+        if weight != 1 or type(weight) is not int:
             check_weight(self._asking, weight)
         place = Place(next_permit_id(), key, cost, weight, 0, 0.0)
         verdict = yield from self._ask(place, least, 0)
@@ -212,6 +212,10 @@ class Deciding(Generic[G]):
     def _ask(self, place: Place, least: int, patience_ms: int) -> Plan[Verdict]:
         permit, key, cost, weight, priority, _ = place
         asking = self._asking
+        if cost > asking.max_cost or weight > 1:
+            asking.check_within(cost, weight)  # the fleet may have been told other limits since it was checked
+        if asking.conflicts_until > 0 and now() < asking.conflicts_until:
+            raise asking.conflict_error(asking.conflict)
         asked = now()
         try:
             verdict = yield from asking.ask(
@@ -220,6 +224,7 @@ class Deciding(Generic[G]):
                 (permit, cost, least, patience_ms),
                 verdict_reader,
                 cost=cost,
+                weight=weight,
                 once=True,
                 undo="throttle_undo",
                 turn=(weight, priority, asking.queue),
@@ -230,14 +235,11 @@ class Deciding(Generic[G]):
             raise
         verdict.asked = asked
         if verdict.conflict:
-            config = asking.config
             asking.note_conflict(verdict.conflict)
-            if config.on_conflict == "raise":
+            if asking.config.on_conflict == "raise":
                 if verdict.granted or verdict.waits:
                     yield from self._undo_conflict(place, verdict)
-                raise ConfigConflict(
-                    f"throttle {asking.name!r} is {config.limits} here and {verdict.conflict} in another process; nothing was charged"
-                )
+                raise asking.conflict_error(verdict.conflict)
         return verdict
 
     def _undo_conflict(self, place: Place, verdict: Verdict) -> Plan[None]:

@@ -95,16 +95,20 @@ class Grant:
         return self._lost or (self.is_lease and not self._released and time.monotonic() >= self.good_until)
 
     def ensure_held(self) -> None:
-        """Say so when the lease is lost: call it before what must not be done twice.
+        """Say so when the lease is over: call it before what must not be done twice.
 
         Raises:
-            PermitLost: the lease is lost.
+            PermitLost: the lease is lost, or was released, as by `Throttler.close`.
         """
         if self.lost:
+            late = time.monotonic() - self.good_until
+            when = f" {late:.3f} s ago" if late >= 0 else ""
             raise PermitLost(
-                f"the lease of permit {self.id} ended {time.monotonic() - self.good_until:.3f} s ago: somebody else may hold its "
-                "place; give lease_ttl more than the longest time for which this process may stand still"
+                f"the lease of permit {self.id} ended{when}: somebody else may hold its place; was the limiter reset? Else "
+                "give lease_ttl more than the longest time for which this process may stand still"
             )
+        if self.is_lease and self._released:
+            raise PermitLost(f"the lease of permit {self.id} was released: somebody else may hold its place")
 
     def mark_lost(self) -> bool:
         """Whether this is the first that is heard of the loss."""

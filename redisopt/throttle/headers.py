@@ -133,8 +133,8 @@ def read_headers(headers: Headers, status: int | None = None, *, now: datetime |
     Raises:
         ValueError: an argument is not what it should be. Never because of what the server sent.
     """
-    if status is not None and (isinstance(status, bool) or not isinstance(status, int)):
-        raise ValueError(f"status must be a status code as a whole number, or None, not {status!r}")
+    if status is not None and (isinstance(status, bool) or not isinstance(status, int) or not 100 <= status <= 599):  # noqa: PLR2004
+        raise ValueError(f"status must be a status code from 100 to 599, or None, not {status!r}")
     if now is not None and (not isinstance(now, datetime) or now.utcoffset() is None):
         raise ValueError(f"now must be a datetime with a time zone, or None, not {now!r}")
     lines = _lines(headers)

@@ -7,7 +7,7 @@ refuses then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -145,6 +145,7 @@ def _ask(asks: Sequence[Ask[G]], permit: str, waits: int, standing: int) -> Plan
         layouts: list[Layout] = []
         for ask in asks:
             asking = ask.plans.asking
+            asking.check_within(ask.cost, ask.weight)
             if asking.is_apart(ask.key):
                 yield from asking.look_now_and_then()
             layout = asking.layouts.of(ask.key)
@@ -164,7 +165,7 @@ def _ask(asks: Sequence[Ask[G]], permit: str, waits: int, standing: int) -> Plan
         if isinstance(answer, _Answer):
             return answer
         ask = asks[answer.number - 1]
-        yield from ask.plans.asking.go(ask.key, elsewhere(answer.reply), ask.cost)
+        yield from ask.plans.asking.go(ask.key, elsewhere(answer.reply), ask.cost, ask.weight)
     raise ConfigConflict("acquire_all: a config changed at every try: do processes restart in a loop?")
 
 
@@ -198,13 +199,14 @@ def _refusal(ask: Ask[G], verdict: Verdict, timeout: float | None) -> Throttled:
     )
 
 
-def joined(requests: Sequence[Any], kind: type, maker: str) -> list[Ask[Any]]:
-    """What `requests` ask for, with those of one limiter and key added up.
+def joined(requests: Iterable[Any], kind: type, maker: str) -> tuple[Any, list[Ask[Any]]]:
+    """Who is to perform `requests`, and what they ask for, with those of one limiter and key added up.
 
     Raises:
         ValueError: there are none, too many, other things than `kind` (which `maker` makes), not of one client, or a Cluster
             may hold them in different slots.
     """
+    requests = list(requests)
     if not requests:
         raise ValueError("requests is empty: give at least one, such as throttler.request(cost=2)")
     found: dict[tuple[str, str], Ask[Any]] = {}
@@ -224,7 +226,7 @@ def joined(requests: Sequence[Any], kind: type, maker: str) -> list[Ask[Any]]:
     asks = list(found.values())
     if first.is_clustered:
         _check_one_slot(asks)
-    return asks
+    return first, asks
 
 
 def _check_one_slot(asks: Sequence[Ask[Any]]) -> None:

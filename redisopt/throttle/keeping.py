@@ -243,6 +243,11 @@ def _alive(kept: _Kept, key: str) -> list[Grant]:
     for permit, grant in grants:
         if grant is None:
             del held[permit]
+            events.logger.warning(
+                "permit %s of key %r was dropped without a release: its lease ends by itself, within lease_ttl",
+                permit,
+                key,
+            )
     if not held:
         kept.held.pop(key, None)
     return [grant for _, grant in grants if grant is not None]

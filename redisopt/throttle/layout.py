@@ -180,6 +180,12 @@ class Layout:
             reply = reply.encode()
         if reply[0] not in b"012":
             return elsewhere(reply)
+        try:
+            return self._read(reply)
+        except ValueError:
+            raise _not_ours(reply) from None
+
+    def _read(self, reply: bytes) -> Verdict:
         granted, waits = reply[0] == _GRANTED, reply[0] == _WAITS
         bar = reply.find(b"|")
         if bar < 0:
@@ -310,7 +316,14 @@ def unregistered(reply: bytes | str) -> Unregistered:
     text = reply.decode() if isinstance(reply, bytes) else reply
     if not text.startswith("register") and not text[:1].isdigit():
         raise StateLost(f"a script answered {text!r}: has another process this one's lane?")
-    return Unregistered(tuple(int(period) for period in text.removeprefix("register").split()))
+    try:
+        return Unregistered(tuple(int(period) for period in text.removeprefix("register").split()))
+    except ValueError:
+        raise _not_ours(text) from None
+
+
+def _not_ours(reply: bytes | str) -> StateLost:
+    return StateLost(f"the limiter's keys hold something that redisopt did not write: reset() deletes it ({reply!r})")
 
 
 def _limits(config: ThrottleConfig) -> list[tuple[str, int, int]]:

@@ -76,10 +76,19 @@ class Line:
                 events.notify(tell, verdict.queue_size)
             while verdict.waits:
                 yield from doze(place.permit, verdict.wait_ms / 1000, place.until, self._asking.control)
+                self._asking.check_within(
+                    place.cost, place.weight
+                )  # the fleet may have been told other limits meanwhile
                 asked = now()
                 leaves = int(asked >= place.until)
                 coming: Plan[Verdict | Gone] = self._asking.ask(
-                    "throttle_collect", place.key, (place.permit, leaves), coming_reader, cost=place.cost, once=True
+                    "throttle_collect",
+                    place.key,
+                    (place.permit, leaves),
+                    coming_reader,
+                    cost=place.cost,
+                    weight=place.weight,
+                    once=True,
                 )
                 came = yield from coming
                 if isinstance(came, Gone):
@@ -130,6 +139,8 @@ class Line:
         except BaseException:
             yield from self.end(grant.key, grant.id, back=back)  # it may not have been sent
             raise
+        if not freed:
+            grant.mark_lost()
         return bool(freed)
 
     def end_share(self, key: str, share: Share) -> Plan[None]:

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from redisopt import events
 from redisopt.background import now
 from redisopt.commands import Plan
+from redisopt.errors import CostExceedsLimit
 from redisopt.identity import next_permit_id
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.deciding import Deciding
@@ -94,11 +95,16 @@ class Together(Generic[G]):
             return partial(_read, layout, permit)
 
         most = max(cost for _, cost, _ in runs)
+        if most > asking.max_cost:
+            return Solo()  # the fleet was told other limits since: each is to learn by itself whether it can be granted
         outcomes: Plan[Outcomes | Solo] = asking.ask(
             "throttle_acquire_many", key, args, parse, cost=most, once=True, undo="throttle_undo_many"
         )
         asked = now()
-        found = yield from outcomes
+        try:
+            found = yield from outcomes
+        except CostExceedsLimit:  # so it has been told just now
+            return Solo()
         if isinstance(found, Outcomes):
             found.asked = asked
             if found.each is None and not events.listening():

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from redisopt import keys
-from redisopt.errors import CostExceedsLimit
 from redisopt.throttle.asking import Asking
 
 MAX_PRIORITY = 1000
@@ -75,13 +73,9 @@ def check_weight(asking: Asking, weight: int) -> None:
         ValueError: it is no whole number, or below 0.
         CostExceedsLimit: it is above `max_concurrent`.
     """
-    slots = asking.config.max_concurrent
     if not isinstance(weight, int) or isinstance(weight, bool) or weight < 0:
         raise ValueError(f"weight must be a whole number, at least 0, not {weight!r}")
-    if slots is not None and weight > slots:
-        raise CostExceedsLimit(
-            f"weight {weight:,} is above max_concurrent={slots:,} of throttle {asking.name!r}, so that no wait could grant it"
-        )
+    asking.check_within(0, weight)
 
 
 def check_priority(priority: int) -> None:
@@ -104,7 +98,7 @@ def patience(timeout: float | None) -> int:
     """
     if timeout is None:
         return _FOR_EVER
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout or timeout < 0:  # noqa: PLR0124 - NaN
         raise ValueError(f"timeout must be seconds, at least 0, or None to wait for ever, not {timeout!r}")
     # To the nearest ms, since retry_after is one: it must do as a timeout.
     return _FOR_EVER if timeout > _LONGEST_WAIT else round(timeout * 1000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
@@ -356,7 +356,7 @@ class Throttler:
         self.close()
 
 
-def acquire_all(requests: Sequence[Request], timeout: float | None = None) -> JointPermit:
+def acquire_all(requests: Iterable[Request], timeout: float | None = None) -> JointPermit:
     """Take what is asked of several limiters and keys, all or nothing, and wait until all of it can be had at once.
 
     >>> with acquire_all([per_user.request(key="user:42"), everyone.request(cost=120)], timeout=5) as permit:
@@ -376,6 +376,5 @@ def acquire_all(requests: Sequence[Request], timeout: float | None = None) -> Jo
         ValueError: there are no requests, too many, not of one client, or a Cluster holds them in different slots.
         CostExceedsLimit, Unavailable: as `Throttler.acquire`.
     """
-    asks = joined(requests, Request, "Throttler")
-    runner = requests[0].runner
+    runner, asks = joined(requests, Request, "Throttler")
     return JointPermit(runner, runner.run(plan_to_acquire_all(asks, timeout)))
