@@ -36,7 +36,7 @@ leases, priorities, a line or places that were given up. Or "register <periods>"
 throttle_acquire does.
 ]]
 -- @include plain_grant
-local plain = plain_grant()
+local plain = ARGV[12] == '0' and plain_grant() -- those that lease are made one by one
 if plain then
   return plain
 end
