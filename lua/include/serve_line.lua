@@ -62,7 +62,7 @@ local function serve_line(limiter)
     end
   end
   limiter.blocked, limiter.lined = blocked, blocked ~= nil
-  if not blocked then
+  if not blocked and limiter.head then
     limiter.head = false
   end
 end
