@@ -51,8 +51,7 @@ end
 -- @include stand_in_line
 -- @include count_waiting
 -- @include take_turn
--- @include log_use
--- @include start_cooldown
+-- @include log_grant
 -- @include describe
 local lane, number, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local cost, least, patience = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -108,10 +107,7 @@ elseif queue >= 0 and count_waiting(limiter) >= queue then
   return remember(limiter, lane, number, describe(limiter, 0, time, 0, wait, count_waiting(limiter), -4), true)
 end
 for _, log in ipairs(logs) do
-  log_use(log, time, cost)
-  if limiter.burst > 0 and log.period == 1000 and log.used >= limiter.burst then
-    start_cooldown(limiter, time)
-  end
+  log_grant(limiter, log, time, cost)
 end
 if wait > 0 then
   limiter.last = time

@@ -8,6 +8,7 @@
 -- @include try_place
 -- @include next_rank
 -- @include take_place
+-- @include head_of_line
 -- @include hold
 -- @include note_process
 -- @include describe_turn
@@ -53,7 +54,7 @@ local function take_turn(limiter, ticket, least, patience, priority, queue)
       redis.call('ZADD', limiter.line, ticket.rank, ticket.id)
       write_ticket(limiter, ticket, 'waiting')
       note_process(limiter, ticket.id)
-      local is_head = redis.call('ZRANGE', limiter.line, 0, 0)[1] == ticket.id
+      local is_head = head_of_line(limiter) == ticket.id
       if is_head then
         serve_line(limiter)
         local now_known = read_ticket(limiter, ticket.id)
