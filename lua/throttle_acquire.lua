@@ -48,7 +48,7 @@ end
 -- @include free_cost
 -- @include find_place
 -- @include take_hole
--- @include stand_in_line
+-- @include note_wait
 -- @include count_waiting
 -- @include take_turn
 -- @include log_grant
@@ -84,7 +84,7 @@ if taken then
   if taken == now then
     return remember(limiter, lane, number, describe(limiter, 1, now + 1, cost, 0, count_waiting(limiter), 0), true)
   end
-  local callers = stand_in_line(limiter, id, taken)
+  local callers = note_wait(limiter, id, taken)
   return remember(limiter, lane, number, describe(limiter, 1, taken, cost, taken - now, callers, 0), true)
 end
 
@@ -111,7 +111,7 @@ for _, log in ipairs(logs) do
 end
 if wait > 0 then
   limiter.last = time
-  callers = stand_in_line(limiter, id, time)
+  callers = note_wait(limiter, id, time)
 end
 save_limiter(limiter, time)
 return remember(limiter, lane, number, describe(limiter, 1, time, cost, wait, callers, reason or 0), true)

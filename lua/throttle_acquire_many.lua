@@ -47,7 +47,7 @@ end
 -- @include save_limiter
 -- @include start_cursors
 -- @include try_place
--- @include stand_in_line
+-- @include note_wait
 -- @include count_waiting
 -- @include take_place
 -- @include describe
@@ -117,7 +117,7 @@ for count, cost, patience in string.gmatch(ARGV[5], '(%d+) (%d+) (%S+)') do
         take(cost, time)
         refused = nil -- what is refused from now on would come later
         if time > now then
-          waiting = stand_in_line(limiter, callers == 0 and id or id .. '.' .. callers, time)
+          waiting = note_wait(limiter, callers == 0 and id or id .. '.' .. callers, time)
         end
         answer(1, limiter.granted, math.max(0, time - now), reason or 0)
       end
