@@ -48,11 +48,10 @@ end
 -- @include free_cost
 -- @include find_place
 -- @include take_hole
--- @include stand_in_line
+-- @include note_wait
 -- @include count_waiting
 -- @include take_turn
--- @include log_use
--- @include start_cooldown
+-- @include log_grant
 -- @include describe
 local lane, number, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local cost, least, patience = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -90,7 +89,7 @@ if taken then
   if taken == now then
     return remember(limiter, lane, number, describe(limiter, 1, now + 1, cost, 0, count_waiting(limiter), 0), true)
   end
-  local callers = stand_in_line(limiter, id, taken)
+  local callers = note_wait(limiter, id, taken)
   return remember(limiter, lane, number, describe(limiter, 1, taken, cost, taken - now, callers, 0), true)
 end
 
@@ -113,14 +112,11 @@ elseif queue >= 0 and count_waiting(limiter) >= queue then
   return remember(limiter, lane, number, describe(limiter, 0, time, 0, wait, count_waiting(limiter), -4), true)
 end
 for _, log in ipairs(logs) do
-  log_use(log, time, cost)
-  if limiter.burst > 0 and log.period == 1000 and log.used >= limiter.burst then
-    start_cooldown(limiter, time)
-  end
+  log_grant(limiter, log, time, cost)
 end
 if wait > 0 then
   limiter.last = time
-  callers = stand_in_line(limiter, id, time)
+  callers = note_wait(limiter, id, time)
 end
 save_limiter(limiter, time)
 return remember(limiter, lane, number, describe(limiter, 1, time, cost, wait, callers, reason or 0), true)

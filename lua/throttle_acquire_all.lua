@@ -22,6 +22,7 @@ being "register <periods>" or "update <version> <fields>" as throttle_acquire gi
 -- @include reap_leases
 -- @include start_cursors
 -- @include serve_line
+-- @include head_of_line
 -- @include may_go
 -- @include leave
 -- @include take_place
@@ -49,10 +50,10 @@ local refuses, wait, reason = 0, -1, 0
 for i, limiter in ipairs(limiters) do
   reap_leases(limiter)
   start_cursors(limiter)
-  if redis.call('ZRANGE', limiter.line, 0, 0)[1] ~= id then
+  if head_of_line(limiter) ~= id then
     serve_line(limiter)
   end
-  local head = redis.call('ZRANGE', limiter.line, 0, 0)[1]
+  local head = head_of_line(limiter)
   local time, asks_in, why
   if head and head ~= id then
     asks_in, why = limiter.blocked and limiter.blocked.wait or 1, 0
@@ -99,7 +100,7 @@ for i, limiter in ipairs(limiters) do
   end
   serve_line(limiter)
   if i == refuses and granted == 2 then
-    local is_head = redis.call('ZRANGE', limiter.line, 0, 0)[1] == id
+    local is_head = head_of_line(limiter) == id
     wait = is_head and math.max(1, wait) or 0
   end
   lines[i + 1] = describe_turn(limiter, granted == 1 and 1 or 0, ticket, granted == 1 and 0 or wait, i == refuses and reason or 0)

@@ -36,7 +36,7 @@ leases, priorities, a line or places that were given up. Or "register <periods>"
 throttle_acquire does.
 ]]
 -- @include plain_grant
-local plain = plain_grant()
+local plain = ARGV[12] == '0' and plain_grant() -- those that lease are made one by one
 if plain then
   return plain
 end
@@ -47,7 +47,7 @@ end
 -- @include save_limiter
 -- @include start_cursors
 -- @include try_place
--- @include stand_in_line
+-- @include note_wait
 -- @include count_waiting
 -- @include take_place
 -- @include describe
@@ -117,7 +117,7 @@ for count, cost, patience in string.gmatch(ARGV[5], '(%d+) (%d+) (%S+)') do
         take(cost, time)
         refused = nil -- what is refused from now on would come later
         if time > now then
-          waiting = stand_in_line(limiter, callers == 0 and id or id .. '.' .. callers, time)
+          waiting = note_wait(limiter, callers == 0 and id or id .. '.' .. callers, time)
         end
         answer(1, limiter.granted, math.max(0, time - now), reason or 0)
       end

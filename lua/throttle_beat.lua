@@ -32,6 +32,7 @@ the ids of those of its permits that are granted and to be come for, or called. 
 -- @include reap_leases
 -- @include start_cursors
 -- @include serve_line
+-- @include head_of_line
 -- @include is_silent
 -- @include end_turn
 local process = ARGV[1]
@@ -69,7 +70,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', limiter.leases, limiter.now, lim
     end
   end
 end
-local head = redis.call('ZRANGE', limiter.line, 0, 0)[1]
+local head = head_of_line(limiter)
 local first = head and process_of(head) == process and read_ticket(limiter, head)
 if first and first.state == 'called' then
   reply[#reply + 1] = head

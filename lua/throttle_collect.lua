@@ -36,6 +36,7 @@ Returns the line of numbers that include/describe_turn.lua explains, granted bei
 -- @include note_process
 -- @include hold
 -- @include leave
+-- @include head_of_line
 -- @include describe_turn
 -- @include end_turn
 local lane, number, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -72,7 +73,7 @@ elseif ticket and ticket.state == 'held' then
   reply = describe_turn(limiter, 1, ticket, math.max(0, ticket.time - limiter.now), 0)
 elseif ticket then
   local blocked = limiter.blocked or { wait = 1, reason = 0 }
-  local is_head = redis.call('ZRANGE', limiter.line, 0, 0)[1] == id
+  local is_head = head_of_line(limiter) == id
   local reason = is_head and blocked.reason or 0
   if ARGV[4] == '1' then
     leave(limiter, ticket)

@@ -27,6 +27,12 @@ ARGV[12..] period (ms), precision (ms), limit (-1: log only) of each log
 Returns 1, or 0 when the permit held nothing: its lease had ended, and frees nobody else's; or "register <periods>",
 "update <version> <fields>" or "stale" as throttle_acquire does.
 ]]
+-- @include plain_release
+local plain = plain_release()
+if plain then
+  return plain
+end
+
 -- @include recall
 -- @include remember
 -- @include read_limiter

@@ -42,8 +42,8 @@ class Delayed:
 
 
 def is_script(words: Words) -> bool:
-    """Whether a command is a script call."""
-    return words[0].upper() in (b"EVALSHA", b"EVAL")
+    """Whether a command is a call of one of our scripts; a probe is a script of one line, without arguments."""
+    return words[0].upper() in (b"EVALSHA", b"EVAL") and len(words) > 3 + int(words[2])
 
 
 def call_id(words: Words) -> tuple[bytes, bytes]:

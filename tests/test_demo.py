@@ -243,7 +243,7 @@ def test_a_limit_that_does_not_hold_is_found_out(given_server: EmbeddedServer) -
     code, output, errors = running.end()
 
     assert (code, errors) == (1, "")
-    assert "highest count in any trailing 1500 ms: 12 of 10: EXCEEDED" in output
+    assert re.search(r"highest count in any trailing 1500 ms: \d+ of 10: EXCEEDED", output)
 
 
 @pytest.mark.fleet

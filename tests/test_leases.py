@@ -427,6 +427,18 @@ def test_a_lost_state_is_counted_anew(make_throttler: Make, client: redis.Redis)
     assert throttler.release(permit)
 
 
+def test_a_lease_that_ends_while_there_are_no_slots_frees_its_own(make_throttler: Make, client: redis.Redis) -> None:
+    """The fleet was told that there are none, and back: the slots in use are those of the leases that are left."""
+    throttler = make_throttler(rates=["1000/s"], max_concurrent=1, lease_ttl=5)
+    permit = throttler.acquire()
+    throttler.wait_for(throttler.real.update(max_concurrent=None))
+    pipes: Any = client
+    pipes.zadd("redisopt:v1:{throttle:test}:leases", {permit.id: 1})  # as if nobody had renewed it
+    throttler.acquire(priority=1)
+    throttler.wait_for(throttler.real.update())
+    assert throttler.try_acquire()
+
+
 def test_leases_are_known_for_as_long_as_they_are_counted(make_throttler: Make, client: redis.Redis) -> None:
     """Else the slot of a holder that dies is in use for a day, where nobody calls until its lease is forgotten."""
     throttler = make_throttler(rates=["10/d"], max_concurrent=2, lease_ttl=0.5)

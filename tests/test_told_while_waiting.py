@@ -22,11 +22,11 @@ from tests.waiting import wait_until
 Make = Callable[..., Face]
 
 CASES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
-    ({"rates": ["10/2s"]}, {"cost": 8}, {"rates": ["5/2s"]}),
-    ({"rates": ["10/2s"]}, {"cost": 8}, {"max_burst_size": 5}),
-    ({"rates": ["10/2s"]}, {"cost": 8}, {"rates": ["10/2s", "5/3s"]}),
-    ({"rates": ["10/2s"]}, {"cost": 8, "priority": 3}, {"rates": ["5/2s"]}),
-    ({"rates": ["10/2s"], "max_concurrent": 2}, {"cost": 8}, {"rates": ["5/2s"]}),
+    ({"rates": ["10/5s"]}, {"cost": 8}, {"rates": ["5/5s"]}),
+    ({"rates": ["10/5s"]}, {"cost": 8}, {"max_burst_size": 5}),
+    ({"rates": ["10/5s"]}, {"cost": 8}, {"rates": ["10/5s", "5/6s"]}),
+    ({"rates": ["10/5s"]}, {"cost": 8, "priority": 3}, {"rates": ["5/5s"]}),
+    ({"rates": ["10/5s"], "max_concurrent": 2}, {"cost": 8}, {"rates": ["5/5s"]}),
     ({"max_concurrent": 5}, {"weight": 4}, {"max_concurrent": 3}),
 ]
 
@@ -57,14 +57,14 @@ def test_a_waiter_that_can_never_be_granted_learns_so(
     waiter.start()
     wait_until(lambda: first.metrics().queue_length == 1)
     first.update(**told)
-    waiter.join(10)
+    waiter.join(15)
     assert [type(each) for each in outcome] == [redisopt.CostExceedsLimit]
 
     outcome.clear()
     behind = threading.Thread(target=wait)
     behind.start()
     held.release()
-    behind.join(10)
+    behind.join(15)
     assert [type(each) for each in outcome] == [redisopt.Permit]
     outcome[0].release()
     assert part(client, "line") == {}
@@ -93,8 +93,8 @@ async def test_of_a_crowd_only_those_learn_it(server: RunningServer, client: red
 
 
 def test_what_is_joined_learns_it_too(server: RunningServer, client: redis.Redis) -> None:
-    first = redisopt.Throttler(client, "first", rates=["10/2s"], **TERMS)
-    second = redisopt.Throttler(client, "second", rates=["10/2s"], **TERMS)
+    first = redisopt.Throttler(client, "first", rates=["10/5s"], **TERMS)
+    second = redisopt.Throttler(client, "second", rates=["10/5s"], **TERMS)
     first.acquire(10)
     outcome: list[Any] = []
 
@@ -107,9 +107,9 @@ def test_what_is_joined_learns_it_too(server: RunningServer, client: redis.Redis
     waiter = threading.Thread(target=wait)
     waiter.start()
     wait_until(lambda: first.metrics().queue_length == 1)
-    with redisopt.Throttler(redis.from_url(server.url), "first", rates=["10/2s"], **TERMS) as other:
-        other.update(rates=["5/2s"])
-    waiter.join(10)
+    with redisopt.Throttler(redis.from_url(server.url), "first", rates=["10/5s"], **TERMS) as other:
+        other.update(rates=["5/5s"])
+    waiter.join(15)
     assert [type(each) for each in outcome] == [redisopt.CostExceedsLimit]
     assert second.peek().remaining == 10
     assert part(client, "line", limiter="first") == {}

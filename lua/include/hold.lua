@@ -1,7 +1,7 @@
 -- The holder of what was granted has come for it: its lease lives on from now. Without leases, only the charge stays, and the
 -- place where it is yet to come.
 -- @include write_ticket
--- @include stand_in_line
+-- @include note_wait
 local function hold(limiter, ticket)
   if limiter.slots > 0 then
     local ends = math.max(ticket.time, limiter.now) + limiter.lease
@@ -13,6 +13,6 @@ local function hold(limiter, ticket)
   redis.call('ZREM', limiter.leases, ticket.id)
   redis.call('HDEL', limiter.tickets, ticket.id)
   if ticket.time > limiter.now + 1 then
-    stand_in_line(limiter, ticket.id, ticket.time)
+    note_wait(limiter, ticket.id, ticket.time)
   end
 end

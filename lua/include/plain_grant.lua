@@ -1,15 +1,21 @@
 -- The case that nearly every call is: a known lane, nobody waits, little has come back since the last call, and it fits.
 -- A decision then is four commands: two HMGET, TIME, HSET; and for each log in which something has come back, two more: LRANGE,
--- LTRIM. Returns the reply, or nil for every other case, nothing written.
+-- LTRIM. With a lease, while there are others, three more: ZCOUNT, ZADD, HSET.
+-- Returns the reply, or nil for every other case, nothing written.
 -- @include let_go
+-- @include plain_lease
 local function plain_grant()
   local key, lane, number, cost, burst, periods = KEYS[1], 'lane:' .. ARGV[1], tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[10]), ARGV[16]
-  if ARGV[12] ~= '0' or ARGV[8] ~= '0' then
+  if ARGV[8] ~= '0' then
     return nil
   end
   local fields, logs = { 'seen', 'offset', 'busy', 'periods', 'expires', lane, 'shared' }, #KEYS - 7
   for i = 1, logs do
     fields[7 + i] = 'log:' .. ARGV[14 + 3 * i]
+  end
+  local leases = ARGV[12] ~= '0'
+  if leases then
+    fields[8 + logs], fields[9 + logs] = 'in_use', 'fence'
   end
   local values = redis.call('HMGET', key, unpack(fields)) -- a config has at most 17 logs
   local known = values[6]
@@ -31,14 +37,24 @@ local function plain_grant()
     return nil
   end
 
+  local lease
   local time_text = string.format('%.0f', time)
+  if leases then
+    lease = plain_lease(now, time_text, values[8 + logs], values[9 + logs])
+    if not lease then
+      return nil
+    end
+  end
+
+  local until_then = lease and lease.ends or time
   local reply, writes = '1 ' .. time_text .. ' ' .. cost, { 'seen', time_text, lane, '' }
-  local closed, over -- what is added to lists, and taken from them
+  local closed, over, resets = nil, nil, '' -- what is added to lists, and taken from them
   for i = 1, logs do
     local period, precision, limit = tonumber(ARGV[14 + 3 * i]), tonumber(ARGV[15 + 3 * i]), tonumber(ARGV[16 + 3 * i])
     local used, oldest, newest, newest_cost = string.match(values[7 + i] or '0 0 0 0', '^(%S+) (%S+) (%S+) (%S+)$')
     local dropped
-    if oldest + period <= now then
+    -- A log that only counts lets go once a period, and of all at one glance.
+    if oldest + (limit < 1e15 and period or 2 * period) <= now or newest + period <= now then
       used, oldest, dropped = let_go(KEYS[7 + i], period, now, used, newest)
       if not used then
         return nil
@@ -48,7 +64,7 @@ local function plain_grant()
     end
     used = used + cost
     local fits = used <= limit or (limit < 0 and values[7])
-    if not fits or time + period + 60000 > expires or (burst > 0 and period == 1000 and used >= burst) then
+    if not fits or until_then + period + 60000 > expires or (burst > 0 and period == 1000 and used >= burst) then
       return nil
     end
     local slot = precision == 1 and time or math.ceil(time / precision) * precision
@@ -65,6 +81,14 @@ local function plain_grant()
     writes[3 + 2 * i] = fields[7 + i]
     writes[4 + 2 * i] = used_text .. ' ' .. oldest .. ' ' .. newest .. ' ' .. newest_cost
     reply = reply .. ' ' .. used_text
+    if lease then
+      resets = string.format('%s %.0f', resets, newest + period - now)
+    end
+  end
+  if lease then
+    reply = reply .. ' | 0 0 0 0' .. resets .. ' | ' .. lease.in_use .. ' ' .. lease.fence .. ' ' .. lease.since
+    writes[#writes + 1], writes[#writes + 2] = 'in_use', lease.in_use
+    writes[#writes + 1], writes[#writes + 2] = 'fence', lease.fence
   end
   writes[4] = ARGV[2] .. ' ' .. time_text .. ' ' .. reply
   if values[7] then
@@ -77,6 +101,14 @@ local function plain_grant()
     end
   end
   redis.call('HSET', key, unpack(writes)) -- a config has at most 17 logs
+  if lease then
+    redis.call('ZADD', KEYS[6], lease.ends, ARGV[3])
+    redis.call('HSET', KEYS[7], ARGV[3], lease.ticket)
+    if lease.may_be_only then
+      redis.call('PEXPIRE', KEYS[6], expires - now + 1000) -- as keep_line does
+      redis.call('PEXPIRE', KEYS[7], expires - now + 1000)
+    end
+  end
   if closed then
     for log, slot in pairs(closed) do
       if redis.call('LPUSH', log, slot) == 1 then

@@ -66,6 +66,7 @@ local function read_limiter(at, as_is, base, count)
   limiter.since = tonumber(values[9] or 0) -- nothing that was granted before is known any more
   limiter.shared = values[10] -- processes with other periods are about
   limiter.in_use = tonumber(values[11] or 0) -- slots of all leases
+  limiter.leased = values[11] -- there were some, whether or not the caller's config has slots
   limiter.fence = tonumber(values[12] or 0) -- of the latest lease
   limiter.ranked = tonumber(values[13] or 0) -- until when all who wait do so by priority
   limiter.head = values[14] -- who was told to ask when, as first of the line

@@ -41,7 +41,7 @@ local function save_limiter(limiter, granted)
     set('periods', limiter.periods)
     set('since', math.max(limiter.since, now + 1))
   end
-  if limiter.slots > 0 then
+  if limiter.slots > 0 or limiter.leased then
     set('in_use', limiter.in_use)
     set('fence', string.format('%.0f', limiter.fence))
   end

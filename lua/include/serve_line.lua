@@ -9,6 +9,7 @@
 -- @include is_silent
 -- @include may_go
 -- @include take_place
+-- @include head_of_line
 -- @include tell
 local function serve_line(limiter)
   local blocked
@@ -30,7 +31,7 @@ local function serve_line(limiter)
     blocked = { wait = ticket.time - limiter.now, reason = 0 }
   end
 
-  local head = redis.call('ZRANGE', limiter.line, 0, 0)[1]
+  local head = head_of_line(limiter)
   local served = 0
   while head and not blocked do
     local ticket = read_ticket(limiter, head)
@@ -58,11 +59,11 @@ local function serve_line(limiter)
     end
     served = served + 1
     if not blocked then
-      head = redis.call('ZRANGE', limiter.line, 0, 0)[1]
+      head = head_of_line(limiter)
     end
   end
   limiter.blocked, limiter.lined = blocked, blocked ~= nil
-  if not blocked then
+  if not blocked and limiter.head then
     limiter.head = false
   end
 end

@@ -1,9 +1,8 @@
 -- Charge `ticket` at `time`, and lease its slots until `ends`, nil for no lease. Logs a use now at the next whole millisecond,
 -- since `now` was rounded down. More may be taken in the same call. A fence is a time as well: so it rises even where the state
 -- was lost meanwhile. With save_limiter to follow, and a write before that a full server refuses.
--- @include log_use
+-- @include log_grant
 -- @include look_again
--- @include start_cooldown
 local function take_place(limiter, ticket, time, ends)
   if time <= limiter.now then
     time = limiter.now + 1
@@ -11,15 +10,12 @@ local function take_place(limiter, ticket, time, ends)
     limiter.last = time
   end
   for _, log in ipairs(limiter.logs) do
-    log_use(log, time, ticket.cost)
+    log_grant(limiter, log, time, ticket.cost)
     if log.over then
       redis.call('DEL', log.key) -- no more is to be known of what is over, or another use of this call would be
       log.over, log.next, log.passed = nil, look_again, 0
     end
     log.stale = true
-    if limiter.burst > 0 and log.period == 1000 and log.used >= limiter.burst then
-      start_cooldown(limiter, time)
-    end
   end
   ticket.time = time
   if not ends then

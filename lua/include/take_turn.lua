@@ -8,6 +8,7 @@
 -- @include try_place
 -- @include next_rank
 -- @include take_place
+-- @include head_of_line
 -- @include hold
 -- @include note_process
 -- @include describe_turn
@@ -53,14 +54,16 @@ local function take_turn(limiter, ticket, least, patience, priority, queue)
       redis.call('ZADD', limiter.line, ticket.rank, ticket.id)
       write_ticket(limiter, ticket, 'waiting')
       note_process(limiter, ticket.id)
-      serve_line(limiter)
-      local now_known = read_ticket(limiter, ticket.id)
-      if now_known.state == 'granted' then
-        hold(limiter, now_known)
-        end_turn(limiter, ticket.id)
-        return describe_turn(limiter, 1, now_known, math.max(0, now_known.time - now), reason or 0)
+      local is_head = head_of_line(limiter) == ticket.id
+      if is_head then
+        serve_line(limiter)
+        local now_known = read_ticket(limiter, ticket.id)
+        if now_known.state == 'granted' then
+          hold(limiter, now_known)
+          end_turn(limiter, ticket.id)
+          return describe_turn(limiter, 1, now_known, math.max(0, now_known.time - now), reason or 0)
+        end
       end
-      local is_head = redis.call('ZRANGE', limiter.line, 0, 0)[1] == ticket.id
       end_turn(limiter, ticket.id)
       return describe_turn(limiter, 2, ticket, is_head and math.max(1, limiter.blocked.wait) or 0, reason or 0)
     end
