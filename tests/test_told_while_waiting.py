@@ -56,6 +56,9 @@ def test_a_waiter_that_can_never_be_granted_learns_so(
     waiter = threading.Thread(target=wait, kwargs=wanted)
     waiter.start()
     wait_until(lambda: first.metrics().queue_length == 1)
+    channel = f"{keys.tag('throttle', 'test')}control"
+    heard: Any = client
+    wait_until(lambda: heard.pubsub_numsub(channel)[0][1] == 1)
     first.update(**told)
     waiter.join(15)
     assert [type(each) for each in outcome] == [redisopt.CostExceedsLimit]

@@ -275,7 +275,8 @@ class Throttler:
         """Have the whole fleet use other limits from its next call on, whatever each process was made with.
 
         What was granted before still counts, and leases that are held are kept: with lower limits nothing is granted until
-        there is room. Callers that wait ask anew. Each update replaces the one before: fields that it does not name are
+        there is room. Callers that wait ask anew (one that began to wait within the last 0.1 s, where its process listens for
+        the first time, may keep its time). Each update replaces the one before: fields that it does not name are
         again those that each process was made with, and without fields all are. A process that cannot take it, since it does
         not go with its own other fields, logs that as an error, counts it in `metrics().conflicts`, and goes on as before.
         (On a Cluster, calls with a `key` and no `group` follow within a second.)
