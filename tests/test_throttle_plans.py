@@ -78,6 +78,10 @@ def test_one_call_gives_a_waiting_caller_its_place() -> None:
     waiting = answer(plan, step, b"1 %d 1 10 | 250 3 1 0 1000" % NOW_MS)
     assert isinstance(waiting, Wait)
     assert waiting.seconds == 0.25
+    assert waiting.attentive
+    last = plan.send(None)
+    assert isinstance(last, Wait)
+    assert not last.attentive
     with pytest.raises(StopIteration) as done:
         plan.send(None)
     assert done.value.value.waited == 0.25
@@ -104,16 +108,18 @@ def test_a_caller_that_gives_up_gives_its_place_back(interruption: BaseException
     assert isinstance(step, Command)
     assert step.script == "throttle_refund"
     assert step.args[1:] == (NOW_MS, NOW_MS - 249, 2)
+    assert isinstance(answer(plan, step, b"2"), Wait)
     with pytest.raises(type(interruption)):
-        answer(plan, step, b"2")
+        plan.send(None)
 
 
 def test_an_interruption_goes_on_when_the_place_cannot_be_given_back() -> None:
     plan = plans().deciding.acquire(2, "", None)
     answer(plan, next(plan), b"1 %d 2 10 | 250 1 1 0 1000" % NOW_MS)
     plan.throw(asyncio.CancelledError())
+    assert isinstance(plan.throw(Unavailable("Redis is away")), Wait)
     with pytest.raises(asyncio.CancelledError):
-        plan.throw(Unavailable("Redis is away"))
+        plan.send(None)
 
 
 def test_a_plan_that_nobody_performs_any_more_asks_for_nothing() -> None:

@@ -42,7 +42,8 @@ def test_a_waiter_that_can_never_be_granted_learns_so(
     server: RunningServer, client: redis.Redis, terms: Any, wanted: Any, told: Any
 ) -> None:
     """And those behind it are served."""
-    first = redisopt.Throttler(client, "test", **TERMS | terms)
+    name = f"told {CASES.index((terms, wanted, told))}"  # no other test's connection listens to it still
+    first = redisopt.Throttler(client, name, **TERMS | terms)
     held = occupy(first)
     outcome: list[Any] = []
 
@@ -52,11 +53,11 @@ def test_a_waiter_that_can_never_be_granted_learns_so(
         except redisopt.RedisOptError as error:
             outcome.append(error)
 
-    second = redisopt.Throttler(redis.from_url(server.url), "test", **TERMS | terms)
+    second = redisopt.Throttler(redis.from_url(server.url), name, **TERMS | terms)
     waiter = threading.Thread(target=wait, kwargs=wanted)
     waiter.start()
     wait_until(lambda: first.metrics().queue_length == 1)
-    channel = f"{keys.tag('throttle', 'test')}control"
+    channel = f"{keys.tag('throttle', name)}control"
     heard: Any = client
     wait_until(lambda: heard.pubsub_numsub(channel)[0][1] == (2 if "max_concurrent" in terms else 1))
     first.update(**told)
@@ -70,8 +71,8 @@ def test_a_waiter_that_can_never_be_granted_learns_so(
     behind.join(15)
     assert [type(each) for each in outcome] == [redisopt.Permit]
     outcome[0].release()
-    assert part(client, "line") == {}
-    state = f"{keys.tag('throttle', 'test')}state"
+    assert part(client, "line", limiter=name) == {}
+    state = f"{keys.tag('throttle', name)}state"
     assert client.pttl(state) < 10 * 3_600_000
     first.close()
     second.close()

@@ -166,13 +166,16 @@ class Deciding(Generic[G]):
                 yield Sleep(left)
                 return True
             while True:
-                message = yield Wait(place.permit, left, self._asking.control)
-                if message is None:
+                # Attentive: what is told between two waits ends the second one at once.
+                heard = yield Wait(place.permit, left, self._asking.control, attentive=True)
+                if heard is None:
+                    yield Wait(place.permit, 0.0, heard=False)  # attentive no more
                     return True
-                if not message.isdigit() and message != "missed":
+                messages = heard.split()
+                if not all(message.isdigit() or message == "missed" for message in messages):
                     break
                 # Nobody listened for a while: it may have been told then.
-                if message == "missed" or now() - began > _DEAF_MS / 1000:
+                if "missed" in messages or now() - began > _DEAF_MS / 1000:
                     with contextlib.suppress(Unavailable):  # the place was given, so its time holds
                         yield from self._asking.look()
                     if self._asking.is_paused or self._asking.layouts.version != version:
@@ -180,10 +183,12 @@ class Deciding(Generic[G]):
                 left = max(0.0, ends - now())
             self._asking.look_again()
             yield from self._returning.put_back(permit)
+            yield Wait(place.permit, 0.0, heard=False)
         except GeneratorExit:
             raise  # nobody performs a step any more
         except BaseException:
             yield from self._returning.abandon(permit)
+            yield Wait(place.permit, 0.0, heard=False)
             raise
         return False
 
