@@ -104,7 +104,7 @@ class _Listener:
             await asyncio.wait([sleeper], timeout=seconds)
             return sleeper.result() if sleeper.done() else otherwise
         finally:
-            self.ears.remove(step)
+            self.ears.remove(step, sleeper)
 
     async def _listen(self, channel: str | None) -> bool:
         """See to it that messages arrive; whether they did so all along."""

@@ -56,16 +56,21 @@ class Wait:
     """Let `seconds` pass, or less: until there is word for a permit, or for all on a channel. The answer is the message, or None.
 
     Attributes:
-        permit: the id that messages name; whoever waits under it is woken.
+        permit: the id that messages name; whoever waits under it is woken, and of a permit, a window or a worker that may
+            be several.
         seconds: at most so long.
         channel: of the limiter, whose messages wake all that wait for it.
         heard: whether messages come from Redis; else only from this process.
+        attentive: whether messages on `channel` that come between two such waits under one id are kept for the next one:
+            for who does something else meanwhile, as a worker does. Then the answer may be several messages, parted by
+            spaces. A wait that is not attentive ends that.
     """
 
     permit: str
     seconds: float
     channel: str | None = None
     heard: bool = True
+    attentive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MAX_EARLY = 10_000
 """Messages kept for permits that nobody waits for yet: the reply that sends them to wait may be under way."""
 
+MAX_KEPT_TEXT = 4096
+"""Characters of messages kept for one who is attentive; beyond it is told that some were missed."""
+
 # All in seconds.
 CONNECT_TIMEOUT = 0.5
 LISTEN_TIMEOUT = 0.1  # before a call: what is not heard by then is a hint lost, and the call has a bound of its own
@@ -47,6 +50,16 @@ def channel_of_process() -> str:
     return f"redisopt:v1:wake:{process_id()}"
 
 
+class _Attention:
+    """Of one who is attentive: on what channel, and whether it waits and nothing has woken it yet."""
+
+    __slots__ = ("asleep", "channel")
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        self.asleep = False
+
+
 class Ears(Generic[W]):
     """Who waits for what, and what came for whom. Not thread-safe.
 
@@ -59,8 +72,9 @@ class Ears(Generic[W]):
 
     def __init__(self, wake: Callable[[W, str], bool]) -> None:
         self._wake = wake
-        self._waiting: dict[str, tuple[W, str | None]] = {}
+        self._waiting: dict[str, list[tuple[W, str | None]]] = {}
         self._early: OrderedDict[str, str] = OrderedDict()
+        self._attentive: dict[str, _Attention] = {}
         self._once = False
         self.listening = False
         self.channels = {channel_of_process()}
@@ -76,15 +90,28 @@ class Ears(Generic[W]):
 
     def early(self, step: Wait) -> str | None:
         """The message that has come already for who is about to wait."""
+        if step.attentive and step.channel is not None:
+            if step.permit not in self._attentive:
+                self._attentive[step.permit] = _Attention(step.channel)
+        elif self._attentive:
+            self._attentive.pop(step.permit, None)
         return self._early.pop(step.permit, None)
 
     def add(self, step: Wait, waiter: W) -> None:
         """`waiter` waits."""
-        self._waiting[step.permit] = (waiter, step.channel)
+        self._waiting.setdefault(step.permit, []).append((waiter, step.channel))
+        if step.attentive and step.permit in self._attentive:
+            self._attentive[step.permit].asleep = True
 
-    def remove(self, step: Wait) -> None:
-        """Nobody waits there any more."""
-        self._waiting.pop(step.permit, None)
+    def remove(self, step: Wait, waiter: W) -> None:
+        """It does not wait any more."""
+        waiting = self._waiting[step.permit]
+        if len(waiting) == 1:
+            del self._waiting[step.permit]
+        else:
+            self._waiting[step.permit] = [other for other in waiting if other[0] is not waiter]
+        if step.attentive and step.permit in self._attentive:
+            self._attentive[step.permit].asleep = False
 
     def hear(self, channel: str, text: str) -> None:
         """A message has come."""
@@ -92,15 +119,29 @@ class Ears(Generic[W]):
             permit, _, message = text.rpartition(" ")
             self.wake(permit, message)
             return
-        for waiter, listens_to in list(self._waiting.values()):
-            if listens_to == channel:
-                self._wake(waiter, text)
+        for permit, attention in self._attentive.items():
+            if attention.channel == channel:
+                self.wake(permit, text)
+        for permit, waiting in list(self._waiting.items()):
+            for waiter, listens_to in waiting:
+                if listens_to == channel and permit not in self._attentive:
+                    self._wake(waiter, text)
 
     def wake(self, permit: str, message: str) -> None:
         """It is the turn of a permit, or it is thought to be."""
-        found = self._waiting.get(permit)
-        if found is not None and self._wake(found[0], message):
+        attention = self._attentive.get(permit)
+        if attention is not None and not attention.asleep:
+            before = self._early.get(permit)
+            kept = message if before is None else f"{before} {message}"
+            self._keep(permit, kept if len(kept) <= MAX_KEPT_TEXT else "missed")
             return
+        if attention is not None:
+            attention.asleep = False  # what comes next is for its next wait
+        woken = [self._wake(waiter, message) for waiter, _ in self._waiting.get(permit, ())]
+        if not any(woken):
+            self._keep(permit, message)
+
+    def _keep(self, permit: str, message: str) -> None:
         self._early[permit] = message
         self._early.move_to_end(permit)
         if len(self._early) > MAX_EARLY:
@@ -119,8 +160,12 @@ class Ears(Generic[W]):
 
     def wake_all(self, message: str = "0") -> None:
         """All are to ask."""
-        for waiter, _ in list(self._waiting.values()):
-            self._wake(waiter, message)
+        for permit in self._attentive:
+            self.wake(permit, message)
+        for permit, waiting in list(self._waiting.items()):
+            for waiter, _ in waiting:
+                if permit not in self._attentive:
+                    self._wake(waiter, message)
 
 
 class _Sleeper:
@@ -174,7 +219,7 @@ class Wakes:
             sleeper.event.wait(seconds)
         finally:
             with self._lock:
-                self._ears.remove(step)
+                self._ears.remove(step, sleeper)
         return sleeper.message or otherwise
 
     def listen(self, channel: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 import redisopt.delivery
+from tests.batches import BatchFace, Notes
 from tests.clock import ServerClock, instead_of_waiting, on_test_clock
 from tests.faces import Face
 from tests.servers import RunningServer, flavours
@@ -75,3 +76,27 @@ def clock(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> ServerClock:
     monkeypatch.setattr(redisopt.delivery, "script", on_test_clock)
     instead_of_waiting(monkeypatch, clock.advance)
     return clock
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_batcher(
+    request: pytest.FixtureRequest, server: RunningServer, client: redis.Redis
+) -> Iterator[Callable[..., BatchFace]]:
+    """Makes batchers of one kind, each with a client of its own as another process would have; closes them after."""
+    faces: list[BatchFace] = []
+
+    def make(handler: Any = None, **fields: Any) -> BatchFace:
+        faces.append(BatchFace(request.param, server.url, "test", handler, **fields))
+        return faces[-1]
+
+    yield make
+    for face in faces:
+        face.close()
+
+
+@pytest.fixture
+def notes(server: RunningServer, client: redis.Redis) -> Iterator[Notes]:
+    """What handlers note of their runs."""
+    notes = Notes(server.url)
+    yield notes
+    notes.close()

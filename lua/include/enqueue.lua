@@ -1,0 +1,24 @@
+-- Put new items at the end of a partition's ready list, and call a worker when a batch is due sooner for it. What a flush
+-- forces out was added before it, so that what comes within the same millisecond counts as a millisecond later.
+-- @include hset_all
+-- @include rpush_all
+-- @include call_worker
+local function enqueue(queue, ids, records)
+  local flushed = math.max(redis.call('HGET', queue.forced, queue.partition) or 0, redis.call('HGET', queue.state, 'flushed') or 0)
+  local added, fields, entries, total = math.max(queue.now, flushed + 1), {}, {}, 0
+  for i, id in ipairs(ids) do
+    fields[2 * i - 1], fields[2 * i] = id, records[i]
+    entries[i] = string.format('%.0f:', added) .. id
+    total = total + #records[i]
+  end
+  hset_all(queue.items, fields)
+  local count = redis.call('HINCRBY', queue.counts, queue.partition, #ids)
+  rpush_all(queue.ready, entries)
+  if queue.max > 0 then
+    total = redis.call('HINCRBY', queue.bytes, queue.partition, total)
+  end
+  redis.call('ZADD', queue.since, 'NX', added, queue.partition)
+  local full = count >= queue.size or (queue.max > 0 and total >= queue.max)
+  local crossed = math.floor(count / queue.size) > math.floor((count - #ids) / queue.size)
+  call_worker(queue.due, queue.partition, full and queue.now or added + queue.delay, queue.now, full and crossed)
+end

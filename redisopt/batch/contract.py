@@ -1,0 +1,111 @@
+"""What a handler gets and may answer.
+
+A handler is called with ``(items)`` or ``(items, run)`` and answers with a list of the same length, or with a dict by item
+id. An element is the item's result; or an exception, which fails that item alone; or `Retry`, or `Fatal`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redisopt.functions import check_function
+
+_LONGEST = 2_592_000
+"""Seconds: a month."""
+
+
+class Retry(Exception):
+    """Run an item again after so many seconds; or, raised, the whole batch. Counts as an attempt that failed.
+
+    Attributes:
+        after: seconds; None for the backoff of the config.
+    """
+
+    def __init__(self, after: float | None = None, message: str = "the handler asked for another run") -> None:
+        if after is not None and (
+            isinstance(after, bool) or not isinstance(after, int | float) or not 0 <= after <= _LONGEST
+        ):
+            raise ValueError(f"after must be seconds from 0 to {_LONGEST:,}, not {after!r}")
+        super().__init__(message)
+        self.after = after
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.after, str(self)))
+
+
+class Fatal(Exception):
+    """Give an item up at once; or, raised, the whole batch. No further attempt would help."""
+
+
+class BatchItemError(Exception):
+    """Raised by a handler that knows which items it failed for: those fail, the others run again without them.
+
+    >>> raise BatchItemError({run.ids[2]: ValueError("no such row")})
+
+    Attributes:
+        errors: by item id.
+    """
+
+    def __init__(self, errors: Mapping[str, BaseException]) -> None:
+        if not isinstance(errors, Mapping) or not errors:
+            raise ValueError(f"errors must be a dict of exceptions by item id, not {errors!r}")
+        super().__init__(f"{len(errors)} items failed: {', '.join(map(str, list(errors)[:5]))}")
+        self.errors = dict(errors)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.errors,))
+
+
+@dataclass(slots=True)
+class Run:
+    """What a handler may know of the batch that it runs.
+
+    Attributes:
+        ids: of the items, in their order.
+        attempts: which attempt this is for each item, from 1.
+        key: that all of them were added with.
+        fence: rises from batch to batch: send it along with what must not be written late.
+        lost: whether the lease is lost, so that others may run the items already.
+    """
+
+    ids: list[str]
+    attempts: list[int]
+    key: str
+    fence: int
+    lost: bool = False
+
+
+Handler = Callable[..., Any]
+
+
+def checked_handler(handler: Any, *, awaited: bool) -> Handler:
+    """A handler as it is called: with the items and the run.
+
+    Raises:
+        ValueError: it cannot be called, or not with one or two arguments, or it is of the other kind.
+    """
+    instead = "an async function" if awaited else "an AsyncBatcher"
+    check_function(handler, "handler", awaited=awaited, instead=instead)
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):  # some built-in ones have none
+        return lambda items, _: handler(items)
+    for number, adapted in ((2, handler), (1, lambda items, _: handler(items))):
+        if _takes(signature, number):
+            return adapted
+    raise ValueError(f"handler {handler!r} must take (items) or (items, run)")
+
+
+def _takes(signature: inspect.Signature, number: int) -> bool:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    places = [each for each in signature.parameters.values() if each.kind in kinds]
+    if number == 2 and sum(each.default is inspect.Parameter.empty for each in places) < 2:  # noqa: PLR2004
+        return False  # a second argument with a default is the user's own
+    try:
+        signature.bind(*range(number))
+    except TypeError:
+        return False
+    return True
