@@ -3,7 +3,7 @@
 A handler that raises does not say whose fault it was. Of a batch that failed, the first half is run: where it fails, the
 culprit is in it and the second half is put off; where it passes, the culprit is in the second half, which need not be run to
 know that. So each level costs one run, and what was put off costs one in the end: a hundred items with one culprit take ten
-runs. Where that fails too there are several culprits; then each half is run, and where most of them fail, each item.
+runs. Where that fails too there are several culprits; then each half is run, and where a fourth of the items are culprits, each item.
 
 Items that share a failed run are run again: a handler that can say which item failed (an exception in its place, or
 `BatchItemError`) spares them that.
@@ -21,7 +21,8 @@ T = TypeVar("T")
 Attempt = Callable[[Sequence[T]], Plan[Exception | None]]
 """Runs some items and deals with them if that succeeds, and with one that is alone also if not; returns what was raised."""
 
-_MOSTLY = 1 / 3
+ENOUGH, MOSTLY = 3, 1 / 4
+"""After so many culprits, where they are more than this share of what was run, each item is run by itself."""
 
 
 def isolate(items: Sequence[T], attempt: Attempt[T]) -> Plan[None]:
@@ -44,24 +45,23 @@ def isolate(items: Sequence[T], attempt: Attempt[T]) -> Plan[None]:
 
 def _halve(items: Sequence[T], attempt: Attempt[T]) -> Plan[None]:
     """Run all of `items`, which failed together, though one culprit was taken out already."""
-    ran = failed = 0
+    culprits = passed = 0
     groups = [items]
     while groups:
         group = groups.pop()  # these are known to fail
-        if ran > 4 and failed > ran * (1 - _MOSTLY):  # noqa: PLR2004 - so many say nothing yet
-            for each in group:
-                yield from attempt([each])
-            continue
-        half = (len(group) + 1) // 2
-        first, second = group[:half], group[half:]
-        first_failed = (yield from attempt(first)) is not None
-        ran, failed = ran + 1, failed + first_failed
-        if first_failed and len(first) > 1:
-            groups.append(first)
-        if first_failed or len(second) == 1:
-            second_failed = (yield from attempt(second)) is not None
-            ran, failed = ran + 1, failed + second_failed
-        else:
-            second_failed = True  # since the group does, and its first half does not
-        if second_failed and len(second) > 1:
-            groups.append(second)
+        many = culprits >= ENOUGH and culprits > (culprits + passed) * MOSTLY
+        size = 1 if many else (len(group) + 1) // 2
+        fails = False
+        for start in range(0, len(group), size):
+            part = group[start : start + size]
+            last = start + size >= len(group)
+            if last and not fails and len(part) > 1:
+                groups.append(part)  # since the whole fails, and no other part does
+            elif (yield from attempt(part)) is None:
+                passed += len(part)
+            else:
+                fails = True
+                if len(part) > 1:
+                    groups.append(part)
+                else:
+                    culprits += 1

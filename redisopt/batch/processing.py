@@ -101,7 +101,7 @@ class Processing:
         if self.stopping or held.lost:
             return None  # they stay in what is left
         values, readable = [], []
-        for item in items:
+        for item in [each for each in items if each.id in held.left]:
             try:
                 values.append(decode(item.payload, self._asking.config.codec, max(1, len(item.payload))))
                 readable.append(item)
@@ -111,14 +111,16 @@ class Processing:
             return None
         verdicts = yield from self._run(held, readable, values)
         if isinstance(verdicts, Exception):
-            if len(items) > 1 and self._asking.config.isolate:
+            if len(readable) > 1 and self._asking.config.isolate:
                 return verdicts
-            yield from self._settle(held, [self._settled(held, item, verdicts) for item in readable])
-            return verdicts
+            luck = random.random()  # noqa: S311 - no secret. One for all: what failed together runs again together
+            yield from self._settle(held, [self._settled(held, item, verdicts, luck) for item in readable])
+            return verdicts if len(readable) == 1 else None
+        luck = random.random()  # noqa: S311
         yield from self._settle(
             held,
             [
-                self._settled(held, item, verdict)
+                self._settled(held, item, verdict, luck)
                 for item, verdict in zip(readable, verdicts, strict=True)
                 if verdict is not None
             ],
@@ -162,8 +164,9 @@ class Processing:
         others = [index for index, culprit in enumerate(named) if culprit is None]
         if len(others) == len(items):
             return error  # it names none of these
+        luck = random.random()  # noqa: S311
         culprits = [(item, culprit) for item, culprit in zip(items, named, strict=True) if culprit is not None]
-        yield from self._settle(held, [self._settled(held, item, _as_error(culprit)) for item, culprit in culprits])
+        yield from self._settle(held, [self._settled(held, item, _as_error(culprit), luck) for item, culprit in culprits])
         verdicts: list[Verdict | None] = [None] * len(items)
         if others and not self.stopping and not held.lost:
             rest = [items[index] for index in others]
@@ -180,7 +183,7 @@ class Processing:
 
     # --- what becomes of an item
 
-    def _settled(self, held: Held, item: Item, verdict: Verdict) -> Settled:
+    def _settled(self, held: Held, item: Item, verdict: Verdict, luck: float) -> Settled:
         if isinstance(verdict, bytes):
             return Settled(item, "done", verdict)
         config = self._asking.config
@@ -191,14 +194,14 @@ class Processing:
         if isinstance(verdict, config.retry_on):
             waited = held.claimed.now_ms - item.since_ms if item.since_ms else 0
             if waited <= milliseconds(config.retry_for):
-                wait = backoff(config.backoff_base, config.backoff_cap, item.repeats)
+                wait = backoff(config.backoff_base, config.backoff_cap, item.repeats, luck)
                 return Settled(item, "repeat", wait_ms=wait, error=outcome.told(verdict))
         if item.attempts + 1 >= config.max_attempts:
             return self._give_up(item, verdict)
         if isinstance(verdict, Retry) and verdict.after is not None:
             wait = milliseconds(verdict.after)
         else:
-            wait = backoff(config.backoff_base, config.backoff_cap, item.attempts)
+            wait = backoff(config.backoff_base, config.backoff_cap, item.attempts, luck)
         return Settled(item, "retry", wait_ms=wait, error=outcome.told(verdict))
 
     def _give_up(self, item: Item, error: BaseException) -> Settled:
@@ -259,6 +262,6 @@ def _parts(settled: Sequence[Settled]) -> list[Sequence[Settled]]:
     return [*parts, settled[begin:]] if begin < len(settled) else parts
 
 
-def backoff(base: float, cap: float, number: int) -> int:
-    """Milliseconds before the retry of this number, from 0: exponential, with full jitter."""
-    return milliseconds(random.uniform(0, min(cap, base * 2.0 ** min(number, 60))))  # noqa: S311 - no secret
+def backoff(base: float, cap: float, number: int, luck: float) -> int:
+    """Milliseconds before the retry of this number, from 0: exponential, with full jitter, which `luck` decides, from 0 to 1."""
+    return milliseconds(luck * min(cap, base * 2.0 ** min(number, 60)))
