@@ -23,12 +23,16 @@ ARGV[5] queue      items that may wait, -1 for any number
 ARGV[6] overflow   "refuse", "block" (refuse, and remember that somebody waits), "drop_new" or "drop_old"
 ARGV[7] rest       how many more items the caller is about to add, for which there is to be room
 ARGV[8] ttl        ms that outcomes are kept
-ARGV[9..] id (text), record (bytes) of each item
+ARGV[9] ids        of the items, with spaces
+ARGV[10] lengths   of their records, with spaces
+ARGV[11] records   one behind the other
 
 Returns a letter for each item: "n" new, "w" waits or runs already, "o" has an outcome already, "x" dropped; or "full <n>"
 where only n more may wait, and nothing was added.
 ]]
 -- @include server_ms
+-- @include words_of
+-- @include split_packed
 -- @include hmget_all
 -- @include enqueue
 -- @include entry_id
@@ -40,10 +44,7 @@ local partition, size, max, delay = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]
 local queue, overflow, rest, ttl = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local now = server_ms()
 
-local ids, records = {}, {}
-for i = 9, #ARGV, 2 do
-  ids[#ids + 1], records[#records + 1] = ARGV[i], ARGV[i + 1]
-end
+local ids, records = words_of(ARGV[9]), split_packed(ARGV[10], ARGV[11])
 local waits, ended = hmget_all(items, ids), hmget_all(outcomes, ids)
 local letters, new, seen = {}, {}, {}
 for i, id in ipairs(ids) do
@@ -78,9 +79,12 @@ end
 
 -- First what a full server refuses.
 if #new > 0 then
-  local new_ids, new_records = {}, {}
-  for _, i in ipairs(new) do
-    new_ids[#new_ids + 1], new_records[#new_records + 1] = ids[i], records[i]
+  local new_ids, new_records = ids, records
+  if #new < #ids then
+    new_ids, new_records = {}, {}
+    for n, i in ipairs(new) do
+      new_ids[n], new_records[n] = ids[i], records[i]
+    end
   end
   enqueue({
     state = state, items = items, counts = counts, bytes = bytes, since = since, due = due, forced = forced, ready = ready,

@@ -30,12 +30,15 @@ ARGV[9] deliveries  that an item may have: the last is alone in its batch
 
 Returns a list: "wait" and the ms after which something is due, -1 for when called; "paused"; "go" and the partition to ask
 for instead; "due" and how many items would be taken, after a look; or "items", now (ms), the fence, the reason, the partition
-that is due next and in how many ms ("" and -1 for none), and of each item its entry, record and tries.
+that is due next and in how many ms ("" and -1 for none), and of the items: their entries, with spaces, each with what
+read_tries reads behind it, parted by colons, where that is anything; the lengths of their records; and these one behind
+the other.
 ]]
 -- @include server_ms
 -- @include reclaim
 -- @include first_waiting
 -- @include take_items
+-- @include words_of
 -- @include keep_state
 local claim, worker, partition, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local batch = {
@@ -46,22 +49,30 @@ local batch = {
 }
 local now = server_ms()
 
+local function handed_out(head, entries, records, tries)
+  local lengths, shown = {}, {}
+  for i, entry in ipairs(entries) do
+    records[i] = records[i] or ''
+    lengths[i] = #records[i]
+    shown[i] = tries[i] and tries[i] ~= '' and entry .. ':' .. string.gsub(tries[i], ' ', ':') or entry
+  end
+  head[#head + 1], head[#head + 2] = table.concat(shown, ' '), table.concat(lengths, ' ')
+  head[#head + 1] = table.concat(records)
+  return head
+end
+
 -- The same again, where the reply was lost.
 redis.call('ZREM', batch.leases, '') -- allowed on a full server, and then so is the rest
 local mine = redis.call('HGET', batch.claims, claim)
 if mine then
   redis.call('ZADD', batch.leases, 'XX', now + batch.lease, claim)
   local _, _, _, reason, fence, entries = string.match(mine, '^(%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
-  local reply, ids = { 'items', string.format('%.0f', now), fence, reason, '', '-1' }, {}
-  local listed = {}
-  for entry in string.gmatch(entries, '%S+') do
-    listed[#listed + 1], ids[#ids + 1] = entry, entry_id(entry)
-  end
-  local records, tries = hmget_all(batch.items, ids), hmget_all(batch.tries, ids)
+  local listed, ids = words_of(entries), {}
   for i, entry in ipairs(listed) do
-    reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = entry, records[i] or '', tries[i] or ''
+    ids[i] = entry_id(entry)
   end
-  return reply
+  local head = { 'items', string.format('%.0f', now), fence, reason, '', '-1' }
+  return handed_out(head, listed, hmget_all(batch.items, ids), hmget_all(batch.tries, ids))
 end
 
 -- What silent workers held, and what is to run again by now.
@@ -200,8 +211,5 @@ if blocked and tonumber(blocked) > now then
   redis.call('PUBLISH', batch.counts, '0')
 end
 local other, wait = next_call()
-local reply = { 'items', string.format('%.0f', now), fence, reason, other, string.format('%.0f', wait) }
-for i, entry in ipairs(taken.entries) do
-  reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = entry, taken.records[i], taken.tries[i]
-end
-return reply
+local head = { 'items', string.format('%.0f', now), fence, reason, other, string.format('%.0f', wait) }
+return handed_out(head, taken.entries, taken.records, taken.tries)

@@ -24,14 +24,18 @@ ARGV[3] last       1 if the claim holds nothing afterwards, else 0
 ARGV[4] ttl        ms that outcomes are kept
 ARGV[5] dead_ttl   ms that dead items are kept
 ARGV[6] max_dead   how many are kept
-ARGV[7] done       how many items of the first kind follow
-ARGV[8..] id, place of its adder among the replies (0 for none), outcome; of each that is done. Then, of each other item: its
-entry, "dead", "retry" (an attempt failed), "repeat" (one that does not count) or "back", the place of its adder, ms until it
-runs again, outcome, error as text
+ARGV[7] done       ids of the items that are done, with spaces
+ARGV[8] places     of their adders among the replies, 0 for none, with spaces
+ARGV[9] lengths    of their outcomes, with spaces
+ARGV[10] outcomes  one behind the other
+ARGV[11..] entry (text), kind (text), place (of its adder), wait (ms until it runs again), outcome (bytes), error (text) of each
+other item; its kind is "dead", "retry" (an attempt failed), "repeat" (one that does not count) or "back"
 
 Returns how many of the items the claim held, and how many that run again were told so, with a space.
 ]]
 -- @include server_ms
+-- @include words_of
+-- @include split_packed
 -- @include hmget_all
 -- @include hset_all
 -- @include hdel_all
@@ -46,14 +50,12 @@ Returns how many of the items the claim held, and how many that run again were t
 local state, items, held, tries, leases, claims, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local outcomes, finished, dead, dead_at, later, again = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local claim, partition, last, ttl = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
-local dead_ttl, max_dead, number_done = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local dead_ttl, max_dead = tonumber(ARGV[5]), tonumber(ARGV[6])
 local now = server_ms()
 
 redis.call('ZREM', leases, '') -- allowed on a full server, and then so is the rest
-local ids, first_other = {}, 8 + 3 * number_done
-for i = 8, first_other - 1, 3 do
-  ids[#ids + 1] = ARGV[i]
-end
+local ids, places, results = words_of(ARGV[7]), words_of(ARGV[8]), split_packed(ARGV[9], ARGV[10])
+local number_done, first_other = #ids, 11
 for i = first_other, #ARGV, 6 do
   ids[#ids + 1] = entry_id(ARGV[i])
 end
@@ -78,10 +80,9 @@ end
 for n = 1, number_done do
   local id = ids[n]
   if owners[n] == claim then
-    local at = 5 + 3 * n
     over[#over + 1], freed[#freed + 1] = id, id
-    ended[#ended + 1], ended[#ended + 2] = id, ARGV[at + 2]
-    note(id, ARGV[at + 1], 'done')
+    ended[#ended + 1], ended[#ended + 2] = id, results[n]
+    note(id, places[n], 'done')
   end
 end
 

@@ -32,7 +32,9 @@ def test_an_exception_in_an_items_place_fails_that_item_alone(make_batcher: Make
     assert (failed.value.id, failed.value.error_type, failed.value.attempts) == (tickets[2].name, "ValueError", 1)
 
 
-@pytest.mark.parametrize("wrong", [lambda items: items[1:], lambda items: [*items, 1], lambda _: None, lambda _: "12345", iter])
+@pytest.mark.parametrize(
+    "wrong", [lambda items: items[1:], lambda items: [*items, 1], lambda _: None, lambda _: "12345", iter]
+)
 def test_an_answer_of_the_wrong_length_fails_all_and_shifts_nothing(make_batcher: MakeBatcher, wrong: Any) -> None:
     batcher = make_batcher(wrong, **SOON)
     with batcher.worker():
@@ -48,7 +50,10 @@ def test_an_answer_of_the_wrong_length_fails_all_and_shifts_nothing(make_batcher
 def test_an_answer_of_the_wrong_length_may_be_retried(make_batcher: MakeBatcher) -> None:
     wrong: list[Any] = [[], None]
     batcher = make_batcher(
-        lambda items: wrong.pop(0) if wrong else doubled(items), on_wrong_count="retry", max_delay=0.02, backoff_base=0.001
+        lambda items: wrong.pop(0) if wrong else doubled(items),
+        on_wrong_count="retry",
+        max_delay=0.02,
+        backoff_base=0.001,
     )
     with batcher.worker():
         assert batcher.call(1) == 2

@@ -14,7 +14,7 @@ import redis
 from redisopt import scripts
 from redisopt.batch.asking import Asking, Settled
 from redisopt.batch.config import BatchConfig
-from redisopt.batch.items import Item, record
+from redisopt.batch.items import Item, head
 from redisopt.commands import Command, Listen, Plan, Sleep
 from redisopt.identity import process_id
 from redisopt.throttle.config import ThrottleConfig
@@ -75,7 +75,7 @@ def commands() -> list[Command[Any]]:
 def batch_commands() -> list[Command[Any]]:
     """A command of every script of a batcher."""
     asking = Asking("test", BatchConfig(priorities=2))
-    records = [("id", record("=", 0, "p:1", b"1")), ("other", record("=", 0, "p:1", b"2"))]
+    records = [("id", head("=", 0, "p:1") + b"1"), ("other", head("=", 0, "p:1") + b"2")]
     items = [Item("1:id", "id", "p:1", b"1"), Item("1:other", "other", "run:1", b"2")]
     settled = [Settled(items[0], "done", b"done\n1"), Settled(items[1], "retry", wait_ms=5, error="E: e")]
     return [

@@ -6,9 +6,10 @@
 local function enqueue(queue, ids, records)
   local flushed = math.max(redis.call('HGET', queue.forced, queue.partition) or 0, redis.call('HGET', queue.state, 'flushed') or 0)
   local added, fields, entries, total = math.max(queue.now, flushed + 1), {}, {}, 0
+  local prefix = string.format('%.0f:', added)
   for i, id in ipairs(ids) do
     fields[2 * i - 1], fields[2 * i] = id, records[i]
-    entries[i] = string.format('%.0f:', added) .. id
+    entries[i] = prefix .. id
     total = total + #records[i]
   end
   hset_all(queue.items, fields)

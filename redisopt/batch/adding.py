@@ -41,20 +41,17 @@ class Wish(NamedTuple):
     payload: bytes
 
 
-def wish(config: BatchConfig, item: object, key: str, item_id: str, priority: int, what: str = "item") -> Wish:
+def wish(config: BatchConfig, item: object, key: str, item_id: str, priority: int) -> Wish:
     """Check and encode an item; `item_id` is made by us, or by `given_id`.
 
     Raises:
         ValueError: the item cannot be stored, the key is no text, or the priority is not one of the config's.
     """
-    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority < config.priorities:
-        raise ValueError(
-            f"priority must be from 0 to {config.priorities - 1}, not {priority!r}: `priorities` says how many"
-        )
+    _check_priority(config, priority)
     try:
         payload = encode(item, config.codec, config.max_item_bytes)
     except PayloadError as error:
-        raise PayloadError(f"{what} cannot be added: {error}") from error
+        raise PayloadError(f"item cannot be added: {error}") from error
     return Wish(item_id, items.word(keys.checked_key(key)), priority, payload)
 
 
@@ -89,17 +86,27 @@ def many(
         raise ValueError(f"ids has {len(ids):,} ids for {len(found):,} items")
     if ids is not None and len(set(ids)) < len(ids):
         raise ValueError("ids has the same id twice")
-    return [
-        wish(
-            config,
-            value,
-            key(value) if callable(key) else key,
-            next_id() if ids is None else given_id(ids[index]),
-            priority,
-            f"items[{index}]",
+    _check_priority(config, priority)
+    if callable(key):
+        partitions = [items.word(keys.checked_key(key(value))) for value in found]
+    else:
+        partitions = [items.word(keys.checked_key(key))] * len(found)
+    stored = [next_id() for _ in found] if ids is None else [given_id(each) for each in ids]
+    wishes = []
+    for index, value in enumerate(found):
+        try:
+            payload = encode(value, config.codec, config.max_item_bytes)
+        except PayloadError as error:
+            raise PayloadError(f"items[{index}] cannot be added: {error}") from error
+        wishes.append(Wish(stored[index], partitions[index], priority, payload))
+    return wishes
+
+
+def _check_priority(config: BatchConfig, priority: object) -> None:
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority < config.priorities:
+        raise ValueError(
+            f"priority must be from 0 to {config.priorities - 1}, not {priority!r}: `priorities` says how many"
         )
-        for index, value in enumerate(found)
-    ]
 
 
 class Adding:
@@ -139,9 +146,8 @@ class Adding:
         rest = len(wishes)
         until = None if timeout is None else now() + timeout
         for (partition, level), indexes in by_place.items():
-            records = [
-                (wishes[index].id, items.record(partition, level, adder, wishes[index].payload)) for index in indexes
-            ]
+            head = items.head(partition, level, adder)
+            records = [(wishes[index].id, head + wishes[index].payload) for index in indexes]
             at = 0
             for chunk in chunks(records):
                 rest -= len(chunk)

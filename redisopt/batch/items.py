@@ -44,7 +44,7 @@ class Item(NamedTuple):
     @property
     def name(self) -> str:
         """The id as its adder knows it."""
-        return unquote(self.id)
+        return unquote(self.id) if "%" in self.id else self.id
 
 
 def word(key: str) -> str:
@@ -57,9 +57,9 @@ def key_of(partition: str) -> str:
     return unquote(partition[1:])
 
 
-def record(partition: str, level: int, adder: str, payload: bytes) -> bytes:
-    """An item for Redis."""
-    return f"{partition} {level} {adder}\n".encode() + payload
+def head(partition: str, level: int, adder: str) -> bytes:
+    """How the record of an item begins; its payload follows."""
+    return f"{partition} {level} {adder}\n".encode()
 
 
 def header(stored: bytes) -> tuple[str, int, str, bytes]:
@@ -69,10 +69,21 @@ def header(stored: bytes) -> tuple[str, int, str, bytes]:
     return partition, int(level), adder, payload
 
 
-def claimed(entry: bytes, stored: bytes, tries: bytes) -> Item:
-    """An item that was handed out."""
-    text = entry.decode()
-    line, _, payload = stored.partition(b"\n")
-    adder = line.decode().rpartition(" ")[2]
-    numbers = map(int, tries.split()) if tries else ()
-    return Item(text, text.partition(":")[2], adder, payload, *numbers)
+def claimed(entries: str, lengths: str, records: bytes) -> list[Item]:
+    """Items that were handed out, as the script lists them."""
+    found: list[Item] = []
+    adders: dict[bytes, str] = {}
+    at = 0
+    for entry, length in zip(entries.split(" "), map(int, lengths.split(" ")), strict=True):
+        if not length:
+            continue  # it is gone meanwhile
+        newline = records.index(b"\n", at)
+        line = records[at:newline]
+        adder = adders.get(line)
+        if adder is None:
+            adder = adders[line] = line.decode().rpartition(" ")[2]
+        payload = records[newline + 1 : at + length]
+        at += length
+        added, item_id, *tries = entry.split(":")
+        found.append(Item(f"{added}:{item_id}" if tries else entry, item_id, adder, payload, *map(int, tries)))
+    return found

@@ -104,7 +104,8 @@ class Mapping:
         same = list(
             itertools.takewhile(lambda it: (it.partition, it.level) == (first.partition, first.level), to_add[:CHUNK])
         )
-        records = [(it.id, items.record(it.partition, it.level, self._adder, it.payload)) for it in same]
+        head = items.head(first.partition, first.level, self._adder)
+        records = [(it.id, head + it.payload) for it in same]
         chunk = chunks(records)[0]
         answer = yield from call(self._asking.add(first.partition, first.level, chunk, "block", 0))
         if isinstance(answer, Full):

@@ -166,7 +166,9 @@ class Processing:
             return error  # it names none of these
         luck = random.random()  # noqa: S311
         culprits = [(item, culprit) for item, culprit in zip(items, named, strict=True) if culprit is not None]
-        yield from self._settle(held, [self._settled(held, item, _as_error(culprit), luck) for item, culprit in culprits])
+        yield from self._settle(
+            held, [self._settled(held, item, _as_error(culprit), luck) for item, culprit in culprits]
+        )
         verdicts: list[Verdict | None] = [None] * len(items)
         if others and not self.stopping and not held.lost:
             rest = [items[index] for index in others]
