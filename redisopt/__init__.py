@@ -5,13 +5,18 @@ from redisopt.batch.bar import progress_bar
 from redisopt.batch.batched import async_batched, batched
 from redisopt.batch.batcher import Batcher
 from redisopt.batch.config import BatchConfig
-from redisopt.batch.contract import BatchItemError, Fatal, Retry, Run
+from redisopt.batch.contract import BatchItemError, BatchRun, Fatal, Retry
 from redisopt.batch.outcome import DeadItem
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import AsyncBatchTicket, BatchTicket
-from redisopt.batch.worker import AsyncBatchWorker, BatchWorker
 from redisopt.clients import AsyncClient, Client, connect, connect_async, describe
+from redisopt.dead import DeadLetter
+from redisopt.debounce.async_debouncer import AsyncDebouncer
+from redisopt.debounce.config import DebounceConfig
+from redisopt.debounce.debouncer import Debouncer
+from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending, Run
+from redisopt.debounce.ticket import AsyncDebounceTicket, DebounceTicket
 from redisopt.errors import (
     BatchItemFailed,
     Cancelled,
@@ -22,6 +27,9 @@ from redisopt.errors import (
     RedisOptError,
     ResultCountError,
     ResultExpired,
+    ResultTimeout,
+    RunFailed,
+    RunLost,
     StateLost,
     Throttled,
     ThrottleTimeout,
@@ -36,35 +44,45 @@ from redisopt.throttle.joint_permit import AsyncJointPermit, JointPermit
 from redisopt.throttle.permit import AsyncPermit, Permit
 from redisopt.throttle.rate import Rate
 from redisopt.throttle.throttler import Request, Throttler, acquire_all
+from redisopt.workers import AsyncWorker, Worker
 
 __version__ = "0.1.0"
 __all__ = [
     "Advice",
     "AsyncBatchTicket",
-    "AsyncBatchWorker",
     "AsyncBatcher",
     "AsyncClient",
+    "AsyncDebounceTicket",
+    "AsyncDebouncer",
     "AsyncJointPermit",
     "AsyncPermit",
     "AsyncRequest",
     "AsyncThrottler",
+    "AsyncWorker",
     "BatchConfig",
     "BatchItemError",
     "BatchItemFailed",
     "BatchMetrics",
+    "BatchRun",
     "BatchTicket",
-    "BatchWorker",
     "Batcher",
     "Cancelled",
     "Client",
     "ConfigConflict",
     "CostExceedsLimit",
     "DeadItem",
+    "DeadLetter",
+    "DebounceConfig",
+    "DebounceMetrics",
+    "DebounceResult",
+    "DebounceTicket",
+    "Debouncer",
     "Decision",
     "Fatal",
     "JointPermit",
     "LimitState",
     "Outage",
+    "Pending",
     "Permit",
     "PermitLost",
     "Policy",
@@ -75,8 +93,11 @@ __all__ = [
     "Request",
     "ResultCountError",
     "ResultExpired",
+    "ResultTimeout",
     "Retry",
     "Run",
+    "RunFailed",
+    "RunLost",
     "StateLost",
     "ThrottleConfig",
     "ThrottleMetrics",
@@ -84,6 +105,7 @@ __all__ = [
     "Throttled",
     "Throttler",
     "Unavailable",
+    "Worker",
     "acquire_all",
     "add_hook",
     "async_acquire_all",

@@ -8,8 +8,11 @@
     +-- CostExceedsLimit        no wait could ever help (also a ValueError)
     +-- BatchItemFailed         an item of a batch was given up; says why, and after how many attempts
     +-- ResultCountError        a handler's answer does not fit the items that it got
-    +-- ResultExpired           what became of an item is not known any more
-    +-- Cancelled               it was cancelled before it ran
+    +-- RunFailed               the handler of a window raised, as often as it was tried
+    +-- RunLost                 the lease of a run ended while its handler ran
+    +-- Cancelled               what was waited for was cancelled, and will not run
+    +-- ResultTimeout           what was waited for was not over within `timeout` (also a TimeoutError)
+    +-- ResultExpired           what was waited for was over longer ago than its outcome is kept
     +-- ConfigConflict          another process uses this name with another config
     +-- StateLost               what Redis held is gone, or is not ours
     +-- Unavailable             Redis could not be asked, or would not answer
@@ -85,12 +88,39 @@ class ResultCountError(RedisOptError):
     """A batch handler's answer does not fit the items that it got: no result is handed out, since it could be another's."""
 
 
-class ResultExpired(RedisOptError):
-    """What became of it is not known any more: it ended longer than `result_ttl` ago, or was never there."""
+class RunFailed(RedisOptError):
+    """The handler raised in the last of its attempts, or what it returned cannot be handed to others.
+
+    Attributes:
+        window: id of what was run.
+        error: as text, such as ``"ValueError: no such document"``.
+        attempts: how often it was tried.
+    """
+
+    def __init__(self, message: str, *, window: str = "", error: str = "", attempts: int = 0) -> None:
+        super().__init__(message)
+        self.window = window
+        self.error = error
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_failed, (str(self), self.window, self.error, self.attempts))
+
+
+class RunLost(RedisOptError):
+    """The executor of a run was not heard of for `lease_ttl`: another one may have it, and this one should stop."""
 
 
 class Cancelled(RedisOptError):
-    """It was cancelled before it ran."""
+    """Somebody cancelled what was waited for, before it ran."""
+
+
+class ResultTimeout(RedisOptError, TimeoutError):
+    """What is waited for was not over within ``timeout``. It is still pending, or runs; it may be waited for again."""
+
+
+class ResultExpired(RedisOptError):
+    """What was waited for is over, and its outcome was forgotten, `result_ttl` after that."""
 
 
 class ConfigConflict(RedisOptError):
@@ -120,3 +150,7 @@ class Unavailable(RedisOptError):
 def _rebuild_throttled(kind: type[Throttled], message: str, retry_after: float, reason: str) -> Throttled:
     """Unpickle: exceptions with keyword arguments do not survive a process boundary by themselves."""
     return kind(message, retry_after=retry_after, reason=reason)
+
+
+def _rebuild_failed(message: str, window: str, error: str, attempts: int) -> RunFailed:
+    return RunFailed(message, window=window, error=error, attempts=attempts)

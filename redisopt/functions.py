@@ -39,3 +39,14 @@ def check_function(function: Any, field: str, *, awaited: bool | None, instead: 
         )
     if awaited is True and not is_async(function):
         raise ValueError(f"{field} {function!r} is not a coroutine function: use {instead}")
+
+
+def takes(function: Any, count: int) -> bool:
+    """Whether `function` can be called with so many positional arguments; also where nothing is known of it."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # a builtin without a signature
+        return True
+    return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -83,13 +82,13 @@ class BatchFace:
         return self.wait_for(ticket.result(timeout))
 
     @contextlib.contextmanager
-    def worker(self, concurrency: int = 1, timeout: float = 5.0) -> Iterator[Any]:
-        worker = self.real.worker(concurrency)
+    def worker(self, concurrency: int = 1, grace: float = 5.0) -> Iterator[Any]:
+        worker = self.real.worker(concurrency, grace=grace)
         self._call(worker.start)
         try:
             yield worker
         finally:
-            self.wait_for(worker.stop(timeout))
+            self._call(worker.stop)
 
     def _call(self, function: Callable[[], Any]) -> None:
         if self._loop is None:
@@ -97,7 +96,7 @@ class BatchFace:
             return
 
         async def call() -> None:
-            function()
+            await function()
 
         self._loop.do(call())
 
@@ -184,35 +183,25 @@ def noted(url: str, function: Callable[..., Any]) -> Callable[..., Any]:
 # --- in processes
 
 
-def _pass_on(stop: Any, tell: Callable[[], object]) -> None:
-    stop.wait()
-    tell()
-
-
-def _work(url: str, name: str, make: Any, kind: str, concurrency: int, fields: Any, ready: Any, stop: Any) -> None:
+def _work(url: str, name: str, make: Any, kind: str, concurrency: int, fields: Any, ready: Any) -> None:
     handler = make(url)
     if kind == "sync":
-        client = redis.from_url(url)
-        batcher = redisopt.Batcher(client, name, handler=handler, **PATIENT | fields)
+        batcher = redisopt.Batcher(redis.from_url(url), name, handler=handler, **PATIENT | fields)
         stopped = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-        threading.Thread(target=_pass_on, args=(stop, stopped.set), daemon=True).start()
-        ready.set()
-        batcher.run(stopped, concurrency=concurrency, timeout=1.0)
+        ready.send(True)
+        batcher.run(stopped, concurrency=concurrency, grace=1.0)
         batcher.close()
     else:
-        asyncio.run(_work_async(url, name, handler, concurrency, fields, ready, stop))
+        asyncio.run(_work_async(url, name, handler, concurrency, fields, ready))
 
 
-async def _work_async(url: str, name: str, handler: Any, concurrency: int, fields: Any, ready: Any, stop: Any) -> None:
+async def _work_async(url: str, name: str, handler: Any, concurrency: int, fields: Any, ready: Any) -> None:
     batcher = redisopt.AsyncBatcher(redis.asyncio.from_url(url), name, handler=awaited(handler), **PATIENT | fields)
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stopped.set)
-    tell = functools.partial(loop.call_soon_threadsafe, stopped.set)
-    threading.Thread(target=_pass_on, args=(stop, tell), daemon=True).start()
-    ready.set()
-    await batcher.run(stopped, concurrency=concurrency, timeout=1.0)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    ready.send(True)
+    await batcher.run(stopped, concurrency=concurrency, grace=1.0)
     await batcher.aclose()
 
 
@@ -220,47 +209,40 @@ class WorkerProcess:
     """A worker in a process of its own. `make` is a module's function of the URL that makes the handler."""
 
     def __init__(
-        self,
-        url: str,
-        name: str,
-        make: Any,
-        *,
-        kind: str = "sync",
-        concurrency: int = 1,
-        wait: bool = True,
-        **fields: Any,
+        self, url: str, name: str, make: Any, *, kind: str = "sync", concurrency: int = 1, **fields: Any
     ) -> None:
-        self._ready, self._stop = FLEET.Event(), FLEET.Event()
-        arguments = (url, name, make, kind, concurrency, fields, self._ready, self._stop)
-        self.process = FLEET.Process(target=_work, args=arguments, daemon=True)
+        here, ready = FLEET.Pipe(duplex=False)
+        self.process = FLEET.Process(
+            target=_work, args=(url, name, make, kind, concurrency, fields, ready), daemon=True
+        )
         self.process.start()
-        if wait:
-            assert self._ready.wait(30), "the worker did not start"
+        ready.close()
+        assert here.poll(30), "the worker did not start"
+        here.close()
 
     def signal(self, number: int) -> None:
-        os.kill(self.process.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, number)
 
     def kill(self) -> None:
         """As by kill -9."""
-        if self.process.is_alive():
-            self.signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self.process.join(10)
 
     def stop(self) -> None:
-        if self.process.is_alive():
-            self._stop.set()
-            self.process.join(20)
-            assert self.process.exitcode == 0
+        """Gracefully."""
+        self.signal(signal.SIGTERM)
+        self.process.join(20)
+        assert self.process.exitcode == 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.process.is_alive():
-            with contextlib.suppress(ProcessLookupError):
-                self.signal(signal.SIGCONT)
-        self._stop.set()
-        self.process.join(20)
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+            self.process.join(10)
         if self.process.is_alive():
             self.kill()
 

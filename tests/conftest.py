@@ -13,6 +13,7 @@ import redis
 import redisopt.delivery
 from tests.batches import BatchFace, Notes
 from tests.clock import ServerClock, instead_of_waiting, on_test_clock
+from tests.debounce_faces import DebounceFace
 from tests.faces import Face
 from tests.servers import RunningServer, flavours
 
@@ -67,6 +68,22 @@ def make_throttler(
     yield make
     for face in faces:
         face.close()
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_debouncer(
+    request: pytest.FixtureRequest, server: RunningServer, client: redis.Redis
+) -> Iterator[Callable[..., DebounceFace]]:
+    """Makes debouncers of one kind, each with a client of its own as another process would have; closes them after."""
+    faces: list[DebounceFace] = []
+
+    def make(name: str = "test", *args: Any, **fields: Any) -> DebounceFace:
+        faces.append(DebounceFace(request.param, server.url, name, *args, **fields))
+        return faces[-1]
+
+    yield make
+    for face in faces:
+        face.shut()
 
 
 @pytest.fixture

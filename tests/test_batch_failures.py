@@ -44,7 +44,7 @@ def test_an_answer_of_the_wrong_length_fails_all_and_shifts_nothing(make_batcher
                 batcher.result(ticket)
             assert failed.value.error_type == "ResultCountError"
 
-    assert [dead.item for dead in batcher.dead()] == list(range(5))
+    assert [dead.payload for dead in batcher.dead()] == list(range(5))
 
 
 def test_an_answer_of_the_wrong_length_may_be_retried(make_batcher: MakeBatcher) -> None:
@@ -150,7 +150,7 @@ def test_the_items_that_spoil_a_batch_are_found(
                 assert batcher.result(ticket) == 2 * item
 
     assert len(notes.runs()) <= calls
-    assert {dead.item for dead in batcher.dead()} == bad
+    assert {dead.payload for dead in batcher.dead()} == bad
 
 
 def test_an_error_that_is_not_the_items_fault_repeats_the_whole_batch(
@@ -214,16 +214,16 @@ def test_the_dead_are_read_and_run_again(make_batcher: MakeBatcher) -> None:
             with pytest.raises(redisopt.BatchItemFailed):
                 batcher.result(ticket)
         dead = batcher.dead()
-        assert [each.item for each in batcher.dead(2, after=1)] == [each.item for each in dead[1:3]]
-        assert {each.item for each in dead} == set(range(5))
+        assert [each.payload for each in batcher.dead(2, after=1)] == [each.payload for each in dead[1:3]]
+        assert {each.payload for each in dead} == set(range(5))
         assert all((each.key, each.attempts, each.deliveries_lost) == ("a key", 2, 0) for each in dead)
-        assert dead[0].error == f"ValueError: no {dead[0].item}"
+        assert dead[0].error == f"ValueError: no {dead[0].payload}"
 
         broken[0] = False
         assert batcher.replay([dead[0].id, "unknown"]) == 1
-        assert batcher.result(dead[0].id) == dead[0].item
+        assert batcher.result(dead[0].id) == dead[0].payload
         assert batcher.replay() == 4
-        assert [batcher.result(each.id) for each in dead] == [each.item for each in dead]
+        assert [batcher.result(each.id) for each in dead] == [each.payload for each in dead]
         assert not batcher.dead()
 
 
@@ -231,7 +231,7 @@ def test_the_dead_letter_is_bounded(make_batcher: MakeBatcher) -> None:
     batcher = make_batcher(lambda items: [Fatal("no")] * len(items), max_dead=3, max_size=1, **SOON)
     with batcher.worker():
         assert len(batcher.map(range(6), errors="collect")) == 6
-        assert [each.item for each in batcher.dead()] == [3, 4, 5]
+        assert [each.payload for each in batcher.dead()] == [3, 4, 5]
 
 
 def test_nothing_that_users_supply_stops_a_worker(make_batcher: MakeBatcher) -> None:

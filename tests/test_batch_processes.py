@@ -48,7 +48,10 @@ def batcher(server: RunningServer, client: redis.Redis) -> Iterator[Callable[...
 
 def add_one(url: str, item: int) -> int:
     """An adder that waits for its own result."""
-    with redis.from_url(url) as client, redisopt.Batcher(client, "test", max_size=3, max_delay=10, **PATIENT) as batcher:
+    with (
+        redis.from_url(url) as client,
+        redisopt.Batcher(client, "test", max_size=3, max_delay=10, **PATIENT) as batcher,
+    ):
         wait_for_all()
         return int(batcher.call(item, timeout=20))
 
@@ -62,7 +65,10 @@ def test_items_of_three_processes_are_one_batch(server: RunningServer, notes: No
 
 
 def add_a_hundred(url: str, first: int) -> list[Any]:
-    with redis.from_url(url) as client, redisopt.Batcher(client, "test", max_size=20, max_delay=0.02, **PATIENT) as batcher:
+    with (
+        redis.from_url(url) as client,
+        redisopt.Batcher(client, "test", max_size=20, max_delay=0.02, **PATIENT) as batcher,
+    ):
         wait_for_all()
         tickets = [batcher.add(first + number) for number in range(100)]
         return [ticket.result(20) for ticket in tickets]
@@ -84,7 +90,10 @@ def test_each_adder_of_many_gets_its_own_results_in_its_order(server: RunningSer
 
 
 def add_a_thousand(url: str, first: int) -> int:
-    with redis.from_url(url) as client, redisopt.Batcher(client, "test", max_size=50, max_delay=5, **PATIENT) as batcher:
+    with (
+        redis.from_url(url) as client,
+        redisopt.Batcher(client, "test", max_size=50, max_delay=5, **PATIENT) as batcher,
+    ):
         wait_for_all()
         return len(batcher.add_many(range(first, first + 1000)))
 
@@ -128,7 +137,9 @@ def test_a_batch_is_due_in_time_though_its_adder_was_killed(
     assert before + 0.499 <= run.at <= after + 0.55 + late.seconds
 
 
-def test_the_dead_adders_results_are_forgotten_in_time(server: RunningServer, notes: Notes, client: redis.Redis) -> None:
+def test_the_dead_adders_results_are_forgotten_in_time(
+    server: RunningServer, notes: Notes, client: redis.Redis
+) -> None:
     fields: Any = {"max_size": 10, "max_delay": 0.01, "result_ttl": 1.0}
     with WorkerProcess(server.url, "test", make_doubling, **fields):
         adder = in_process(add_and_die, server.url, 0.01)
@@ -218,10 +229,8 @@ def test_a_worker_that_was_thought_dead_changes_nothing(
         with WorkerProcess(server.url, "test", make_very_slow, **fields):
             notes.wait_for(2)
             first.signal(signal.SIGCONT)
-            time.sleep(0.8)
-            assert adder.metrics().done == 0
-            assert adder.metrics().running == 1  # suspects go in smaller batches
             assert [ticket.result(10) for ticket in tickets] == [2, 4]
+            wait_until(lambda: adder.metrics().running == 0)
             assert adder.metrics().done == 2
 
     assert not client.exists("redisopt:v1:{batch:test}:held")
@@ -245,7 +254,7 @@ def test_an_item_that_kills_its_workers_is_given_up_and_the_others_survive(
     adder = batcher(**fields)
     tickets = adder.add_many(range(20))
     results: dict[int, Any] = {}
-    workers = []
+    workers: list[WorkerProcess] = []
     try:
         until = time.monotonic() + 40
         while len(results) < 20 and time.monotonic() < until:
@@ -266,7 +275,7 @@ def test_an_item_that_kills_its_workers_is_given_up_and_the_others_survive(
     assert {item: results[item] for item in range(20) if item != 13} == {i: 2 * i for i in range(20) if i != 13}
     assert isinstance(results[13], redisopt.BatchItemFailed)
     (dead,) = adder.dead()
-    assert (dead.item, dead.deliveries_lost) == (13, 3)
+    assert (dead.payload, dead.deliveries_lost) == (13, 3)
     deadly = [run.items for run in notes.runs() if 13 in run.items]
     assert len(deadly) == 3
     assert deadly[-1] == [13]
@@ -286,8 +295,8 @@ def test_a_worker_that_is_stopped_gives_back_at_once_what_it_has_not_finished(
             stopped = notes.now()
             assert [ticket.result(10) for ticket in tickets] == doubled(list(range(5)))
 
-    second = notes.runs()[1]
     if kind == "sync":  # it waits for a second; a plain function holds up its event loop until it is done
+        second = notes.runs()[1]
         assert second.at - stopped <= 1.3 + late.seconds
         assert second.attempts == [1] * 5
 
@@ -332,9 +341,7 @@ def test_a_run_goes_on_after_its_caller_was_killed(
     ran = len(notes.runs())
     assert before < 900
 
-    other.handler(
-        noted(server.url, lambda items: [ValueError("no") if item == 777 else 2 * item for item in items])
-    )
+    other.handler(noted(server.url, lambda items: [ValueError("no") if item == 777 else 2 * item for item in items]))
     progress: list[redisopt.Progress] = []
     results = other.map(range(1000), run_id="nightly", on_progress=progress.append, errors="collect")
 

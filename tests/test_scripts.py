@@ -22,6 +22,7 @@ from redisopt.throttle.grant import Grant
 from redisopt.throttle.joint import Ask, acquire_all
 from redisopt.throttle.layout import Unregistered, Verdict
 from redisopt.throttle.line import Place
+from tests import debounce_commands
 from tests.plans import bare_plans
 
 FIELDS: Any = {"rates": ("10/s", "100/10s"), "max_burst_size": 5}
@@ -69,7 +70,11 @@ def commands() -> list[Command[Any]]:
     undos = [
         command._replace(script=command.undo) for command in found if isinstance(command, Command) and command.undo
     ]
-    return [command for command in [*found, *undos, *batch_commands()] if isinstance(command, Command)]
+    return [
+        command
+        for command in [*found, *undos, *batch_commands(), *debounce_commands.commands()]
+        if isinstance(command, Command)
+    ]
 
 
 def batch_commands() -> list[Command[Any]]:
@@ -126,7 +131,7 @@ def test_the_header_lists_exactly_what_python_sends(command: Command[Any]) -> No
         if repeated is None:
             assert len(single) == sent
         else:
-            # One key, or as many numbers as the header names in a row, for each log.
+            # One key, or as many numbers as the header names in a row, for each log or run.
             group = 1 if what == "KEYS" else len(re.findall(r"\w+ \(", repeated[2])) or 1
             assert int(repeated[1]) == len(single) + 1
             assert (sent - len(single)) % group == 0

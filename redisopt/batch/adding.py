@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from redisopt import events, keys
+from redisopt.background import now
 from redisopt.batch import items
 from redisopt.batch.asking import Asking, Full, chunks
 from redisopt.batch.config import BatchConfig
-from redisopt.batch.inbox import now
 from redisopt.codec import PayloadError, encode
 from redisopt.commands import Listen, Plan, Wait, call
 from redisopt.errors import ConfigConflict, QueueFull

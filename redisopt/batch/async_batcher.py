@@ -15,13 +15,12 @@ from redisopt.batch.contract import checked_handler
 from redisopt.batch.gathering import Gathering
 from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.outcome import DeadItem
-from redisopt.batch.plans import BatchPlans
+from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import AsyncBatchTicket
-from redisopt.batch.worker import STOP_TIMEOUT, AsyncBatchWorker
-from redisopt.identity import process_id
 from redisopt.runner import AsyncRunner
+from redisopt.workers import AsyncWorker
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -68,8 +67,7 @@ class AsyncBatcher:
         self._runner = AsyncRunner(client, given.command_timeout)
         self._plans.attach(self._runner)
         self._gathering = Gathering(self._runner, self._plans)
-        self._workers: weakref.WeakSet[AsyncBatchWorker] = weakref.WeakSet()
-        self._process = process_id()
+        self._workers: weakref.WeakSet[AsyncWorker] = weakref.WeakSet()
 
     @property
     def name(self) -> str:
@@ -158,30 +156,22 @@ class AsyncBatcher:
         self._plans.handler = checked_handler(function, awaited=True)
         return function
 
-    def worker(self, concurrency: int = 1) -> AsyncBatchWorker:
-        """Tasks that work in the background: ``async with batcher.worker(): ...``; see `Batcher.worker`."""
-        if self._process != process_id():
-            self._workers, self._process = weakref.WeakSet(), process_id()
-        worker = AsyncBatchWorker(self._runner, self._plans.working(concurrency), self.name)
+    def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> AsyncWorker:
+        """See `Batcher.worker`: ``async with batcher.worker(): ...``. What outlives `grace` is cancelled."""
+        work = self._plans.work(concurrency, grace)
+        worker = AsyncWorker(self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace)
         self._workers.add(worker)
         return worker
 
     @property
     def works(self) -> bool:
         """Whether a worker of this object runs in this process."""
-        return self._process == process_id() and any(worker.works for worker in self._workers)
+        return any(worker.is_working for worker in list(self._workers))
 
-    async def run(
-        self, stop: asyncio.Event | None = None, *, concurrency: int = 1, timeout: float = STOP_TIMEOUT
-    ) -> None:
-        """Work until `stop` is set, or the task is cancelled; then as `AsyncBatchWorker.stop`, with `timeout`."""
-        stopped = asyncio.Event() if stop is None else stop
-        worker = self.worker(concurrency)
-        worker.start()
-        try:
-            await stopped.wait()
-        finally:
-            await worker.stop(timeout)
+    async def run(self, stop: asyncio.Event | None = None, *, concurrency: int = 1, grace: float = GRACE) -> None:
+        """Work until `stop` is set, or the task is cancelled. Arguments as `worker`."""
+        async with self.worker(concurrency, grace=grace):
+            await (asyncio.Event() if stop is None else stop).wait()
 
     # --- telling and looking
 
@@ -215,12 +205,21 @@ class AsyncBatcher:
 
     # --- the end
 
-    async def aclose(self, timeout: float = STOP_TIMEOUT) -> None:
+    async def aclose(self) -> None:
         """See `Batcher.close`; stops the workers of the running event loop."""
-        if self._process == process_id():
+        try:
             for worker in list(self._workers):
-                await worker.stop(timeout)
-        await self._runner.aclose()
+                await worker.stop()
+        finally:
+            await self._runner.aclose()
+
+    def __reduce__(self) -> Any:
+        """See `Batcher.__reduce__`."""
+        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their items by the name")
+
+    def __repr__(self) -> str:
+        """The name and the config."""
+        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
 
     async def __aenter__(self) -> Self:
         """The batcher itself."""

@@ -14,8 +14,8 @@ import redis.asyncio
 from redisopt.batch.async_batcher import AsyncBatcher
 from redisopt.batch.batcher import Batcher
 from redisopt.batch.config import BatchConfig
-from redisopt.batch.worker import AsyncBatchWorker, BatchWorker
 from redisopt.identity import process_id
+from redisopt.workers import AsyncWorker, Worker
 
 R = TypeVar("R")
 
@@ -33,7 +33,7 @@ class Batched(Generic[R]):
         batcher.handler(function)
         self._concurrency = concurrency
         self._lock = threading.Lock()
-        self._worker: BatchWorker | None = None
+        self._worker: Worker | None = None
         self._process = process_id()
 
     def __call__(self, item: Any, /, key: str = "", *, timeout: float | None = None) -> R:
@@ -65,22 +65,22 @@ class AsyncBatched(Generic[R]):
         self.batcher = batcher
         batcher.handler(function)
         self._concurrency = concurrency
-        self._workers: dict[asyncio.AbstractEventLoop, AsyncBatchWorker] = {}
+        self._workers: dict[asyncio.AbstractEventLoop, AsyncWorker] = {}
         self._process = process_id()
 
     async def __call__(self, item: Any, /, key: str = "", *, timeout: float | None = None) -> R:
         """The result of one item. Raises what `AsyncBatcher.call` raises."""
-        self._work()
+        await self._work()
         return await self.batcher.call(item, key, timeout=timeout)  # type: ignore[no-any-return]
 
-    def _work(self) -> None:
+    async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         if self._process != process_id():
             self._process, self._workers = process_id(), {}
         if self._concurrency and loop not in self._workers:
             self._workers = {other: worker for other, worker in self._workers.items() if not other.is_closed()}
             worker = self._workers[loop] = self.batcher.worker(self._concurrency)
-            worker.start()
+            await worker.start()
 
     async def aclose(self) -> None:
         """Stop its worker in the running event loop."""

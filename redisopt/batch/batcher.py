@@ -13,13 +13,12 @@ from redisopt.batch.config import BatchConfig
 from redisopt.batch.contract import checked_handler
 from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.outcome import DeadItem
-from redisopt.batch.plans import BatchPlans
+from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import BatchTicket
-from redisopt.batch.worker import STOP_TIMEOUT, BatchWorker
-from redisopt.identity import process_id
 from redisopt.runner import Runner
+from redisopt.workers import Worker
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -72,8 +71,7 @@ class Batcher:
         self._plans = BatchPlans(name, given, checked, limiter, limit_by, awaited=False)
         self._runner = Runner(client, given.command_timeout)
         self._plans.attach(self._runner)
-        self._workers: weakref.WeakSet[BatchWorker] = weakref.WeakSet()
-        self._process = process_id()
+        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
     @property
     def name(self) -> str:
@@ -182,7 +180,7 @@ class Batcher:
 
         Raises:
             BatchItemFailed, Cancelled, QueueFull, ResultExpired: an item has no result, and `errors` is "raise".
-            TimeoutError: nothing has ended for `timeout` seconds. The items go on.
+            ResultTimeout: nothing has ended for `timeout` seconds. The items go on.
             ValueError: as `add_many`; or another run has this `run_id`.
             Unavailable: Redis was away for all of `timeout`.
         """
@@ -203,36 +201,35 @@ class Batcher:
         self._plans.handler = checked_handler(function, awaited=False)
         return function
 
-    def worker(self, concurrency: int = 1) -> BatchWorker:
-        """Threads that work in the background for as long as the block lasts: ``with batcher.worker(): ...``.
+    def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> Worker:
+        """A worker that hands batches to the handler in the background, for as long as it is entered.
+
+        >>> with batcher.worker(concurrency=2):
+        ...     serve_requests()
+
+        An idle one costs a script call a second.
 
         Args:
             concurrency: batches that run at once, each in a thread.
+            grace: seconds that its end waits for batches that run; then they are given back, for others to run at once.
 
         Raises:
-            ValueError: there is no handler, or `concurrency` is no whole number from 1 to 1,000.
+            ValueError: there is no handler, or an argument is out of range.
         """
-        if self._process != process_id():
-            self._workers, self._process = weakref.WeakSet(), process_id()
-        worker = BatchWorker(self._runner, self._plans.working(concurrency), self.name)
+        work = self._plans.work(concurrency, grace)
+        worker = Worker(self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace)
         self._workers.add(worker)
         return worker
 
     @property
     def works(self) -> bool:
         """Whether a worker of this object runs in this process."""
-        return self._process == process_id() and any(worker.works for worker in self._workers)
+        return any(worker.is_working for worker in list(self._workers))
 
-    def run(self, stop: threading.Event | None = None, *, concurrency: int = 1, timeout: float = STOP_TIMEOUT) -> None:
-        """Work until `stop` is set, or Ctrl-C; then as `BatchWorker.stop`, with `timeout`."""
-        stopped = threading.Event() if stop is None else stop
-        worker = self.worker(concurrency)
-        worker.start()
-        try:
-            while not stopped.wait(3600):
-                pass
-        finally:
-            worker.stop(timeout)
+    def run(self, stop: threading.Event | None = None, *, concurrency: int = 1, grace: float = GRACE) -> None:
+        """Work in the foreground until `stop` is set, or Ctrl-C. Arguments as `worker`."""
+        with self.worker(concurrency, grace=grace):
+            (threading.Event() if stop is None else stop).wait()
 
     # --- telling and looking
 
@@ -266,12 +263,24 @@ class Batcher:
 
     # --- the end
 
-    def close(self, timeout: float = STOP_TIMEOUT) -> None:
-        """Stop its workers as `BatchWorker.stop` does, and close the client's idle links unless others use them."""
-        if self._process == process_id():
+    def close(self) -> None:
+        """Stop its workers, give back what they hold, and close the connections unless another primitive uses them.
+
+        The client stays open.
+        """
+        try:
             for worker in list(self._workers):
-                worker.stop(timeout)
-        self._runner.close()
+                worker.stop()
+        finally:
+            self._runner.close()
+
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled: connections cannot go to another process."""
+        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their items by the name")
+
+    def __repr__(self) -> str:
+        """The name and the config."""
+        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
 
     def __enter__(self) -> Self:
         """The batcher itself."""

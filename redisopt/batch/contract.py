@@ -6,12 +6,11 @@ id. An element is the item's result; or an exception, which fails that item alon
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from redisopt.functions import check_function
+from redisopt.functions import check_function, takes
 
 _LONGEST = 2_592_000
 """Seconds: a month."""
@@ -59,8 +58,8 @@ class BatchItemError(Exception):
         return (type(self), (self.errors,))
 
 
-@dataclass(slots=True)
-class Run:
+@dataclass(frozen=True, slots=True)
+class BatchRun:
     """What a handler may know of the batch that it runs.
 
     Attributes:
@@ -68,14 +67,18 @@ class Run:
         attempts: which attempt this is for each item, from 1.
         key: that all of them were added with.
         fence: rises from batch to batch: send it along with what must not be written late.
-        lost: whether the lease is lost, so that others may run the items already.
     """
 
     ids: list[str]
     attempts: list[int]
     key: str
     fence: int
-    lost: bool = False
+    _is_lost: Callable[[], bool]
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease is lost, so that others may run the items already. Asks nobody."""
+        return self._is_lost()
 
 
 Handler = Callable[..., Any]
@@ -89,23 +92,8 @@ def checked_handler(handler: Any, *, awaited: bool) -> Handler:
     """
     instead = "an async function" if awaited else "an AsyncBatcher"
     check_function(handler, "handler", awaited=awaited, instead=instead)
-    try:
-        signature = inspect.signature(handler)
-    except (TypeError, ValueError):  # some built-in ones have none
+    if takes(handler, 1):  # also where a second argument has a default: that is the user's own
         return lambda items, _: handler(items)
-    for number, adapted in ((2, handler), (1, lambda items, _: handler(items))):
-        if _takes(signature, number):
-            return adapted
+    if takes(handler, 2):
+        return handler  # type: ignore[no-any-return]
     raise ValueError(f"handler {handler!r} must take (items) or (items, run)")
-
-
-def _takes(signature: inspect.Signature, number: int) -> bool:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    places = [each for each in signature.parameters.values() if each.kind in kinds]
-    if number == 2 and sum(each.default is inspect.Parameter.empty for each in places) < 2:  # noqa: PLR2004
-        return False  # a second argument with a default is the user's own
-    try:
-        signature.bind(*range(number))
-    except TypeError:
-        return False
-    return True

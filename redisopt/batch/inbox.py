@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
+from redisopt.awaiting import Awaiting, NotYet
+from redisopt.background import now
 from redisopt.commands import Plan, Wait, call
-from redisopt.errors import RedisOptError
+from redisopt.errors import RedisOptError, ResultTimeout
 from redisopt.identity import next_permit_id, process_id
 
 if TYPE_CHECKING:
     from redisopt.batch.asking import Asking, Reading
-
-now = time.monotonic
 
 LOOK_EVERY = 1.0
 """Seconds that a lost hint costs at most."""
@@ -104,7 +103,7 @@ class Inbox:
         """The outcome of an item that was expected before it was added.
 
         Raises:
-            TimeoutError: there is none at `until`, by this process's monotonic clock.
+            ResultTimeout: there is none at `until`, by this process's monotonic clock.
             Unavailable: nor could Redis be asked.
         """
         permit = f"{item.id}/{next(_numbers)}"
@@ -115,7 +114,7 @@ class Inbox:
             while item.outcome is None:
                 left = until - now()
                 if left <= 0:
-                    raise TimeoutError(f"item {item.id!r} has no outcome yet: fetch it later by its id")
+                    raise ResultTimeout(f"item {item.id!r} has no outcome yet: fetch it later by its id")
                 if self._take_turn():
                     try:
                         yield from self._read_until(item, until)
@@ -193,26 +192,28 @@ class Inbox:
                 self._wakes.wake(permit)
 
 
-def fetch(asking: Asking, item_id: str, until: float) -> Plan[bytes]:
-    """The outcome of an item that somebody else may have added; b"" where it is forgotten, or was never there.
+class Fetching:
+    """The outcomes of items that others may have added: nobody tells us of them, so they are asked for."""
 
-    Nobody tells us of it, so it is asked for: soon at first, twice a second in the end.
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+        self.awaiting = Awaiting()
 
-    Raises:
-        TimeoutError: there is none at `until`.
-        Unavailable: Redis could not be asked then.
-    """
-    pause, permit = 0.005, f"{item_id}/{next(_numbers)}"
-    while True:
-        try:
-            outcome: bytes = (yield from call(asking.fetch([item_id])))[0]
-        except RedisOptError:
-            if now() >= until:
-                raise
-        else:
-            if outcome not in (b"waits", b"runs"):
-                return b"" if outcome == b"unknown" else outcome
-            if now() >= until:
-                raise TimeoutError(f"item {item_id!r} has no outcome yet")
-        yield Wait(permit, max(0.0, min(pause, until - now())), heard=False)
-        pause = min(pause * 1.5, 0.5)
+    def fetch(self, item_id: str, timeout: float) -> Plan[bytes]:
+        """The outcome of an item, b"" where it is forgotten or was never there: soon asked for again, later twice a second.
+
+        Raises:
+            ResultTimeout: there is none after `timeout` seconds.
+            Unavailable: Redis could not be asked.
+        """
+        pauses = itertools.accumulate(
+            itertools.repeat(1.5), lambda pause, grows: min(0.5, pause * grows), initial=0.005
+        )
+
+        def look() -> Plan[bytes | NotYet]:
+            outcome: bytes = (yield from call(self._asking.fetch([item_id])))[0]
+            if outcome in (b"waits", b"runs"):
+                return NotYet(next(pauses))
+            return b"" if outcome == b"unknown" else outcome
+
+        return self.awaiting.outcome(f"item {item_id}", look, timeout)

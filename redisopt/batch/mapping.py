@@ -10,13 +10,14 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from redisopt.background import now
 from redisopt.batch import items, outcome
 from redisopt.batch.adding import ENDED, Wish
 from redisopt.batch.asking import CHUNK, Asking, Full, Reading, chunks
-from redisopt.batch.inbox import LOOK_EVERY, LOOKED_AT, now
+from redisopt.batch.inbox import LOOK_EVERY, LOOKED_AT
 from redisopt.batch.progress import EVERY, Pace, Progress
 from redisopt.commands import Listen, Plan, Wait, call
-from redisopt.errors import RedisOptError
+from redisopt.errors import RedisOptError, ResultTimeout
 
 _numbers = itertools.count(1)
 
@@ -55,7 +56,7 @@ class Mapping:
 
         Raises:
             ValueError: another run has this id.
-            TimeoutError: nothing has ended for `timeout` seconds.
+            ResultTimeout: nothing has ended for `timeout` seconds.
             Unavailable: Redis has been away for so long.
         """
         self._last_gone = last_gone
@@ -84,7 +85,7 @@ class Mapping:
             if len(self._outcomes) > before:
                 latest = heard = now()
             elif now() > latest + timeout:
-                raise failure or TimeoutError(
+                raise failure or ResultTimeout(
                     f"no item of the run has ended for {timeout} s; begin it again with its run_id"
                 )
             if not more and len(self._outcomes) < total and (not self._to_add or len(self._outcomes) == before):

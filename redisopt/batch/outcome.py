@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redisopt.codec import Codec, PayloadError, decode, encode
+from redisopt.dead import DeadLetter
 from redisopt.errors import BatchItemFailed, Cancelled, QueueFull, ResultExpired
 
 MAX_REASON = 1000
@@ -13,26 +14,14 @@ MAX_REASON = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class DeadItem:
-    """An item that was given up.
+class DeadItem(DeadLetter):
+    """An item that was given up; its payload, the raw bytes where they cannot be read any more.
 
     Attributes:
-        id: as its adder knows it.
-        key: of its partition.
-        item: what was added; the raw bytes where they cannot be read any more.
-        error: the type and text of its last error.
-        attempts: runs that failed, or that its workers did not outlive.
         deliveries_lost: how many of its workers were not heard of again while they had it.
-        died_at: when it was given up, in seconds of the server's clock.
     """
 
-    id: str
-    key: str
-    item: Any
-    error: str
-    attempts: int
-    deliveries_lost: int
-    died_at: float
+    deliveries_lost: int = 0
 
 
 def done(value: object, codec: Codec, max_bytes: int) -> bytes:

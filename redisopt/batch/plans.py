@@ -10,18 +10,18 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
+from redisopt.background import now
 from redisopt.batch import mapping, outcome
 from redisopt.batch.adding import DROPPED, NEW, Adding, Wish, given_id, many, wish
 from redisopt.batch.asking import Asking
 from redisopt.batch.config import BatchConfig
 from redisopt.batch.contract import Handler
-from redisopt.batch.holding import Holding
-from redisopt.batch.inbox import Expected, Inbox, fetch, now
+from redisopt.batch.inbox import Expected, Fetching, Inbox
 from redisopt.batch.limiter import LimitBy, Limiter, checked_limiter
 from redisopt.batch.processing import Processing
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import Telling
-from redisopt.batch.working import Working
+from redisopt.batch.working import Work
 from redisopt.commands import Listen, Plan
 from redisopt.functions import check_function
 from redisopt.identity import process_id
@@ -30,6 +30,9 @@ T = TypeVar("T", bound="Ticket")
 
 MAX_CONCURRENCY = 1000
 """Batches that one worker runs at a time."""
+
+GRACE, MAX_GRACE = 5.0, 3600
+"""Seconds that a worker which stops waits for what it runs, by default and at most."""
 
 Place = asyncio.AbstractEventLoop | None
 """Who reads outcomes: an event loop, or the threads of this process."""
@@ -76,7 +79,7 @@ class BatchPlans:
     Attributes:
         asking: its scripts as commands, and the config.
         adding: how items come in.
-        holding: what this process holds.
+        processing: how batches are run, and which ones this process holds.
         telling: what the fleet is told, and how it stands.
         handler: of the batches; None as long as there is none.
     """
@@ -94,7 +97,8 @@ class BatchPlans:
         checked_limiter(limiter, limit_by, awaited=awaited)
         self.asking = Asking(name, config)
         self.adding = Adding(self.asking)
-        self.holding = Holding(self.asking)
+        self.processing = Processing(self.asking)
+        self._fetching = Fetching(self.asking)
         self.telling = Telling(self.asking)
         self.handler = handler
         self._limiter, self._limit_by = limiter, limit_by
@@ -106,7 +110,10 @@ class BatchPlans:
     def attach(self, performer: Performer) -> None:
         """Have `performer` do what goes on in the background."""
         self._performer = performer
-        self.holding.start = partial(performer.start, self.holding.beat, f"redisopt-renew-{self.asking.name}")
+        self._fetching.awaiting.wake = performer.wake
+        leases = self.processing.leases
+        leases.wake = performer.wake
+        leases.start = partial(performer.start, leases.keep, f"redisopt-batch-{self.asking.name}-leases")
 
     @property
     def config(self) -> BatchConfig:
@@ -191,19 +198,18 @@ class BatchPlans:
 
     def result(self, ticket: Ticket, timeout: float | None) -> Plan[Any]:
         """The result of an item."""
-        until = now() + _seconds(timeout, self.config.result_ttl)
+        seconds = _seconds(timeout, self.config.result_ttl)
         if ticket.outcome is None:
             if ticket.ours and ticket.inbox.is_here():
-                yield from ticket.inbox.wait(ticket, until)
+                yield from ticket.inbox.wait(ticket, now() + seconds)
             else:
-                ticket.outcome = yield from fetch(self.asking, ticket.id, until)
+                ticket.outcome = yield from self._fetching.fetch(ticket.id, seconds)
         return self._read(ticket, ticket.name)
 
     def result_of(self, item_id: str, timeout: float | None) -> Plan[Any]:
         """The result of an item that anybody may have added."""
-        stored, until = given_id(item_id), now() + _seconds(timeout, self.config.result_ttl)
-        expected = Expected(stored)
-        expected.outcome = yield from fetch(self.asking, stored, until)
+        expected = Expected(given_id(item_id))
+        expected.outcome = yield from self._fetching.fetch(expected.id, _seconds(timeout, self.config.result_ttl))
         return self._read(expected, item_id)
 
     def _read(self, item: Expected, name: str) -> Any:
@@ -249,14 +255,19 @@ class BatchPlans:
 
     # --- working
 
-    def working(self, concurrency: int) -> Working:
-        """A worker of so many batches at a time."""
+    def work(self, concurrency: object, grace: object) -> Work:
+        """What a worker of so many batches at a time has to do.
+
+        Raises:
+            ValueError: there is no handler, or an argument is out of range.
+        """
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= MAX_CONCURRENCY:
             raise ValueError(f"concurrency must be from 1 to {MAX_CONCURRENCY:,}, not {concurrency!r}")
+        if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace <= MAX_GRACE:
+            raise ValueError(f"grace must be seconds from 0 to {MAX_GRACE:,}, not {grace!r}")
         if self.handler is None:
             raise ValueError("handler is not set: decorate a function with @batcher.handler, or pass handler=")
-        processing = Processing(self.asking, self.handler)
-        return Working(self.asking, processing, self.holding, self._limiter, self._limit_by, concurrency)
+        return Work(self.asking, self.processing, self.handler, self._limiter, self._limit_by)
 
 
 def _seconds(timeout: float | None, otherwise: float) -> float:

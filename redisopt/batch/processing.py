@@ -8,15 +8,16 @@ What is finished is settled at once, whatever becomes of the rest.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from redisopt import events
+from redisopt.background import now
+from redisopt.backoff import full_jitter
 from redisopt.batch import outcome
 from redisopt.batch.asking import CHUNK, MAX_CALL_BYTES, Asking, Claimed, Settled
-from redisopt.batch.contract import BatchItemError, Fatal, Handler, Retry, Run
+from redisopt.batch.contract import BatchItemError, BatchRun, Fatal, Handler, Retry
 from redisopt.batch.isolating import isolate
 from redisopt.batch.items import Item, key_of
 from redisopt.batch.judging import Verdict, judge
@@ -24,6 +25,7 @@ from redisopt.codec import PayloadError, decode
 from redisopt.commands import Invoke, Plan, Sleep, Stopped, call
 from redisopt.config import milliseconds
 from redisopt.errors import RedisOptError, ResultCountError
+from redisopt.leases import Lease, Leases
 
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
@@ -32,7 +34,7 @@ class WorkerLost(Exception):
     """Workers were not heard of again while they ran an item."""
 
 
-class Held:
+class Held(Lease):
     """A batch that this process holds under a lease.
 
     Attributes:
@@ -40,49 +42,56 @@ class Held:
         partition: of its items.
         claimed: what was handed out.
         left: the items that are not settled yet, by id.
-        good_until: when the lease is over at the latest, by this process's monotonic clock.
-        lost: whether it is lost.
     """
 
-    __slots__ = ("__weakref__", "claimed", "good_until", "id", "left", "lost", "partition", "runs")
+    __slots__ = ("claimed", "id", "left", "partition")
 
     def __init__(self, claim_id: str, partition: str, claimed: Claimed, good_until: float) -> None:
+        super().__init__(good_until)
         self.id = claim_id
         self.partition = partition
         self.claimed = claimed
         self.left = {item.id: item for item in claimed.items}
-        self.good_until = good_until
-        self.lost = False
-        self.runs: list[Run] = []
 
-    def lose(self) -> None:
-        """Others may run its items."""
-        self.lost = True
-        for run in self.runs:
-            run.lost = True
+    def __repr__(self) -> str:
+        """For people."""
+        return f"<batch {self.id} of {len(self.claimed.items)} items>"
 
 
 class Processing:
     """The plans that run batches of one batcher.
 
     Attributes:
-        stopping: whether no further run is to be begun.
+        leases: of the batches of this process.
     """
 
-    def __init__(self, asking: Asking, handler: Handler) -> None:
+    def __init__(self, asking: Asking) -> None:
         self._asking = asking
-        self._handler = handler
-        self.stopping = False
+        self.leases: Leases[Held] = Leases(asking.config.lease_ttl, self._renew)
 
-    def process(self, held: Held) -> Plan[None]:
-        """Run a batch, and settle all of it; what could not be run is given back."""
-        attempt = partial(self._attempt, held)
-        config = self._asking.config
-        doomed = [item for item in held.claimed.items if item.lost >= config.max_deliveries]
-        for item in doomed:
+    def _renew(self, _: int, held: Sequence[Held]) -> Plan[Sequence[bool]]:
+        renewed = yield from call(self._asking.renew([each.id for each in held]))
+        return [letter == "1" for letter in renewed]
+
+    def process(self, held: Held, handler: Handler) -> Plan[None]:
+        """Run a batch, and settle all of it; what could not be run is given back. Interrupted, all that is left is."""
+        try:
+            yield from self._process(held, handler)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield from self.give_back(held)
+            raise
+        finally:
+            self.leases.drop(0, held)
+
+    def _process(self, held: Held, handler: Handler) -> Plan[None]:
+        attempt = partial(self._attempt, held, handler)
+        most = self._asking.config.max_deliveries
+        for item in [each for each in held.claimed.items if each.lost >= most]:
             lost = WorkerLost(f"{item.lost} workers were not heard of again while they ran it")
             yield from self._settle(held, [self._give_up(item, lost)])
-        items = [item for item in held.claimed.items if item.lost < config.max_deliveries]
+        items = list(held.left.values())
         if items and (yield from attempt(items)) is not None and len(items) > 1:
             yield from isolate(items, attempt)
         if held.left and not held.lost:
@@ -90,16 +99,19 @@ class Processing:
 
     def give_back(self, held: Held) -> Plan[None]:
         """Have others run what is not settled, at once and with attempts unchanged."""
+        self.leases.drop(0, held)
+        if not held.left:
+            return
         held.left.clear()
         try:
             yield from call(self._asking.release(held.id, held.partition))
         except RedisOptError as error:
-            events.logger.warning("a batch of %r is given back only when its lease ends: %s", self._asking.name, error)
+            events.logger.warning("%r of %r is given back only when its lease ends: %s", held, self._asking.name, error)
 
-    def _attempt(self, held: Held, items: Sequence[Item]) -> Plan[Exception | None]:
+    def _attempt(self, held: Held, handler: Handler, items: Sequence[Item]) -> Plan[Exception | None]:
         """Run some items, and settle them unless it is not clear whose fault it was that the handler raised."""
-        if self.stopping or held.lost:
-            return None  # they stay in what is left
+        if held.lost:
+            return None  # others run them
         values, readable = [], []
         for item in [each for each in items if each.id in held.left]:
             try:
@@ -109,7 +121,7 @@ class Processing:
                 yield from self._settle(held, [self._give_up(item, error)])
         if not readable:
             return None
-        verdicts = yield from self._run(held, readable, values)
+        verdicts = yield from self._run(held, handler, readable, values)
         if isinstance(verdicts, Exception):
             if len(readable) > 1 and self._asking.config.isolate:
                 return verdicts
@@ -127,37 +139,36 @@ class Processing:
         )
         return None
 
-    def _run(self, held: Held, items: Sequence[Item], values: list[Any]) -> Plan[Sequence[Verdict | None] | Exception]:
+    def _run(
+        self, held: Held, handler: Handler, items: Sequence[Item], values: list[Any]
+    ) -> Plan[Sequence[Verdict | None] | Exception]:
         """The handler's verdict on each item, None for those that it was not asked about; or what it raised."""
         config = self._asking.config
-        run = Run(
+        run = BatchRun(
             [item.name for item in items],
             [item.attempts + 1 for item in items],
             key_of(held.partition),
             held.claimed.fence,
-            held.lost,
+            lambda: held.lost,
         )
-        held.runs.append(run)
         try:
-            answer = yield Invoke(self._handler, (values, run))
+            answer = yield Invoke(handler, (values, run))
             return judge(config, items, answer)
         except GeneratorExit:
             raise
         except Stopped as stopped:
             return stopped.error
         except BatchItemError as error:
-            return (yield from self._run_without(held, items, values, error))
+            return (yield from self._run_without(held, handler, items, values, error))
         except ResultCountError as error:
             verdict: BaseException = error if config.on_wrong_count == "retry" else _Hopeless(error)
             return [verdict] * len(items)
         except Exception as error:
             whole = isinstance(error, (Retry, Fatal, *config.retry_on))
             return [error] * len(items) if whole else error
-        finally:
-            held.runs.remove(run)
 
     def _run_without(
-        self, held: Held, items: Sequence[Item], values: list[Any], error: BatchItemError
+        self, held: Held, handler: Handler, items: Sequence[Item], values: list[Any], error: BatchItemError
     ) -> Plan[Sequence[Verdict | None] | Exception]:
         """The handler named culprits: those failed; the others run again without them."""
         named = [error.errors.get(item.name) for item in items]
@@ -170,14 +181,14 @@ class Processing:
             held, [self._settled(held, item, _as_error(culprit), luck) for item, culprit in culprits]
         )
         verdicts: list[Verdict | None] = [None] * len(items)
-        if others and not self.stopping and not held.lost:
+        if others and not held.lost:
             rest = [items[index] for index in others]
-            again = yield from self._run(held, rest, [values[index] for index in others])
+            again = yield from self._run(held, handler, rest, [values[index] for index in others])
             if isinstance(again, Exception):
                 if len(rest) == 1 or not self._asking.config.isolate:
                     again = [again] * len(rest)
                 else:
-                    yield from isolate(rest, partial(self._attempt, held))
+                    yield from isolate(rest, partial(self._attempt, held, handler))
                     return verdicts
             for index, verdict in zip(others, again, strict=True):
                 verdicts[index] = verdict
@@ -196,15 +207,15 @@ class Processing:
         if isinstance(verdict, config.retry_on):
             waited = held.claimed.now_ms - item.since_ms if item.since_ms else 0
             if waited <= milliseconds(config.retry_for):
-                wait = backoff(config.backoff_base, config.backoff_cap, item.repeats, luck)
-                return Settled(item, "repeat", wait_ms=wait, error=outcome.told(verdict))
+                wait = full_jitter(item.repeats + 1, config.backoff_base, config.backoff_cap, luck)
+                return Settled(item, "repeat", wait_ms=milliseconds(wait), error=outcome.told(verdict))
         if item.attempts + 1 >= config.max_attempts:
             return self._give_up(item, verdict)
         if isinstance(verdict, Retry) and verdict.after is not None:
-            wait = milliseconds(verdict.after)
+            wait = verdict.after
         else:
-            wait = backoff(config.backoff_base, config.backoff_cap, item.attempts, luck)
-        return Settled(item, "retry", wait_ms=wait, error=outcome.told(verdict))
+            wait = full_jitter(item.attempts + 1, config.backoff_base, config.backoff_cap, luck)
+        return Settled(item, "retry", wait_ms=milliseconds(wait), error=outcome.told(verdict))
 
     def _give_up(self, item: Item, error: BaseException) -> Settled:
         failed = outcome.failed(error, item.attempts + 1, self._asking.config.codec)
@@ -222,7 +233,7 @@ class Processing:
                     kept = yield from call(command)
                     break
                 except RedisOptError as error:
-                    if time.monotonic() + pause > held.good_until + self._asking.config.lease_ttl:
+                    if now() + pause > held.good_until + self._asking.config.lease_ttl:
                         events.logger.warning(
                             "results of %d items of %r are lost, they run again: %s",
                             len(part),
@@ -233,7 +244,7 @@ class Processing:
                 yield Sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             if kept < len(part):
-                held.lose()
+                held.mark_lost()
                 events.logger.warning(
                     "%d items of %r were settled too late: their lease was lost, and others run them",
                     len(part) - kept,
@@ -262,8 +273,3 @@ def _parts(settled: Sequence[Settled]) -> list[Sequence[Settled]]:
             begin, size = index, 0
         size += len(each.outcome)
     return [*parts, settled[begin:]] if begin < len(settled) else parts
-
-
-def backoff(base: float, cap: float, number: int, luck: float) -> int:
-    """Milliseconds before the retry of this number, from 0: exponential, with full jitter, which `luck` decides, from 0 to 1."""
-    return milliseconds(luck * min(cap, base * 2.0 ** min(number, 60)))

@@ -104,9 +104,8 @@ class Telling:
         except PayloadError:
             item = payload
         name = items.Item("", item_id, "", b"").name
-        return DeadItem(
-            name, items.key_of(partition), item, error.decode(errors="replace"), attempts, lost, died / 1000
-        )
+        reason = error.decode(errors="replace")
+        return DeadItem(name, items.key_of(partition), item, attempts, reason, died / 1000, lost)
 
     def replay(self, ids: Iterable[str] | None) -> Plan[int]:
         """Have dead items run again; all of them where no ids are given."""

@@ -33,7 +33,7 @@ class BatchTicket(Ticket):
             Cancelled: it was cancelled before it ran.
             QueueFull: it was dropped, since more waited than `max_queue`.
             ResultExpired: it ended longer than `result_ttl` ago, or Redis has lost it.
-            TimeoutError: there is no result yet. The item goes on; wait again, or fetch it by its id later.
+            ResultTimeout: there is no result yet. The item goes on; wait again, or fetch it by its id later.
             Unavailable: Redis was away, for the whole of `timeout`.
         """
         return self._runner.run(self._plans.result(self, timeout))

@@ -1,176 +1,139 @@
-"""What a worker does, as a plan: claim what is due, run it, and wait until something is due or a worker is called.
+"""What a worker of a batcher has to do, as plans: a `Source` of `shifts`.
 
 Nobody keeps a timer: the script says when the next batch is due, and every idle worker waits for that on its own side, or for
-word that something is due sooner. A lost message costs a second at most. Whatever goes wrong is logged, and the worker goes on.
+word that something is due sooner.
 """
 
 from __future__ import annotations
 
-import itertools
-import time
+from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from redisopt import events
-from redisopt.batch.asking import Asking, Claimed, Due, Elsewhere
+from redisopt.background import now
+from redisopt.batch.asking import Asking, Claimed, Due, Elsewhere, Idle
 from redisopt.batch.config import MAX_SIZE
-from redisopt.batch.holding import Holding
+from redisopt.batch.contract import Handler
 from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.processing import Held, Processing
-from redisopt.commands import Invoke, Plan, Wait, call
+from redisopt.commands import Invoke, Plan, call
 from redisopt.errors import CostExceedsLimit, RedisOptError, Throttled
 from redisopt.identity import next_permit_id, process_id
+from redisopt.shifts import LOOK_EVERY, Job
 
-POLL = 1.0
-"""Seconds that an idle worker goes without asking: what a lost message costs at most."""
-
-_FIRST_PAUSE = 0.05  # seconds, after an error
-_numbers = itertools.count(1)
-
-now = time.monotonic
+_PATIENCE = 1.0  # seconds that a worker waits in a throttler's line before it looks again whether it is to stop
+_HOPS = 16  # partitions that are looked at in a row
 
 
-class Slot:
-    """One of the batches that a worker runs at a time.
-
-    Attributes:
-        id: under which it waits.
-        partition: where to ask next.
-        claim: the id of a claim whose reply may have been lost: it is asked for again.
-        held: what it runs.
-    """
-
-    def __init__(self) -> None:
-        self.id = f"worker:{next(_numbers)}"
-        self.partition = "="
-        self.claim: str | None = None
-        self.held: Held | None = None
-
-
-class Working:
-    """The plans of one worker.
-
-    Attributes:
-        slots: of it.
-    """
+class Work:
+    """The batches that are due, for one worker."""
 
     def __init__(
-        self,
-        asking: Asking,
-        processing: Processing,
-        holding: Holding,
-        limiter: Limiter | None,
-        limit_by: LimitBy,
-        slots: int,
+        self, asking: Asking, processing: Processing, handler: Handler, limiter: Limiter | None, limit_by: LimitBy
     ) -> None:
         self._asking = asking
         self._processing = processing
-        self._holding = holding
+        self._handler = handler
         self._limiter = limiter
         self._limit_by = limit_by
-        self.slots = [Slot() for _ in range(slots)]
+        self._partition = "="
+        self._claim: str | None = None  # one whose reply may have been lost: it is asked for again
+        self._due = -inf
 
     @property
-    def stops(self) -> bool:
-        """Whether no further batch is to be claimed."""
-        return self._processing.stopping
+    def channel(self) -> str:
+        """On which word comes."""
+        return self._asking.work
 
-    def stop(self) -> None:
-        """Claim no further batch, and begin no further run."""
-        self._processing.stopping = True
+    def hear(self, messages: str) -> None:
+        """Word has come: in how many ms something is due; anything else is reason to look."""
+        for message in messages.split():
+            self._due = min(self._due, now() + int(message) / 1000) if message.isdigit() else -inf
 
-    def give_back(self) -> Plan[None]:
-        """Have others run at once what is not finished."""
-        for slot in self.slots:
-            if slot.held is not None and slot.held.left:
-                self._holding.drop(slot.held)
-                yield from self._processing.give_back(slot.held)
+    def take(self, free: int) -> Plan[tuple[Sequence[Job], float]]:
+        """Take the next batch, if one is due."""
+        del free  # others are taken in further calls, when this one is on its way
+        if now() < self._due:
+            return [], self._due - now()
+        jobs = yield from self._next()
+        return jobs, max(0.0, self._due - now())
 
-    def work(self, slot: Slot) -> Plan[None]:
-        """Claim and run batches until told to stop."""
-        pause = _FIRST_PAUSE
-        while not self.stops:
-            try:
-                yield from self._once(slot)
-                pause = _FIRST_PAUSE
-            except Exception as error:
-                if not isinstance(error, RedisOptError):
-                    events.logger.exception("a worker of %r goes on after an error", self._asking.name)
-                elif pause == _FIRST_PAUSE:
-                    events.logger.warning("a worker of %r cannot work, and tries again: %s", self._asking.name, error)
-                yield Wait(slot.id, pause, heard=False)
-                pause = min(2 * pause, POLL)
-        yield Wait(slot.id, 0.0, heard=False)  # nothing is kept for it any more
-        if slot.claim is not None:  # it may have been granted
-            yield from call(self._asking.release(slot.claim, slot.partition))
+    def _next(self) -> Plan[list[Job]]:
+        for _ in range(_HOPS):
+            permit, most = None, MAX_SIZE
+            if self._limiter is not None and self._claim is None:
+                looked = yield from call(self._asking.claim("-", process_id(), self._partition, 0))
+                if isinstance(looked, Elsewhere):
+                    self._partition = looked.partition
+                    continue
+                if not isinstance(looked, Due):
+                    self._rest(looked)
+                    return []
+                permit, most = yield from self._permit(self._limiter, looked.number)
+                if permit is None:
+                    return []
+            claimed = yield from self._take(permit, most)
+            if isinstance(claimed, Held):
+                return [self._job(claimed, permit)]
+            if isinstance(claimed, Idle):
+                self._rest(claimed)
+                return []
+        return []
 
-    def _once(self, slot: Slot) -> Plan[None]:
-        permit, most = None, MAX_SIZE
-        if self._limiter is not None and slot.claim is None:
-            looked = yield from call(self._asking.claim("-", process_id(), slot.partition, 0))
-            if not isinstance(looked, Due):
-                yield from self._wait(slot, looked)
-                return
-            permit, most = yield from self._permit(slot, looked.number)
-            if permit is None:
-                return
-        claimed: Any = None
+    def _rest(self, answer: Any) -> None:
+        """Nothing is due: for so long, or until there is word."""
+        waits = answer.wait_ms
+        self._due = now() + (LOOK_EVERY if waits is None or waits < 0 else min(LOOK_EVERY, waits / 1000))
+
+    def _take(self, permit: Any, most: int) -> Plan[Held | Idle | None]:
+        """Claim a batch. What a permit was taken for in vain is given back."""
+        held: Held | None = None
         try:
-            slot.claim = slot.claim or next_permit_id()
+            self._claim = self._claim or next_permit_id()
             asked = now()
-            claimed = yield from call(self._asking.claim(slot.claim, process_id(), slot.partition, most))
+            claimed = yield from call(self._asking.claim(self._claim, process_id(), self._partition, most))
+            claim, self._claim = self._claim, None
+            if isinstance(claimed, Claimed):
+                held = Held(claim, self._partition, claimed, asked + self._asking.config.lease_ttl)
+                self._processing.leases.hold(0, held)
+                self._partition = claimed.next_partition or self._partition
+                self._due = now() + (LOOK_EVERY if claimed.next_ms < 0 else min(LOOK_EVERY, claimed.next_ms / 1000))
+                return held
+            if isinstance(claimed, Elsewhere):
+                self._partition = claimed.partition
+                return None
+            return claimed if isinstance(claimed, Idle) else None
         finally:
-            if permit is not None and not isinstance(claimed, Claimed):
+            if permit is not None and held is None:
                 yield from self._return(permit, 0)
-        claim, slot.claim = slot.claim, None
-        if not isinstance(claimed, Claimed):
-            yield from self._wait(slot, claimed)
-            return
-        held = slot.held = Held(claim, slot.partition, claimed, asked + self._asking.config.lease_ttl)
-        self._holding.hold(held)
-        try:
-            if permit is not None and self._limit_by == "items" and len(claimed.items) < most:
-                yield from self._return(permit, len(claimed.items))
-            yield from self._processing.process(held)
-        except GeneratorExit:
-            raise
-        except BaseException:
-            yield from self._processing.give_back(held)
-            raise
-        finally:
-            self._holding.drop(held)
-            slot.held = None
-        if permit is not None:
-            yield Invoke(permit.release)
-        slot.partition = claimed.next_partition or slot.partition
 
-    def _wait(self, slot: Slot, answer: Any) -> Plan[None]:
-        """Until something is due, by the script's answer, or there is word."""
-        if isinstance(answer, Elsewhere):
-            slot.partition = answer.partition
-            return
-        seconds = POLL if answer.wait_ms is None or answer.wait_ms < 0 else min(POLL, answer.wait_ms / 1000)
-        until = now() + seconds
-        while (left := until - now()) > 0 and not self.stops:
-            message = yield Wait(slot.id, left, self._asking.work, attentive=True)
-            calls = [] if message is None else message.split(" ")
-            if not calls or not all(each.isdigit() for each in calls):
-                return
-            until = min(until, now() + min(map(int, calls)) / 1000)
+    def _job(self, held: Held, permit: Any) -> Job:
+        def perform() -> Plan[None]:
+            try:
+                if permit is not None and self._limit_by == "items" and len(held.claimed.items) < permit.cost:
+                    yield from self._return(permit, len(held.claimed.items))
+                yield from self._processing.process(held, self._handler)
+            finally:
+                if permit is not None:
+                    yield Invoke(permit.release)
+
+        return Job(perform, lambda: self._processing.give_back(held))
 
     # --- joined with a limiter
 
-    def _permit(self, slot: Slot, number: int) -> Plan[tuple[Any, int]]:
+    def _permit(self, limiter: Limiter, number: int) -> Plan[tuple[Any, int]]:
         """A permit for a batch of `number` items, and for how many it is; None where it is not to be had yet."""
         cost = number if self._limit_by == "items" else 1
         while True:
             try:
-                permit = yield Invoke(self._limiter.acquire, (cost,), {"timeout": POLL})  # type: ignore[union-attr]
+                permit = yield Invoke(limiter.acquire, (cost,), {"timeout": _PATIENCE})
             except CostExceedsLimit:
                 if cost == 1:
                     raise
                 cost = (cost + 1) // 2  # a smaller batch, then
             except Throttled as refused:
-                yield Wait(slot.id, min(POLL, max(0.001, refused.retry_after)), heard=False)
+                self._due = now() + min(LOOK_EVERY, max(0.001, refused.retry_after - _PATIENCE / 2))
                 return None, 0
             else:
                 return permit, cost if self._limit_by == "items" else MAX_SIZE

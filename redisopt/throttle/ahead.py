@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from redisopt import events
+from redisopt.background import now
 from redisopt.commands import Plan
 from redisopt.config import milliseconds
 from redisopt.identity import next_permit_id
@@ -12,7 +13,7 @@ from redisopt.throttle.asking import Asking
 from redisopt.throttle.deciding import Deciding
 from redisopt.throttle.decision import Decision
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.keeping import Keeping, now
+from redisopt.throttle.keeping import Keeping
 from redisopt.throttle.layout import Gone, Verdict, taken_reader
 from redisopt.throttle.prefetch import Share
 

@@ -12,13 +12,14 @@ from math import inf
 from typing import Generic, TypeVar
 
 from redisopt import events
+from redisopt.background import now
 from redisopt.commands import Listen, Plan, Sleep, Wait
 from redisopt.errors import ConfigConflict, QueueFull, Throttled, ThrottleTimeout, Unavailable
 from redisopt.identity import next_permit_id
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.decision import Decision
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.keeping import Keeping, now
+from redisopt.throttle.keeping import Keeping
 from redisopt.throttle.layout import Verdict, verdict_reader
 from redisopt.throttle.line import Line, Place
 from redisopt.throttle.returning import Returning

@@ -13,11 +13,11 @@ from functools import partial
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
+from redisopt.background import now
 from redisopt.commands import Command, Listen, Plan
 from redisopt.errors import ConfigConflict, QueueFull, RedisOptError, Throttled, ThrottleTimeout
 from redisopt.identity import next_permit_id
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.keeping import now
 from redisopt.throttle.layout import Layout, Verdict, elsewhere
 from redisopt.throttle.line import doze
 from redisopt.throttle.plans import ThrottlePlans

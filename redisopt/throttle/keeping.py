@@ -7,16 +7,13 @@ to keep. A permit that nobody refers to any more is not renewed. A forked child 
 
 from __future__ import annotations
 
-import itertools
-import threading
-import time
 import weakref
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from redisopt import events
-from redisopt.identity import process_id
+from redisopt.background import Background, now
 from redisopt.throttle.prefetch import Share, Shares
 
 if TYPE_CHECKING:
@@ -26,38 +23,22 @@ LINE_BEAT = 0.5
 """Seconds between the beats of a process that waits in a line: what a lost message costs at most."""
 
 _OWED_FOR = 60.0  # seconds
-_numbers = itertools.count(1)
 
 
-class Keeping:
-    """What one throttler of this process keeps. Thread-safe.
-
-    Attributes:
-        start: called when there is something to keep and nothing runs that beats.
-        wake: called with the id of a permit whose waiter is to ask.
-        id: under which whoever beats waits for the next one.
-    """
+class Keeping(Background):
+    """What one throttler of this process keeps. Thread-safe."""
 
     def __init__(self, on_lost: Callable[[Any], object] | None = None) -> None:
-        self.start: Callable[[], object] = _nothing
-        self.wake: Callable[[str], object] = _nothing
-        self.id = f"beat:{next(_numbers)}"
         self._on_lost = on_lost
-        self._begin()
+        super().__init__()
 
     def _begin(self) -> None:
-        self._process = process_id()
-        self._lock = threading.RLock()
+        super()._begin()
         self._held: dict[str, dict[str, weakref.ref[Grant]]] = {}
         self._waiting: dict[str, set[str]] = {}
         self._ending: dict[str, list[Share]] = {}
         self._owed: dict[str, dict[str, tuple[bool, float]]] = {}
-        self._runs = False
         self._shares = Shares()
-
-    def _enter(self) -> None:
-        if self._process != process_id():
-            self._begin()  # a forked child: the lock may be held by a thread that is not here
 
     @property
     def shares(self) -> Shares:
@@ -141,11 +122,9 @@ class Keeping:
 
     def _run(self, *, sooner: bool = False) -> None:
         """See to it that something beats; with `sooner`, the next beat may have to come sooner than was thought."""
-        if not self._runs:
-            self._runs = True
-            self.start()
-        elif sooner:
+        if self._runs and sooner:
             self.wake(self.id)
+        super()._run()
 
     # --- for whoever beats
 
@@ -158,12 +137,8 @@ class Keeping:
                     self.paid(key, permit)  # by now its lease has ended by itself
             found = sorted(self._held.keys() | self._waiting.keys() | self._owed.keys() | self._ending.keys())
             if not found:
-                self._runs = False
+                self._rest()
             return found
-
-    def stopped(self) -> None:
-        """Nothing runs any more, whatever there is to keep."""
-        self._runs = False
 
     def held(self, key: str) -> list[Grant]:
         """The permits whose leases are to be renewed."""
@@ -196,11 +171,3 @@ class Keeping:
             events.logger.warning("the lease of permit %s of key %r is lost", grant.id, grant.key)
             if self._on_lost is not None:
                 events.notify(self._on_lost, grant)
-
-
-now = time.monotonic
-"""Seconds by this process's monotonic clock: by it a holder knows when its lease is over at the latest."""
-
-
-def _nothing(*_: object) -> None:
-    """Nobody is to be told."""

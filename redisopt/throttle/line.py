@@ -12,12 +12,13 @@ from math import inf
 from typing import NamedTuple
 
 from redisopt import events
+from redisopt.background import now
 from redisopt.commands import Plan, Wait
 from redisopt.errors import RedisOptError, Unavailable
 from redisopt.identity import process_id
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.keeping import Keeping, now
+from redisopt.throttle.keeping import Keeping
 from redisopt.throttle.layout import Gone, Verdict, coming_reader, cost_reader, line_reader
 from redisopt.throttle.prefetch import Share
 
@@ -133,21 +134,7 @@ class Line:
     def keep(self) -> Plan[None]:
         """Beat for as long as there is something to keep."""
         keeping = self.keeping
-        try:
-            due = inf
-            while True:
-                due = min(due, now() + keeping.pause(self._asking.config.lease_ttl))
-                if (yield Wait(keeping.id, max(0.0, due - now()), heard=False)) is not None:
-                    continue  # there is more to keep than was thought, so it may be due sooner
-                due = inf
-                found = keeping.to_beat()
-                if not found:
-                    return
-                for key in found:
-                    yield from self._beat(key)
-        except BaseException:
-            keeping.stopped()
-            raise
+        return keeping.beat(lambda: keeping.pause(self._asking.config.lease_ttl), keeping.to_beat, self._beat)
 
     def _beat(self, key: str) -> Plan[None]:
         keeping = self.keeping

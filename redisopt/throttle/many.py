@@ -14,13 +14,13 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from redisopt import events
+from redisopt.background import now
 from redisopt.commands import Plan
 from redisopt.identity import next_permit_id
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.deciding import Deciding
 from redisopt.throttle.decision import Decision
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.keeping import now
 from redisopt.throttle.layout import Elsewhere, Layout, Verdict, elsewhere
 from redisopt.throttle.line import Place
 from redisopt.throttle.returning import Returning

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from redisopt import events
+from redisopt.background import now
 from redisopt.commands import Plan
 from redisopt.errors import RedisOptError
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.grant import Grant
-from redisopt.throttle.keeping import now
 from redisopt.throttle.layout import cost_reader
 from redisopt.throttle.line import Line
 from redisopt.throttle.outage import OutagePolicy

@@ -1,0 +1,131 @@
+--[[
+debounce_claim: a worker takes what is due: runs whose lease is over, then what is due first. Safe to repeat, and allowed on a
+full server. The keys of a window are built from the tag that they share with KEYS, since only the script finds which are due.
+
+KEYS[1] lanes   HASH    lane of a client -> its latest call and reply
+KEYS[2] state   HASH    the partition's clock, numbers and counts
+KEYS[3] due     ZSET    encoded key -> when it is to be run (ms)
+KEYS[4] leases  ZSET    encoded key -> when the lease of its run ends (ms)
+
+ARGV[1] lane       of the caller
+ARGV[2] number     of this call in its lane, rising
+ARGV[3] limit      runs to take, at most 100; 0 to look only
+ARGV[4] executor   id of who takes them
+ARGV[5] lease      ms that a run's lease lives unless it is renewed
+ARGV[6] attempts   starts of a run, after the last of which it goes to the dead letters
+ARGV[7] once       1 where a run is started at most once
+ARGV[8] dead_ttl   ms that a dead letter is kept
+ARGV[9] result_ttl  ms that an outcome is kept
+ARGV[10] channel    on which workers are told when something is due
+ARGV[11] partition  its number
+
+Returns ms until more is to be done (0: there is more, -1: nothing); then for each run an array: encoded key, window id, fence, attempt,
+calls, edge, collect, ms since it was opened, payload, number of collected payloads (see debounce_items).
+]]
+-- @include recall
+-- @include keep_reply
+-- @include open_partition
+-- @include next_number
+-- @include save_partition
+-- @include window_keys
+-- @include read_run
+-- @include bury_run
+local lanes, state, due, leases = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local lane, number, limit, executor = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local lease, attempts, once = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
+local dead_ttl, result_ttl, channel, partition = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
+local tag = string.sub(due, 1, -4)
+
+local known = recall(lane, number)
+local part = open_partition(state)
+local now = part.now
+local taken, rows = {}, {}
+
+local function row_of(at, member, run)
+  local collected = run.collect == 'all' and redis.call('LLEN', at.run_items) or 0
+  rows[#rows + 1] = {
+    member, run.window, run.fence, run.attempt, run.calls, run.edge, run.collect, math.max(0, now - run.opened), run.payload, collected,
+  }
+end
+
+-- What is pending becomes the run of the key. Late by less than a wait, it counts as run when it was due: else the lateness of
+-- one run would put off the cap of the next.
+local function take_window(at)
+  local window = redis.call('HMGET', at.window, 'window', 'due', 'calls', 'edge', 'collect', 'opened', 'payload', 'wait')
+  if not window[1] then
+    return nil
+  end
+  if window[4] == 'trailing' then
+    redis.call('HSET', at.window, 'last_run', now < window[2] + window[8] and window[2] or now)
+  end
+  if window[5] == 'all' then
+    redis.call('RENAME', at.items, at.run_items)
+  end
+  redis.call('HSET', at.window,
+    'run', window[1], 'run_attempt', 0, 'run_calls', window[3], 'run_edge', window[4], 'run_collect', window[5], 'run_opened', window[6],
+    'run_payload', window[7] or '')
+  redis.call('HDEL', at.window, 'window', 'due', 'cap', 'calls', 'bytes', 'edge', 'collect', 'opened', 'payload')
+  return read_run(at)
+end
+
+local function start(member, at, run)
+  run.attempt, run.fence = run.attempt + 1, next_number(part)
+  redis.call('HSET', at.window, 'run_state', 'running', 'run_attempt', run.attempt, 'run_fence', run.fence, 'run_by', executor)
+  redis.call('ZREM', due, member)
+  redis.call('ZADD', leases, now + lease, member)
+  taken[#taken + 1] = member .. '=' .. run.fence
+  row_of(at, member, run)
+end
+
+if known then
+  -- The same call again: what it took is still its own, unless the lease was over meanwhile.
+  for member, fence in string.gmatch(known, '(%S*)=(%d+)') do
+    local at = window_keys(tag, member, '')
+    local run = read_run(at)
+    if run and run.fence == fence and run.state == 'running' then
+      row_of(at, member, run)
+    end
+  end
+elseif limit > 0 then
+  redis.call('ZREM', due, ' ') -- what no member is: allowed on a full server, and then so is the rest
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, limit)) do
+    local at = window_keys(tag, member, '')
+    local run = read_run(at)
+    if not run then
+      redis.call('ZREM', leases, member)
+    elseif once or run.attempt >= attempts then
+      at = window_keys(tag, member, run.window)
+      local failure = 'ExecutorLost: ' .. run.by .. ' was not heard of until its lease was over, attempt ' .. run.attempt
+      bury_run(part, at, member, run, failure, dead_ttl, result_ttl, channel, partition)
+    else
+      start(member, at, run)
+    end
+  end
+  if #taken < limit then
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, limit - #taken)) do
+      local at = window_keys(tag, member, '')
+      local run = read_run(at) or take_window(at)
+      if run then
+        start(member, at, run)
+      else
+        redis.call('ZREM', due, member)
+      end
+    end
+  end
+  if #taken > 0 then
+    redis.call('HSET', state, 'last_run', now)
+    redis.call('HINCRBY', state, 'runs', #taken)
+    keep_reply(lanes, now, lane, number, table.concat(taken, ' '))
+    redis.call('PEXPIRE', lanes, 120000)
+  end
+end
+
+local first = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
+local ends = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')[2]
+if ends and (not first or tonumber(ends) < tonumber(first)) then
+  first = ends
+end
+if first and not known then
+  save_partition(part) -- the clock is seen while anything waits for it
+end
+return { first and math.max(0, first - now) or -1, rows }

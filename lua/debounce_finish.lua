@@ -1,0 +1,68 @@
+--[[
+debounce_finish: a run is over: done, failed, or given back. What is pending for its key is next. Safe to repeat, and allowed on a
+full server.
+
+KEYS[1] state    HASH    the partition's clock, numbers and counts
+KEYS[2] due      ZSET    encoded key -> when it is to be run (ms)
+KEYS[3] leases   ZSET    encoded key -> when the lease of its run ends (ms)
+KEYS[4] window   HASH    of the key: what is pending, what runs
+KEYS[5] items    LIST    payloads of its run
+KEYS[6] done     HASH    the window's outcome
+KEYS[7] waiters  SET     processes that wait for it
+KEYS[8] dead     ZSET    window id -> when it died (ms)
+KEYS[9] letter   HASH    the window as a dead letter
+KEYS[10] letter_items  LIST  its payloads
+
+ARGV[1] member     the key, encoded
+ARGV[2] fence      of the run
+ARGV[3] outcome    "done", "failed" or "returned"
+ARGV[4] value      that was returned, as bytes
+ARGV[5] error      as text, "" for none
+ARGV[6] retry      of a failed one, ms until it is tried again; -1 for never
+ARGV[7] dead_ttl   ms that a dead letter is kept
+ARGV[8] result_ttl  ms that the outcome is kept
+ARGV[9] channel    on which workers are told when something is due
+ARGV[10] partition  its number
+
+Returns 1, or 0 where somebody else has the run since: then nothing was changed.
+]]
+-- @include open_partition
+-- @include save_partition
+-- @include read_run
+-- @include bury_run
+local at = {
+  state = KEYS[1], due = KEYS[2], leases = KEYS[3], window = KEYS[4], run_items = KEYS[5], done = KEYS[6], waiters = KEYS[7],
+  dead = KEYS[8], letter = KEYS[9], letter_items = KEYS[10],
+}
+local member, fence, outcome, value, failure, retry = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local dead_ttl, result_ttl, channel, partition = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
+
+local run = read_run(at)
+if not run or run.fence ~= fence then
+  return redis.call('HGET', at.done, 'fence') == fence and 1 or 0
+end
+if run.state ~= 'running' then
+  return 1
+end
+redis.call('ZREM', at.leases, member) -- allowed on a full server, and then so is the rest
+local part = open_partition(at.state)
+save_partition(part)
+if outcome == 'done' then
+  redis.call('HINCRBY', at.state, 'done', 1)
+  record_outcome(part, at, run.window, 'done', value, failure, run, result_ttl)
+  end_run(part, at, member, channel, partition)
+elseif outcome == 'failed' and retry < 0 then
+  bury_run(part, at, member, run, failure, dead_ttl, result_ttl, channel, partition)
+else
+  local again = part.now
+  if outcome == 'failed' then
+    redis.call('HINCRBY', at.state, 'retried', 1)
+    redis.call('HSET', at.window, 'run_state', 'retry', 'run_error', failure)
+    again = again + retry
+  else
+    redis.call('HSET', at.window, 'run_state', 'ready', 'run_attempt', run.attempt - 1)
+  end
+  redis.call('ZADD', at.due, again, member)
+  tell_workers(part, at.due, member, channel, partition)
+end
+return 1

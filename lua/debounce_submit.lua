@@ -1,0 +1,110 @@
+--[[
+debounce_submit: a call with a payload, for a handler. Safe to repeat, also under the caller's own call id, for a minute.
+
+KEYS[1] lanes   HASH    lane of a client, or of one call id -> its latest call and reply
+KEYS[2] state   HASH    the partition's clock, numbers and counts
+KEYS[3] due     ZSET    encoded key -> when it is to be run (ms): pending windows, runs that are ready or to be tried again
+KEYS[4] window  HASH    of the key: what is pending, what runs, when it was last called and run
+KEYS[5] items   LIST    payloads of the pending window, oldest first, where all are collected
+
+ARGV[1] lane       of the caller
+ARGV[2] number     of this call in its lane, rising
+ARGV[3] member     the key, encoded
+ARGV[4] call id    of the caller's own, "" for none
+ARGV[5] payload    as bytes
+ARGV[6] wait       ms of quiet before a run
+ARGV[7] max_wait   ms after which it runs all the same, -1 for never
+ARGV[8] leading    1 to run on the first call of a burst
+ARGV[9] trailing   1 to run after the last one
+ARGV[10] collect    "last", "first" or "all": which payloads the run gets
+ARGV[11] max_items  calls with which a window is due at once, 0 for any number
+ARGV[12] max_bytes  bytes of payloads likewise
+ARGV[13] options    all of this as text, for who reads it
+ARGV[14] channel    on which workers are told when something is due
+ARGV[15] partition  its number
+
+Returns a line: "pending", "leading" or "dropped"; the window's id; the number of the call in it, 0 for a dropped one; ms until
+it is due; or "stale" for a call that its caller gave up.
+]]
+-- @include recall
+-- @include keep_reply
+-- @include open_partition
+-- @include next_number
+-- @include save_partition
+-- @include place_call
+-- @include tell_workers
+local lanes, state, due, window, items = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local lane, number, member, call_id, payload = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local wait, max_wait, leading, trailing = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1', ARGV[9] == '1'
+local max_items, max_bytes = tonumber(ARGV[11]), tonumber(ARGV[12])
+local channel, partition = ARGV[14], ARGV[15]
+
+local own_lane = 'call:' .. member .. ':' .. call_id
+local known = recall(lane, number) or (call_id ~= '' and recall(own_lane, 1))
+if known then
+  return known
+end
+local part = open_partition(state)
+local now = part.now
+local placed = place_call(part, window, wait, max_wait, leading, trailing)
+local opens = not placed.window
+if opens then
+  placed.window = next_number(part)
+end
+
+-- A full server refuses this first write: then nothing has been written.
+save_partition(part)
+redis.call('HSET', state, 'last_call', now)
+redis.call('HINCRBY', state, 'calls', 1)
+redis.call('HSET', window, 'last_call', now, 'wait', wait)
+if placed.last_run then
+  redis.call('HSET', window, 'last_run', now)
+end
+if placed.edge == 'leading' then
+  redis.call('HSET', window, 'lead', placed.window)
+end
+if opens then
+  redis.call('PERSIST', state)
+  redis.call('PERSIST', window)
+end
+if placed.status == 'leading' then
+  redis.call('HSET', window,
+    'run', placed.window, 'run_state', 'ready', 'run_attempt', 0, 'run_calls', 1, 'run_edge', 'leading', 'run_collect', 'last',
+    'run_opened', now, 'run_payload', payload, 'options', ARGV[13])
+elseif placed.status == 'pending' then
+  local collect = placed.collect or ARGV[10]
+  local bytes = placed.bytes + #payload
+  if (max_items > 0 and placed.number >= max_items) or (max_bytes > 0 and bytes >= max_bytes) then
+    placed.sooner = placed.sooner or placed.due > now
+    placed.due = math.min(placed.due, now)
+  end
+  redis.call('HSET', window, 'due', placed.due, 'calls', placed.number, 'bytes', bytes, 'options', ARGV[13])
+  if opens then
+    redis.call('HSET', window, 'window', placed.window, 'opened', now, 'edge', placed.edge, 'collect', collect)
+    if placed.cap then
+      redis.call('HSET', window, 'cap', placed.cap)
+    end
+  end
+  if collect == 'all' then
+    redis.call('RPUSH', items, payload)
+  elseif collect == 'last' or opens then
+    redis.call('HSET', window, 'payload', payload)
+  end
+elseif not placed.runs then
+  redis.call('PEXPIRE', window, wait + 60000)
+end
+if placed.status ~= 'dropped' and not placed.runs then
+  redis.call('ZADD', due, placed.due, member)
+  if placed.sooner then
+    tell_workers(part, due, member, channel, partition)
+  end
+end
+
+local left = placed.due and math.max(0, placed.due - now) or 0
+local reply = string.format('%s %s %.0f %.0f', placed.status, placed.window, placed.number, left)
+keep_reply(lanes, now, lane, number, reply)
+if call_id ~= '' then
+  keep_reply(lanes, now, own_lane, 1, reply)
+end
+redis.call('PEXPIRE', lanes, 120000)
+return reply

@@ -1,0 +1,138 @@
+"""`AsyncDebouncer`: the twin of `Debouncer` for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import redis.asyncio
+
+from redisopt.debounce.config import DebounceConfig
+from redisopt.debounce.executing import Throttling
+from redisopt.debounce.plans import GRACE, DebouncePlans
+from redisopt.debounce.ticket import AsyncDebounceTicket
+from redisopt.runner import AsyncRunner
+from redisopt.workers import AsyncWorker
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+class AsyncDebouncer:
+    """Calls of one key that come within `wait` of each other become one run, whichever processes they come from; see `Debouncer`.
+
+    >>> debouncer = AsyncDebouncer(client, "reindex", wait=0.5, max_wait=5)
+    >>> @debouncer.handler
+    ... async def reindex(payload, run): ...
+    >>> async with debouncer.worker():
+    ...     ticket = await debouncer.submit({"doc": 7}, key="doc:7")
+    ...     (await ticket.result(timeout=10)).value
+
+    Args:
+        client: a `redis.asyncio.Redis` (of one server or a Sentinel master) or `redis.asyncio.RedisCluster`.
+        name, config, on_debounce, fields: as `Debouncer`.
+        throttler: an `AsyncThrottler`.
+
+    Raises:
+        ValueError, pydantic.ValidationError: as `Debouncer`.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        name: str,
+        config: DebounceConfig | None = None,
+        *,
+        on_debounce: Callable[[int], object] | None = None,
+        throttler: Throttling | None = None,
+        **fields: Any,
+    ) -> None:
+        self._plans = DebouncePlans(
+            name,
+            DebounceConfig.given(config, fields),
+            on_debounce,
+            throttler,
+            clustered=isinstance(client, redis.asyncio.RedisCluster),
+        )
+        self._runner = AsyncRunner(client, self.config.command_timeout)
+        self._workers: weakref.WeakSet[AsyncWorker] = weakref.WeakSet()
+        self._plans.awaiting.wake = self._runner.wake
+        leases = self._plans.executing.leases
+        leases.wake = self._runner.wake
+        leases.start = functools.partial(self._runner.start, leases.keep, f"redisopt-debounce-{name}-leases")
+
+    @property
+    def name(self) -> str:
+        """What is debounced."""
+        return self._plans.name
+
+    @property
+    def config(self) -> DebounceConfig:
+        """See `Debouncer.config`."""
+        return self._plans.config
+
+    # --- calls with a payload
+
+    def handler(self, function: H) -> H:
+        """Register the coroutine function that runs; see `Debouncer.handler`."""
+        self._plans.register(function, awaited=True)
+        return function
+
+    async def submit(
+        self, payload: Any = None, key: str = "", *, call_id: str = "", wait: float | None = None
+    ) -> AsyncDebounceTicket:
+        """See `Debouncer.submit`."""
+        place, placed = await self._runner.run(self._plans.submitting.submit(key, payload, call_id, wait))
+        return AsyncDebounceTicket(self._runner, self._plans.submitting, place, placed)
+
+    # --- runs
+
+    def worker(self, *, concurrency: int = 1, grace: float = GRACE) -> AsyncWorker:
+        """A worker in tasks of the running event loop; see `Debouncer.worker`.
+
+        After `grace`, runs under way are cancelled, and given back.
+        """
+        self._plans.check_worker(concurrency, grace)
+        worker = AsyncWorker(
+            self._runner, self._plans.due(), f"redisopt-debounce-{self.name}", concurrency=concurrency, grace=grace
+        )
+        self._workers.add(worker)
+        return worker
+
+    async def run(self, stop: asyncio.Event, *, concurrency: int = 1, grace: float = GRACE) -> None:
+        """Work until `stop` is set, or this is cancelled. Arguments as `worker`."""
+        async with self.worker(concurrency=concurrency, grace=grace):
+            await stop.wait()
+
+    # --- the end
+
+    async def aclose(self) -> None:
+        """See `Debouncer.close`."""
+        try:
+            for worker in list(self._workers):
+                await worker.stop()
+        finally:
+            await self._runner.aclose()
+
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled: connections cannot go to another process."""
+        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their windows by the name")
+
+    def __repr__(self) -> str:
+        """The name and the config."""
+        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
+
+    async def __aenter__(self) -> Self:
+        """The debouncer itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.aclose()

@@ -1,0 +1,88 @@
+"""All that one debouncer decides, shared by its sync and its async class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from redisopt.awaiting import Awaiting
+from redisopt.debounce.asking import Asking
+from redisopt.debounce.config import CLUSTER_PARTITIONS, DebounceConfig
+from redisopt.debounce.executing import Due, Executing, Throttling
+from redisopt.debounce.submitting import Submitting
+from redisopt.functions import check_function, takes
+
+GRACE = 10.0
+"""Seconds that a worker's stop waits for runs under way, unless it is told otherwise."""
+
+MAX_CONCURRENCY = 1000
+
+
+class DebouncePlans:
+    """The plans of one debouncer.
+
+    Attributes:
+        asking: which script is asked for what.
+        awaiting: who waits for outcomes here.
+        submitting, executing: calls and runs.
+        handler: what runs, None where none was registered.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: DebounceConfig,
+        on_debounce: Callable[[int], object] | None,
+        throttler: Throttling | None,
+        *,
+        clustered: bool,
+    ) -> None:
+        if on_debounce is not None:
+            check_function(on_debounce, "on_debounce", awaited=False, instead="a plain function that starts a task")
+        if throttler is not None and not callable(getattr(throttler, "acquire", None)):
+            raise ValueError(f"throttler must have an acquire method, as a Throttler has, not {throttler!r}")
+        self.name = name
+        self.config = config
+        self.asking = Asking(name, config, config.partitions or (CLUSTER_PARTITIONS if clustered else 1))
+        self.awaiting = Awaiting()
+        self.submitting = Submitting(self.asking, self.awaiting, on_debounce)
+        self.executing = Executing(self.asking)
+        self.handler: Callable[..., Any] | None = None
+        self._throttler = throttler
+
+    def register(self, handler: Callable[..., Any], *, awaited: bool) -> None:
+        """Have `handler` called for what is due.
+
+        Raises:
+            ValueError: it is no function of a payload, of the wrong kind, or there is one.
+        """
+        check_function(handler, "handler", awaited=awaited, instead="a Debouncer" if awaited else "an AsyncDebouncer")
+        if self.handler is not None:
+            raise ValueError(f"debounce {self.name!r} has the handler {self.handler!r}: there can be but one")
+        if takes(handler, 2):
+            self.handler = handler
+        elif takes(handler, 1):
+            self.handler = lambda payload, _: handler(payload)
+        else:
+            raise ValueError(f"handler {handler!r} must take a payload, or a payload and the run")
+
+    def due(self) -> Due:
+        """What a worker has to do.
+
+        Raises:
+            ValueError: there is no handler.
+        """
+        if self.handler is None:
+            raise ValueError(f"debounce {self.name!r} has no handler to run: register one with @debouncer.handler")
+        return Due(self.asking, self.executing, self.handler, self._throttler)
+
+    def check_worker(self, concurrency: Any, grace: Any) -> None:
+        """Refuse a worker that could not work.
+
+        Raises:
+            ValueError: naming the argument.
+        """
+        if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
+            raise ValueError(f"concurrency must be a whole number from 1 to {MAX_CONCURRENCY:,}, not {concurrency!r}")
+        if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace <= 86_400:  # noqa: PLR2004 - a day
+            raise ValueError(f"grace must be from 0 to 86,400 seconds, not {grace!r}")

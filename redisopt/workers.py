@@ -1,0 +1,186 @@
+"""Workers: a shift (see `shifts`) in the background, in threads or in tasks, and its graceful end.
+
+A stop takes nothing more, waits for what is under way, up to a bound, and then gives that back: somebody else can have it at
+once, and does not have to wait until a lease is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from redisopt import events
+from redisopt.background import now
+from redisopt.commands import Plan
+from redisopt.errors import RedisOptError
+from redisopt.identity import process_id
+from redisopt.runner import AsyncRunner, Runner
+from redisopt.shifts import Job, Shift, Source
+
+
+class Worker:
+    """Does in threads what a source has to do. Enter it, or `start` and `stop` it.
+
+    Args:
+        runner: performs the plans.
+        source: what there is to do.
+        name: of the threads.
+        concurrency: jobs at once, each in a thread; these stay for as long as the worker.
+        grace: seconds that a stop waits for jobs under way before it gives them back. A thread cannot be interrupted: the
+            handler goes on, and what it did is refused at its end.
+    """
+
+    def __init__(self, runner: Runner, source: Source, name: str, *, concurrency: int, grace: float) -> None:
+        self._runner = runner
+        self._source = source
+        self._name = name
+        self._concurrency = concurrency
+        self._grace = grace
+        self._process = ""
+
+    def start(self) -> Self:
+        """Work in the background from now on.
+
+        Raises:
+            ValueError: it works already.
+        """
+        if self.is_working:
+            raise ValueError("the worker works already: make another one, or stop it first")
+        self._process = process_id()
+        self._shift = Shift(self._concurrency)
+        self._shift.wake = self._runner.wake
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._shift.start = self._queue.put
+        self._threads = [
+            threading.Thread(target=self._take_turns, name=f"{self._name}-{number}", daemon=True)
+            for number in range(self._concurrency)
+        ]
+        self._taker = threading.Thread(target=self._take, name=self._name, daemon=True)
+        for thread in (self._taker, *self._threads):
+            thread.start()
+        return self
+
+    @property
+    def is_working(self) -> bool:
+        """Whether it was started in this process, and not stopped."""
+        return self._process == process_id()
+
+    def stop(self) -> None:
+        """Take nothing more, wait for what is under way for at most `grace` seconds, and give the rest back.
+
+        When called from a job of its own, it does not wait for that one.
+        """
+        if not self.is_working:
+            return
+        self._process = ""
+        until = now() + self._grace
+        self._shift.stop()
+        current = threading.current_thread()
+        if self._taker is not current:
+            self._taker.join(max(0.1, until - now()))
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            if thread is not current:
+                thread.join(max(0.0, until - now()))
+        for job in self._shift.jobs:
+            with suppress(RedisOptError):  # then it is given back when its lease is over
+                self._runner.run(job.give_back())
+
+    def _take(self) -> None:
+        self._runner.run(self._shift.work(self._source))
+
+    def _take_turns(self) -> None:
+        while (job := self._queue.get()) is not None:
+            try:
+                self._runner.run(job.perform())
+            except Exception:
+                events.logger.exception("a worker could not say what became of its job: it will be done again")
+            finally:
+                self._shift.ended(job)
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+
+class AsyncWorker:
+    """As `Worker`, in tasks of the running event loop. What outlives `grace` is cancelled, and gives its work back."""
+
+    def __init__(self, runner: AsyncRunner, source: Source, name: str, *, concurrency: int, grace: float) -> None:
+        self._runner = runner
+        self._source = source
+        self._name = name
+        self._concurrency = concurrency
+        self._grace = grace
+        self._taker: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> Self:
+        """As `Worker.start`."""
+        if self.is_working:
+            raise ValueError("the worker works already: make another one, or stop it first")
+        self._shift = Shift(self._concurrency)
+        self._shift.wake = self._runner.wake
+        self._shift.start = self._start
+        self._taker = asyncio.create_task(self._runner.run(self._shift.work(self._source)), name=self._name)
+        return self
+
+    @property
+    def is_working(self) -> bool:
+        """As `Worker.is_working`."""
+        return self._taker is not None
+
+    async def stop(self) -> None:
+        """As `Worker.stop`."""
+        taker, self._taker = self._taker, None
+        if taker is None:
+            return
+        self._shift.stop()
+        until = now() + self._grace
+        current = asyncio.current_task()
+        try:
+            await asyncio.wait([taker], timeout=max(0.1, until - now()))
+            others = [task for task in self._tasks if task is not current]
+            if others:
+                await asyncio.wait(others, timeout=max(0.0, until - now()))
+        finally:
+            left = [task for task in (taker, *self._tasks) if task is not current and not task.done()]
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.wait(left)
+
+    def _start(self, job: Job) -> None:
+        task = asyncio.create_task(self._do(job), name=f"{self._name}-job")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _do(self, job: Job) -> None:
+        plan: Plan[object] = job.perform()
+        try:
+            await self._runner.run(plan)
+        except Exception:
+            events.logger.exception("a worker could not say what became of its job: it will be done again")
+        finally:
+            self._shift.ended(job)
+
+    async def __aenter__(self) -> Self:
+        """Start it."""
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        await self.stop()

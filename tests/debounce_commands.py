@@ -1,0 +1,24 @@
+"""A command of every script of the debouncer, as its plans send it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redisopt.commands import Command
+from redisopt.debounce.asking import Asking, Claimed
+from redisopt.debounce.config import DebounceConfig
+
+
+def commands() -> list[Command[Any]]:
+    """One of each."""
+    asking = Asking("test", DebounceConfig(), 1)
+    place = asking.layout.place("doc:7")
+    run = Claimed(place, "1", "2", 1, 3, "trailing", "all", 0.1, b"", 3)
+    return [
+        asking.submit(place, b"payload", "", 0.5),
+        asking.result(place, "1"),
+        asking.claim(0, 1, "executor"),
+        asking.items(run, 0),
+        asking.beat(0, [(place, "2"), (place, "3")]),
+        asking.finish(run, "done"),
+    ]
