@@ -244,7 +244,7 @@ class Wakes:
             self._thread = threading.Thread(target=self._run, name="redisopt-wakes", daemon=True)
             self._thread.start()
             return False
-        if not known and self._ears.listening:
+        if not known and self._connection is not None:  # which has asked for the others, if not heard of them yet
             with contextlib.suppress(redis.RedisError, OSError):
                 self._connection.send_command("SUBSCRIBE", channel)
             return False

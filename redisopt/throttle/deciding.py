@@ -179,7 +179,9 @@ class Deciding(Generic[G]):
                         yield from self._asking.look()
                     if self._asking.is_paused or self._asking.layouts.version != version:
                         break
-                left = max(0.0, ends - now())
+                left = ends - now()
+                if left <= 0:
+                    return True
             self._asking.look_again()
             yield from self._returning.put_back(permit)
         except GeneratorExit:
