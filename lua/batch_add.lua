@@ -11,9 +11,8 @@ KEYS[6] counts    HASH    partition -> how many wait in its lists
 KEYS[7] bytes     HASH    partition -> and of how many bytes
 KEYS[8] since     ZSET    partition -> when its oldest was added (ms)
 KEYS[9] due       ZSET    partition -> when its next batch is due (ms); also the channel on which workers are called
-KEYS[10] forced   HASH    partition -> what was added until then (ms) is due at once
-KEYS[11] gone     STREAM  ids that ended without a run
-KEYS[12] ready    LIST    entries "<ms when it was added>:<id>" of the partition and level
+KEYS[10] gone        STREAM  ids that ended without a run
+KEYS[11] ready    LIST    entries "<ms when it was added>:<id>" of the partition and level
 
 ARGV[1] partition
 ARGV[2] size       items that make a batch due
@@ -39,7 +38,7 @@ where only n more may wait, and nothing was added.
 -- @include keep_state
 -- @include forget_outcomes
 local state, items, held, outcomes, finished, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local bytes, since, due, forced, gone, ready = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+local bytes, since, due, gone, ready = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local partition, size, max, delay = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local queue, overflow, rest, ttl = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local now = server_ms()
@@ -87,7 +86,7 @@ if #new > 0 then
     end
   end
   enqueue({
-    state = state, items = items, counts = counts, bytes = bytes, since = since, due = due, forced = forced, ready = ready,
+    state = state, items = items, counts = counts, bytes = bytes, since = since, due = due, ready = ready,
     partition = partition, size = size, max = max, delay = delay, now = now,
   }, new_ids, new_records)
   redis.call('HINCRBY', state, 'added', #new)

@@ -27,6 +27,7 @@ ARGV[6] max         bytes that do, 0 for any number
 ARGV[7] delay       ms after which the first item makes one due
 ARGV[8] lease       ms that the claim lives unless it is renewed
 ARGV[9] deliveries  that an item may have: the last is alone in its batch
+ARGV[10] most_bytes that are taken, but for one item that is larger
 
 Returns a list: "wait" and the ms after which something is due, -1 for when called; "paused"; "go" and the partition to ask
 for instead; "due" and how many items would be taken, after a look; or "items", now (ms), the fence, the reason, the partition
@@ -45,7 +46,7 @@ local batch = {
   state = KEYS[1], items = KEYS[2], held = KEYS[3], tries = KEYS[4], leases = KEYS[5], claims = KEYS[6],
   due = KEYS[7], counts = KEYS[8], bytes = KEYS[9], since = KEYS[10], forced = KEYS[11], later = KEYS[12], again = KEYS[13],
   size = tonumber(ARGV[5]), max = tonumber(ARGV[6]), delay = tonumber(ARGV[7]), lease = tonumber(ARGV[8]),
-  deliveries = tonumber(ARGV[9]),
+  deliveries = tonumber(ARGV[9]), most_bytes = tonumber(ARGV[10]),
 }
 local now = server_ms()
 

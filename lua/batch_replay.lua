@@ -8,10 +8,9 @@ KEYS[4] counts    HASH  partition -> how many wait in its lists
 KEYS[5] bytes     HASH  partition -> and of how many bytes
 KEYS[6] since     ZSET  partition -> when its oldest was added (ms)
 KEYS[7] due       ZSET  partition -> when its next batch is due (ms); also the channel on which workers are called
-KEYS[8] forced    HASH  partition -> what was added until then (ms) is due at once
-KEYS[9] dead      HASH  id -> "<ms> <attempts> <lost>", a newline, the error, a newline and the record
-KEYS[10] dead_at  ZSET  id -> when it was given up (ms)
-KEYS[11] ready    LIST  entries "<ms when it was added>:<id>" of the partition and level
+KEYS[8] dead      HASH  id -> "<ms> <attempts> <lost>", a newline, the error, a newline and the record
+KEYS[9] dead_at   ZSET  id -> when it was given up (ms)
+KEYS[10] ready    LIST  entries "<ms when it was added>:<id>" of the partition and level
 
 ARGV[1] partition
 ARGV[2] size       items that make a batch due
@@ -25,10 +24,10 @@ Returns how many run again.
 -- @include enqueue
 -- @include hdel_all
 -- @include keep_state
-local items, outcomes, dead, dead_at = KEYS[2], KEYS[3], KEYS[9], KEYS[10]
+local items, outcomes, dead, dead_at = KEYS[2], KEYS[3], KEYS[8], KEYS[9]
 local queue = {
-  state = KEYS[1], items = items, counts = KEYS[4], bytes = KEYS[5], since = KEYS[6], due = KEYS[7], forced = KEYS[8],
-  ready = KEYS[11], partition = ARGV[1], size = tonumber(ARGV[2]), max = tonumber(ARGV[3]), delay = tonumber(ARGV[4]),
+  state = KEYS[1], items = items, counts = KEYS[4], bytes = KEYS[5], since = KEYS[6], due = KEYS[7], ready = KEYS[10],
+  partition = ARGV[1], size = tonumber(ARGV[2]), max = tonumber(ARGV[3]), delay = tonumber(ARGV[4]),
   now = server_ms(),
 }
 local ids, records, over = {}, {}, {}

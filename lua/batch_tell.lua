@@ -18,19 +18,26 @@ local state, due, forced, since = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local what, partition, stamp = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now, more = server_ms(), 0
 
+-- What was added until now has a lower stamp or this one, and what is added later a higher one, within one millisecond too.
+local function next_stamp()
+  local stamped = string.format('%.0f', math.max(now, (redis.call('HGET', state, 'stamp') or 0) + 1))
+  redis.call('HSET', state, 'stamp', stamped)
+  return stamped
+end
+
 if what == 'pause' then
   redis.call('HSET', state, 'paused', now)
 elseif what == 'resume' then
   redis.call('HDEL', state, 'paused')
 elseif partition ~= '' then
-  stamp = now
+  stamp = next_stamp()
   if redis.call('ZSCORE', since, partition) then
     redis.call('HSET', forced, partition, stamp)
     redis.call('ZADD', due, 'LT', now, partition)
   end
 else
   if stamp == 0 then
-    stamp = now
+    stamp = next_stamp()
     redis.call('HSET', state, 'flushed', stamp)
   end
   local found = redis.call('ZRANGEBYSCORE', due, string.format('(%.0f', now), '+inf', 'LIMIT', 0, 1000)
@@ -43,4 +50,4 @@ keep_state(state)
 if what ~= 'pause' then
   redis.call('PUBLISH', due, '0')
 end
-return string.format('%.0f %.0f', stamp, more)
+return string.format('%.0f %.0f', tonumber(stamp), more)

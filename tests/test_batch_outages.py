@@ -192,12 +192,14 @@ def add_with_a_wrong_clock(url: str, seconds: float, results: Any) -> None:
     """An adder and worker whose own clock is wrong."""
     real = time.time
     time.time = lambda: real() + seconds
-    with redisopt.Batcher(
-        redis.from_url(url), "test", handler=doubled, max_delay=0.2, max_size=10, **PATIENT
-    ) as batcher:
-        with batcher.worker():
-            began = time.monotonic()
-            results.send((batcher.call(21, timeout=10), time.monotonic() - began))
+    with (
+        redisopt.Batcher(
+            redis.from_url(url), "test", handler=doubled, max_delay=0.2, max_size=10, **PATIENT
+        ) as batcher,
+        batcher.worker(),
+    ):
+        began = time.monotonic()
+        results.send((batcher.call(21, timeout=10), time.monotonic() - began))
 
 
 @pytest.mark.parametrize("seconds", [-3600.0, 3600.0])

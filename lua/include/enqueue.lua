@@ -4,8 +4,8 @@
 -- @include rpush_all
 -- @include call_worker
 local function enqueue(queue, ids, records)
-  local flushed = math.max(redis.call('HGET', queue.forced, queue.partition) or 0, redis.call('HGET', queue.state, 'flushed') or 0)
-  local added, fields, entries, total = math.max(queue.now, flushed + 1), {}, {}, 0
+  local stamp = redis.call('HGET', queue.state, 'stamp') or 0
+  local added, fields, entries, total = math.max(queue.now, stamp + 1), {}, {}, 0
   local prefix = string.format('%.0f:', added)
   for i, id in ipairs(ids) do
     fields[2 * i - 1], fields[2 * i] = id, records[i]

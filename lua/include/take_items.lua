@@ -23,7 +23,7 @@ local function take_items(batch, taken, list, until_ms)
       if lost > 0 then
         most = lost + 1 >= batch.deliveries and 1 or math.max(1, math.floor(batch.size / 8 ^ lost))
       end
-      local full = #taken.entries >= most or (batch.max > 0 and #taken.entries > 0 and taken.bytes + #record > batch.max)
+      local full = #taken.entries >= most or (#taken.entries > 0 and taken.bytes + #record > batch.most_bytes)
       if full or (taken.lost or lost) ~= lost or (until_ms and entry_ms(entry) > until_ms) then
         break
       end

@@ -121,7 +121,8 @@ class Asking:
         self.room, self.work = self._key("counts"), self._key("due")
         self._triggers: tuple[Arg, ...] = (config.max_size, config.max_bytes or 0, milliseconds(config.max_delay))
         self._result_ttl = milliseconds(config.result_ttl)
-        self._claiming = (*self._triggers, milliseconds(config.lease_ttl), config.max_deliveries)
+        most_bytes = config.max_bytes or MAX_CALL_BYTES
+        self._claiming = (*self._triggers, milliseconds(config.lease_ttl), config.max_deliveries, most_bytes)
         self._ready = lru_cache(maxsize=4096)(self._ready_lists)
 
     def _key(self, part: str) -> str:
@@ -155,7 +156,7 @@ class Asking:
         self, partition: str, level: int, records: Sequence[tuple[str, bytes]], overflow: str, rest: int
     ) -> Command[str | Full]:
         """Put records, by id, into a partition: a letter for each."""
-        parts = ("state", "items", "held", "outcomes", "finished", "counts", "bytes", "since", "due", "forced", "gone")
+        parts = ("state", "items", "held", "outcomes", "finished", "counts", "bytes", "since", "due", "gone")
         queue = -1 if self.config.max_queue is None else self.config.max_queue
         ids, lengths, packed = _packed(records)
         args = (partition, *self._triggers, queue, overflow, rest, self._result_ttl, ids, lengths, packed)
@@ -245,7 +246,7 @@ class Asking:
 
     def replay(self, partition: str, level: int, ids: Sequence[str]) -> Command[int]:
         """Have dead items of a partition and level run again."""
-        parts = ("state", "items", "outcomes", "counts", "bytes", "since", "due", "forced", "dead", "dead_at")
+        parts = ("state", "items", "outcomes", "counts", "bytes", "since", "due", "dead", "dead_at")
         names = (*self._keys(*parts), self.ready(partition, level))
         return Command("batch_replay", names, (partition, *self._triggers, *ids), int)
 

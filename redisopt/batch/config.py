@@ -57,7 +57,8 @@ class BatchConfig(Config):
         default=None,
         ge=1,
         le=512 * 1024 * 1024,
-        description="Bytes of items that make a batch due, and the most that one holds, but for one item that is larger.",
+        description="Bytes of items that make a batch due, and the most that one holds, but for one item that is larger. "
+        "None: bytes make none due, and one holds 4 MiB at most.",
     )
     max_item_bytes: int = Field(
         default=MAX_PAYLOAD_BYTES,
