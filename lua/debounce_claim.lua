@@ -2,10 +2,9 @@
 debounce_claim: a worker takes what is due: runs whose lease is over, then what is due first. Safe to repeat, and allowed on a
 full server. The keys of a window are built from the tag that they share with KEYS, since only the script finds which are due.
 
-KEYS[1] lanes   HASH    lane of a client -> its latest call and reply
-KEYS[2] state   HASH    the partition's clock, numbers and counts
-KEYS[3] due     ZSET    encoded key -> when it is to be run (ms)
-KEYS[4] leases  ZSET    encoded key -> when the lease of its run ends (ms)
+KEYS[1] state   HASH    the partition's clock, numbers and counts; lane of a client -> its latest call and reply
+KEYS[2] due     ZSET    encoded key -> when it is to be run (ms)
+KEYS[3] leases  ZSET    encoded key -> when the lease of its run ends (ms)
 
 ARGV[1] lane       of the caller
 ARGV[2] number     of this call in its lane, rising
@@ -22,7 +21,7 @@ ARGV[11] partition  its number
 Returns ms until more is to be done (0: there is more, -1: nothing); then for each run an array: encoded key, window id, fence, attempt,
 calls, edge, collect, ms since it was opened, payload, number of collected payloads (see debounce_items).
 ]]
--- @include recall
+-- @include answer_of
 -- @include keep_reply
 -- @include open_partition
 -- @include save_partition
@@ -31,14 +30,14 @@ calls, edge, collect, ms since it was opened, payload, number of collected paylo
 -- @include take_window
 -- @include start_run
 -- @include bury_run
-local lanes, due, leases = KEYS[1], KEYS[3], KEYS[4]
+local state, due, leases = KEYS[1], KEYS[2], KEYS[3]
 local lane, number, limit, executor = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local lease, attempts, once = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 local dead_ttl, result_ttl, channel, partition = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
 local tag = string.sub(due, 1, -4)
 
-local known = recall(lane, number)
-local part = open_partition(KEYS[2])
+local part = open_partition(state, lane)
+local known = answer_of(part.kept, number)
 local now = part.now
 local taken, rows = {}, {}
 
@@ -91,8 +90,7 @@ elseif limit > 0 then
     end
   end
   if #taken > 0 then
-    keep_reply(lanes, now, lane, number, table.concat(taken, ' '))
-    redis.call('PEXPIRE', lanes, 120000)
+    keep_reply(state, now, lane, number, table.concat(taken, ' '))
   end
 end
 

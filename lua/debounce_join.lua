@@ -3,12 +3,11 @@ debounce_join: a call whose caller holds the function that would run. Safe to re
 were last asked about: without a live caller nobody can run anything. (Who waits for a window that is due sooner now is told: that key is
 built from the shared tag.)
 
-KEYS[1] lanes    HASH    lane of a client -> its latest call and reply
-KEYS[2] state    HASH    the partition's clock, numbers and counts
-KEYS[3] due      ZSET    encoded key -> when it is to be run (ms)
-KEYS[4] leases   ZSET    encoded key -> when the lease of its run ends (ms)
-KEYS[5] window   HASH    of the key: what is pending, what runs, when it was last called and run
-KEYS[6] callers  ZSET    process that holds functions -> number of its newest call
+KEYS[1] state    HASH    the partition's clock, numbers and counts; lane of a client -> its latest call and reply
+KEYS[2] due      ZSET    encoded key -> when it is to be run (ms)
+KEYS[3] leases   ZSET    encoded key -> when the lease of its run ends (ms)
+KEYS[4] window   HASH    of the key: what is pending, what runs, when it was last called and run
+KEYS[5] callers  ZSET    process that holds functions -> number of its newest call
 
 ARGV[1] lane       of the caller
 ARGV[2] number     of this call in its lane, rising
@@ -27,7 +26,7 @@ ARGV[13] keep       ms
 Returns a line: "pending", "leading" (the caller is to run its function now) or "dropped"; the window's id; the number of the call in
 it, 0 for a dropped one; ms until it is due; the fence of the run, 0 for none; or "stale" for a call that its caller gave up.
 ]]
--- @include recall
+-- @include answer_of
 -- @include keep_reply
 -- @include open_partition
 -- @include next_number
@@ -37,16 +36,16 @@ it, 0 for a dropped one; ms until it is due; the fence of the run, 0 for none; o
 -- @include start_run
 -- @include wake_waiters
 -- @include keep_closures
-local lanes, state, due, leases, window, callers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local state, due, leases, window, callers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local lane, number, member, process, holder = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local wait, max_wait, leading, trailing = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1', ARGV[9] == '1'
 local max_items, options, lease, keep = tonumber(ARGV[10]), ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13])
 
-local known = recall(lane, number)
+local part = open_partition(state, lane)
+local known = answer_of(part.kept, number)
 if known then
   return known
 end
-local part = open_partition(state)
 local now = part.now
 local placed = place_call(part, window, wait, max_wait, leading, trailing)
 local opens = not placed.window
@@ -96,6 +95,5 @@ keep_closures(keep + (placed.due and math.max(0, placed.due - now) or 0), { stat
 
 local left = placed.due and math.max(0, placed.due - now) or 0
 local reply = string.format('%s %s %.0f %.0f %s', placed.status, placed.window, placed.number, left, fence)
-keep_reply(lanes, now, lane, number, reply)
-redis.call('PEXPIRE', lanes, 120000)
+keep_reply(state, now, lane, number, reply)
 return reply

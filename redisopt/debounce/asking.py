@@ -126,7 +126,7 @@ class Asking:
     def submit(self, place: Place, payload: bytes, call_id: str, wait: float) -> Command[Placed]:
         """Put a call into its window."""
         tag = place.tag
-        keys = (f"{tag}lanes", f"{tag}state", f"{tag}due", place.window, f"{place.window}:items")
+        keys = (f"{tag}state", f"{tag}due", place.window, f"{place.window}:items")
         return Command(
             "debounce_submit", keys, (place.member, call_id, payload), read_placed, self._submit(place, wait), once=True
         )
@@ -152,7 +152,7 @@ class Asking:
     def claim(self, partition: int, limit: int, executor: str) -> Command[tuple[float | None, list[Claimed]]]:
         """Take what is due, and the seconds until there is more."""
         tag = self.layout.tags[partition]
-        keys = (f"{tag}lanes", f"{tag}state", f"{tag}due", f"{tag}leases")
+        keys = (f"{tag}state", f"{tag}due", f"{tag}leases")
 
         def read(reply: Any) -> tuple[float | None, list[Claimed]]:
             return (None if reply[0] < 0 else reply[0] / 1000), [self._read_claimed(row) for row in reply[1]]
@@ -226,7 +226,7 @@ class Asking:
             self._joins[wait] = constants
         tag = place.tag
         keys = (
-            *(f"{tag}{part}" for part in ("lanes", "state", "due", "leases")),
+            *(f"{tag}{part}" for part in ("state", "due", "leases")),
             place.window,
             f"{place.window}:callers",
         )
