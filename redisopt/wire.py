@@ -101,13 +101,12 @@ def packed(script: Script, command: Command[Any], lane: tuple[Arg, ...], *, whol
     verb, body = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
     keys, args, constants = command.keys, lane + command.args, command.constants
     count = 3 + len(keys) + len(args) + len(constants)
-    payload = args[-1] if args else None
-    if type(payload) is bytes and bytes not in map(type, args[:-1]):
-        packed_args = b"%b$%d\r\n%b\r\n" % (_texts(args[:-1]), len(payload), payload)
-    elif bytes in map(type, args):
+    if bytes in map(type, args):
         packed_args = b"".join(map(_bulk, args))
     else:
-        packed_args = _texts(args)
+        # Text and numbers alone, as in most calls: one string costs half of what many bytes do.
+        text = "".join([f"${len(part)}\r\n{part}\r\n" for part in map(str, args)])
+        packed_args = text.encode() if text.isascii() else b"".join(map(_bulk, args))
     return b"*%d\r\n%b%b%b" % (count, _head(verb, body, keys), packed_args, _bulks(constants))
 
 
@@ -159,12 +158,6 @@ def _head(verb: str, body: str, keys: tuple[str, ...]) -> bytes:
 @lru_cache(maxsize=4096)
 def _bulks(items: tuple[Arg, ...]) -> bytes:
     return b"".join(map(_bulk, items))
-
-
-def _texts(args: tuple[Arg, ...]) -> bytes:
-    """Text and numbers alone, as in most calls: one string costs half of what many bytes do."""
-    text = "".join([f"${len(part)}\r\n{part}\r\n" for part in map(str, args)])
-    return text.encode() if text.isascii() else b"".join(map(_bulk, args))
 
 
 def _bulk(item: Arg) -> bytes:

@@ -12,7 +12,6 @@ since the claim, as the timer, comes first.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -23,16 +22,12 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import redisopt.delivery
-from redisopt.commands import Command, call
-from redisopt.debounce.asking import Asking
-from redisopt.debounce.config import DebounceConfig
 from redisopt.runner import Runner
 from tests.clock import START_MS, ServerClock, on_test_clock
+from tests.debounce_scripts import Scripts
 from tests.model.debounce_model import LodashDebounce, Options
 
 EXAMPLES = int(os.environ.get("REDISOPT_MODEL_EXAMPLES", "250"))
-
-_numbers = itertools.count(1)
 
 waits = st.sampled_from([0, 1, 40, 100, 320])
 edges = st.sampled_from([(True, True), (True, False), (False, True)])
@@ -53,70 +48,6 @@ pauses = st.tuples(
 )  # in waits, and ms
 acts = st.sampled_from(["call"] * 14 + ["call twice", "call again", "cancel", "flush"])
 schedules = st.lists(st.tuples(pauses, acts), min_size=1, max_size=30)
-
-
-class Scripts:
-    """A debouncer of one key as its scripts see it, and a worker that does at once what is due.
-
-    Attributes:
-        runs: when and with which payloads.
-        due: when there is more to do, None for never.
-    """
-
-    def __init__(self, runner: Runner, clock: ServerClock, options: Options, collect: Any) -> None:
-        max_wait = None if options.max_wait is None else options.max_wait / 1000
-        self._config = DebounceConfig(
-            wait=options.wait / 1000,
-            max_wait=max_wait,
-            leading=options.leading,
-            trailing=options.trailing,
-            max_items=options.max_items,
-            collect=collect,
-        )
-        self._runner, self._clock = runner, clock
-        self._asking = Asking(f"model {next(_numbers)}", self._config, 1)
-        self._place = self._asking.layout.place("key")
-        self._sent: list[Command[Any]] = []
-        self.runs: list[tuple[int, list[Any]]] = []
-        self.due: int | None = None
-
-    @property
-    def now(self) -> int:
-        return round(self._clock.now_ms)
-
-    def _do(self, command: Command[Any]) -> Any:
-        return self._runner.run(call(command))
-
-    def call(self, payload: int) -> None:
-        submit = self._asking.submit(self._place, b"%d" % payload, f"call {payload}", self._config.wait)
-        self._sent.append(submit)
-        self._do(submit)
-
-    def call_again(self, index: int) -> None:
-        """A copy of an earlier call arrives, under the same call id."""
-        if self._sent:
-            self._do(self._sent[index % len(self._sent)])
-
-    def cancel(self) -> None:
-        self._do(self._asking.cancel(self._place))
-
-    def flush(self) -> None:
-        self._do(self._asking.flush(self._place))
-
-    def pending(self) -> int:
-        return int(self._do(self._asking.peek(self._place)).calls)
-
-    def work(self) -> None:
-        """Do what is due."""
-        while True:
-            seconds, runs = self._do(self._asking.claim(0, 1, "worker"))
-            for run in runs:
-                payloads = self._do(self._asking.items(run, 0)) if run.collect == "all" else [run.payload]
-                self.runs.append((self.now, [int(payload) for payload in payloads]))
-                assert self._do(self._asking.finish(run, "done"))
-            if not runs:
-                self.due = None if seconds is None else self.now + round(seconds * 1000)
-                return
 
 
 def kept(collect: str, payloads: list[Any]) -> list[Any]:
@@ -144,7 +75,16 @@ def test_a_schedule_runs_as_lodash_would(
 ) -> None:
     runner, clock = virtual
     terms, collect = options
-    scripts = Scripts(runner, clock, terms, collect)
+    scripts = Scripts(
+        [runner.run],
+        clock,
+        wait=terms.wait / 1000,
+        max_wait=None if terms.max_wait is None else terms.max_wait / 1000,
+        leading=terms.leading,
+        trailing=terms.trailing,
+        max_items=terms.max_items,
+        collect=collect,
+    )
     lodash = LodashDebounce(terms)
     start = round(clock.now_ms) + 10_000
     assert start > START_MS
@@ -172,7 +112,7 @@ def test_a_schedule_runs_as_lodash_would(
         lodash.now = now - start
         if act.startswith("call") and act != "call again":
             scripts.call(number)
-            lodash.call(number)
+            lodash.call(str(number))
         if act.startswith("call "):
             scripts.call_again(-1 if act == "call twice" else number * 7)
         elif act in ("cancel", "flush"):
