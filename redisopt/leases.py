@@ -53,23 +53,23 @@ class Leases(Background, Generic[L]):
         renew: the plan that renews leases of one group and says of each whether it was.
     """
 
-    def __init__(self, lease_ttl: float, renew: Callable[[int, Sequence[L]], Plan[Sequence[bool]]]) -> None:
+    def __init__(self, lease_ttl: float, renew: Callable[[str, Sequence[L]], Plan[Sequence[bool]]]) -> None:
         self._lease_ttl = lease_ttl
         self._renew = renew
         super().__init__()
 
     def _begin(self) -> None:
         super()._begin()
-        self._held: dict[int, dict[int, L]] = {}
+        self._held: dict[str, dict[int, L]] = {}
 
-    def hold(self, group: int, lease: L) -> None:
+    def hold(self, group: str, lease: L) -> None:
         """Renew `lease` from now on."""
         self._enter()
         with self._lock:
             self._held.setdefault(group, {})[id(lease)] = lease
             self._run()
 
-    def drop(self, group: int, lease: L) -> None:
+    def drop(self, group: str, lease: L) -> None:
         """Renew it no more."""
         self._enter()
         with self._lock:
@@ -78,7 +78,7 @@ class Leases(Background, Generic[L]):
             if not held:
                 self._held.pop(group, None)
 
-    def held(self, group: int) -> list[L]:
+    def held(self, group: str) -> list[L]:
         """The leases of a group."""
         with self._lock:
             return list(self._held.get(group, {}).values())
@@ -87,14 +87,14 @@ class Leases(Background, Generic[L]):
         """What runs in the background while anything is held."""
         return self.beat(lambda: self._lease_ttl / 3, self._groups, self._beat)
 
-    def _groups(self) -> list[int]:
+    def _groups(self) -> list[str]:
         self._enter()
         with self._lock:
             if not self._held:
                 self._rest()
             return sorted(self._held)
 
-    def _beat(self, group: int) -> Plan[None]:
+    def _beat(self, group: str) -> Plan[None]:
         held = self.held(group)
         for first in range(0, len(held), MAX_RENEWED):
             some = held[first : first + MAX_RENEWED]

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -131,7 +131,12 @@ def test_a_full_server_refuses_adds_whole_and_lets_workers_drain(
     tickets = batcher.add_many(range(10))
     before = {key: client.dump(key) for key in client.keys("redisopt:v1:{batch*")}
     with full(client):
-        for add in (lambda: batcher.add(1), lambda: batcher.add_many(range(600)), lambda: batcher.add(1, key="other")):
+        adds: list[Callable[[], Any]] = [
+            lambda: batcher.add(1),
+            lambda: batcher.add_many(range(600)),
+            lambda: batcher.add(1, key="other"),
+        ]
+        for add in adds:
             with pytest.raises(redisopt.Unavailable, match="full"):
                 add()
         assert {key: client.dump(key) for key in client.keys("redisopt:v1:{batch*")} == before

@@ -29,6 +29,7 @@ class Batched(Generic[R]):
 
     def __init__(self, batcher: Batcher, function: Callable[..., Any], concurrency: int) -> None:
         functools.update_wrapper(self, function)
+        self.__name__: str = function.__name__
         self.batcher = batcher
         batcher.handler(function)
         self._concurrency = concurrency
@@ -62,6 +63,7 @@ class AsyncBatched(Generic[R]):
 
     def __init__(self, batcher: AsyncBatcher, function: Callable[..., Any], concurrency: int) -> None:
         functools.update_wrapper(self, function)
+        self.__name__: str = function.__name__
         self.batcher = batcher
         batcher.handler(function)
         self._concurrency = concurrency

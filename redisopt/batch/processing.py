@@ -69,7 +69,7 @@ class Processing:
         self._asking = asking
         self.leases: Leases[Held] = Leases(asking.config.lease_ttl, self._renew)
 
-    def _renew(self, _: int, held: Sequence[Held]) -> Plan[Sequence[bool]]:
+    def _renew(self, _: str, held: Sequence[Held]) -> Plan[Sequence[bool]]:
         renewed = yield from call(self._asking.renew([each.id for each in held]))
         return [letter == "1" for letter in renewed]
 
@@ -83,7 +83,7 @@ class Processing:
             yield from self.give_back(held)
             raise
         finally:
-            self.leases.drop(0, held)
+            self.leases.drop("", held)
 
     def _process(self, held: Held, handler: Handler) -> Plan[None]:
         attempt = partial(self._attempt, held, handler)
@@ -99,7 +99,7 @@ class Processing:
 
     def give_back(self, held: Held) -> Plan[None]:
         """Have others run what is not settled, at once and with attempts unchanged."""
-        self.leases.drop(0, held)
+        self.leases.drop("", held)
         if not held.left:
             return
         held.left.clear()

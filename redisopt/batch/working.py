@@ -96,7 +96,7 @@ class Work:
             claim, self._claim = self._claim, None
             if isinstance(claimed, Claimed):
                 held = Held(claim, self._partition, claimed, asked + self._asking.config.lease_ttl)
-                self._processing.leases.hold(0, held)
+                self._processing.leases.hold("", held)
                 self._partition = claimed.next_partition or self._partition
                 self._due = now() + (LOOK_EVERY if claimed.next_ms < 0 else min(LOOK_EVERY, claimed.next_ms / 1000))
                 return held
