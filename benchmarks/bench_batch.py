@@ -43,8 +43,8 @@ def push(client: redis.Redis, payloads: list[bytes]) -> None:
 
 
 def drain(batcher: redisopt.Batcher, items: int) -> None:
-    """Have one worker claim and settle all that waits."""
-    with batcher.worker():
+    """Have one process claim and settle all that waits, two batches at a time."""
+    with batcher.worker(concurrency=2):
         while batcher.metrics().pending + batcher.metrics().running > 0:
             time.sleep(0.005)
     assert batcher.metrics().done % items == 0

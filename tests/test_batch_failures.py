@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
 import redisopt
 from redisopt import BatchItemError, Fatal, Retry
@@ -242,6 +244,7 @@ def test_nothing_that_users_supply_stops_a_worker(make_batcher: MakeBatcher) -> 
     answers: list[Any] = [
         Unprintable(),
         StopIteration(),
+        SystemExit(1),
         lambda items: [object()] * len(items),
         lambda items: [1 << 100] * len(items),
         BatchItemError({"nobody": ValueError("x")}),
@@ -249,7 +252,7 @@ def test_nothing_that_users_supply_stops_a_worker(make_batcher: MakeBatcher) -> 
 
     def handle(items: list[Any]) -> Any:
         answer = answers.pop(0) if answers else doubled
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer(items)
 
@@ -259,7 +262,7 @@ def test_nothing_that_users_supply_stops_a_worker(make_batcher: MakeBatcher) -> 
         raise RuntimeError("a callback")
 
     with batcher.worker():
-        for _ in range(5):
+        for _ in range(6):
             with pytest.raises(redisopt.BatchItemFailed):
                 batcher.call(1, timeout=10)
 
@@ -370,3 +373,19 @@ def test_a_full_queue_may_drop_what_comes_or_what_waits_longest(make_batcher: Ma
     old.flush()
     with old.worker():
         assert [old.result(tickets[2]), old.result(tickets[5]), old.result(tickets[6])] == [4, 10, 12]
+
+
+async def test_a_handler_that_cancels_itself_fails_its_items(server: RunningServer, client: redis.Redis) -> None:
+    async def handle(items: list[Any]) -> list[Any]:
+        if items == [1]:
+            raise asyncio.CancelledError
+        return items
+
+    async with redis.asyncio.from_url(server.url) as async_client:
+        batcher = redisopt.AsyncBatcher(
+            async_client, "test", handler=handle, max_attempts=1, max_delay=0.0, command_timeout=10.0
+        )
+        async with batcher, batcher.worker():
+            with pytest.raises(redisopt.BatchItemFailed, match="from within"):
+                await batcher.call(1, timeout=10)
+            assert await batcher.call(2, timeout=10) == 2
