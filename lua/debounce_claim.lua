@@ -2,10 +2,9 @@
 debounce_claim: a worker takes what is due: runs whose lease is over, then what is due first. Safe to repeat, and allowed on a
 full server. The keys of a window are built from the tag that they share with KEYS, since only the script finds which are due.
 
-KEYS[1] lanes   HASH    lane of a client -> its latest call and reply
-KEYS[2] state   HASH    the partition's clock, numbers and counts
-KEYS[3] due     ZSET    encoded key -> when it is to be run (ms)
-KEYS[4] leases  ZSET    encoded key -> when the lease of its run ends (ms)
+KEYS[1] state   HASH    the partition's clock, numbers and counts; lane of a client -> its latest call and reply
+KEYS[2] due     ZSET    encoded key -> when it is to be run (ms)
+KEYS[3] leases  ZSET    encoded key -> when the lease of its run ends (ms)
 
 ARGV[1] lane       of the caller
 ARGV[2] number     of this call in its lane, rising
@@ -22,22 +21,23 @@ ARGV[11] partition  its number
 Returns ms until more is to be done (0: there is more, -1: nothing); then for each run an array: encoded key, window id, fence, attempt,
 calls, edge, collect, ms since it was opened, payload, number of collected payloads (see debounce_items).
 ]]
--- @include recall
+-- @include answer_of
 -- @include keep_reply
 -- @include open_partition
--- @include next_number
 -- @include save_partition
 -- @include window_keys
 -- @include read_run
+-- @include take_window
+-- @include start_run
 -- @include bury_run
-local lanes, state, due, leases = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local state, due, leases = KEYS[1], KEYS[2], KEYS[3]
 local lane, number, limit, executor = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local lease, attempts, once = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 local dead_ttl, result_ttl, channel, partition = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
 local tag = string.sub(due, 1, -4)
 
-local known = recall(lane, number)
-local part = open_partition(state)
+local part = open_partition(state, lane)
+local known = answer_of(part.kept, number)
 local now = part.now
 local taken, rows = {}, {}
 
@@ -48,31 +48,8 @@ local function row_of(at, member, run)
   }
 end
 
--- What is pending becomes the run of the key. Late by less than a wait, it counts as run when it was due: else the lateness of
--- one run would put off the cap of the next.
-local function take_window(at)
-  local window = redis.call('HMGET', at.window, 'window', 'due', 'calls', 'edge', 'collect', 'opened', 'payload', 'wait')
-  if not window[1] then
-    return nil
-  end
-  if window[4] == 'trailing' then
-    redis.call('HSET', at.window, 'last_run', now < window[2] + window[8] and window[2] or now)
-  end
-  if window[5] == 'all' then
-    redis.call('RENAME', at.items, at.run_items)
-  end
-  redis.call('HSET', at.window,
-    'run', window[1], 'run_attempt', 0, 'run_calls', window[3], 'run_edge', window[4], 'run_collect', window[5], 'run_opened', window[6],
-    'run_payload', window[7] or '')
-  redis.call('HDEL', at.window, 'window', 'due', 'cap', 'calls', 'bytes', 'edge', 'collect', 'opened', 'payload')
-  return read_run(at)
-end
-
 local function start(member, at, run)
-  run.attempt, run.fence = run.attempt + 1, next_number(part)
-  redis.call('HSET', at.window, 'run_state', 'running', 'run_attempt', run.attempt, 'run_fence', run.fence, 'run_by', executor)
-  redis.call('ZREM', due, member)
-  redis.call('ZADD', leases, now + lease, member)
+  start_run(part, at, member, run, executor, lease)
   taken[#taken + 1] = member .. '=' .. run.fence
   row_of(at, member, run)
 end
@@ -104,7 +81,7 @@ elseif limit > 0 then
   if #taken < limit then
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, limit - #taken)) do
       local at = window_keys(tag, member, '')
-      local run = read_run(at) or take_window(at)
+      local run = read_run(at) or take_window(part, at)
       if run then
         start(member, at, run)
       else
@@ -113,10 +90,7 @@ elseif limit > 0 then
     end
   end
   if #taken > 0 then
-    redis.call('HSET', state, 'last_run', now)
-    redis.call('HINCRBY', state, 'runs', #taken)
-    keep_reply(lanes, now, lane, number, table.concat(taken, ' '))
-    redis.call('PEXPIRE', lanes, 120000)
+    keep_reply(state, now, lane, number, table.concat(taken, ' '))
   end
 end
 

@@ -1,6 +1,6 @@
 --[[
 debounce_finish: a run is over: done, failed, or given back. What is pending for its key is next. Safe to repeat, and allowed on a
-full server.
+full server. (Without a channel, the callers of the window that is next are told: their key is built from the shared tag.)
 
 KEYS[1] state    HASH    the partition's clock, numbers and counts
 KEYS[2] due      ZSET    encoded key -> when it is to be run (ms)
@@ -19,9 +19,9 @@ ARGV[3] outcome    "done", "failed" or "returned"
 ARGV[4] value      that was returned, as bytes
 ARGV[5] error      as text, "" for none
 ARGV[6] retry      of a failed one, ms until it is tried again; -1 for never
-ARGV[7] dead_ttl   ms that a dead letter is kept
+ARGV[7] dead_ttl   ms that a dead letter is kept, 0 for none
 ARGV[8] result_ttl  ms that the outcome is kept
-ARGV[9] channel    on which workers are told when something is due
+ARGV[9] channel    on which workers are told when something is due; "" where callers hold the functions
 ARGV[10] partition  its number
 
 Returns 1, or 0 where somebody else has the run since: then nothing was changed.
@@ -63,6 +63,6 @@ else
     redis.call('HSET', at.window, 'run_state', 'ready', 'run_attempt', run.attempt - 1)
   end
   redis.call('ZADD', at.due, again, member)
-  tell_workers(part, at.due, member, channel, partition)
+  tell_next(part, at.due, member, run.window, channel, partition)
 end
 return 1

@@ -1,11 +1,10 @@
 --[[
 debounce_submit: a call with a payload, for a handler. Safe to repeat, also under the caller's own call id, for a minute.
 
-KEYS[1] lanes   HASH    lane of a client, or of one call id -> its latest call and reply
-KEYS[2] state   HASH    the partition's clock, numbers and counts
-KEYS[3] due     ZSET    encoded key -> when it is to be run (ms): pending windows, runs that are ready or to be tried again
-KEYS[4] window  HASH    of the key: what is pending, what runs, when it was last called and run
-KEYS[5] items   LIST    payloads of the pending window, oldest first, where all are collected
+KEYS[1] state   HASH    the partition's clock, numbers and counts; lane of a client, or of one call id -> its latest call and reply
+KEYS[2] due     ZSET    encoded key -> when it is to be run (ms): pending windows, runs that are ready or to be tried again
+KEYS[3] window  HASH    of the key: what is pending, what runs, when it was last called and run
+KEYS[4] items   LIST    payloads of the pending window, oldest first, where all are collected
 
 ARGV[1] lane       of the caller
 ARGV[2] number     of this call in its lane, rising
@@ -26,85 +25,93 @@ ARGV[15] partition  its number
 Returns a line: "pending", "leading" or "dropped"; the window's id; the number of the call in it, 0 for a dropped one; ms until
 it is due; or "stale" for a call that its caller gave up.
 ]]
+-- @include answer_of
 -- @include recall
 -- @include keep_reply
 -- @include open_partition
 -- @include next_number
--- @include save_partition
 -- @include place_call
 -- @include tell_workers
-local lanes, state, due, window, items = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local state, due, window, items = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lane, number, member, call_id, payload = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local wait, max_wait, leading, trailing = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1', ARGV[9] == '1'
 local max_items, max_bytes = tonumber(ARGV[11]), tonumber(ARGV[12])
-local channel, partition = ARGV[14], ARGV[15]
+local options, channel, partition = ARGV[13], ARGV[14], ARGV[15]
 
+local part = open_partition(state, lane)
 local own_lane = 'call:' .. member .. ':' .. call_id
-local known = recall(lane, number) or (call_id ~= '' and recall(own_lane, 1))
+local known = answer_of(part.kept, number) or (call_id ~= '' and recall(own_lane, 1))
 if known then
   return known
 end
-local part = open_partition(state)
 local now = part.now
 local placed = place_call(part, window, wait, max_wait, leading, trailing)
-local opens = not placed.window
+local status, opens = placed.status, not placed.window
+local bytes = placed.bytes + #payload
 if opens then
   placed.window = next_number(part)
 end
-
--- A full server refuses this first write: then nothing has been written.
-save_partition(part)
-redis.call('HSET', state, 'last_call', now)
-redis.call('HINCRBY', state, 'calls', 1)
-redis.call('HSET', window, 'last_call', now, 'wait', wait)
-if placed.last_run then
-  redis.call('HSET', window, 'last_run', now)
+if status == 'pending' and ((max_items > 0 and placed.number >= max_items) or (max_bytes > 0 and bytes >= max_bytes)) then
+  placed.sooner = placed.sooner or placed.due > now
+  placed.due = math.min(placed.due, now)
 end
-if placed.edge == 'leading' then
-  redis.call('HSET', window, 'lead', placed.window)
+local left = placed.due and math.max(0, placed.due - now) or 0
+local reply = string.format('%s %s %.0f %.0f', status, placed.window, placed.number, left)
+
+-- A full server refuses this first write: then nothing has been written. One command says all, since this is called most.
+local kept = number .. ' ' .. now .. ' ' .. reply
+redis.call('HSET', state, 'seen', now, 'last_call', now, 'calls', part.calls + 1, 'lane:' .. lane, kept)
+if not part.kept or number % 256 == 0 then
+  sweep_lanes(state, now)
+end
+if call_id ~= '' then
+  keep_reply(state, now, own_lane, 1, reply)
 end
 if opens then
+  redis.call('HSET', state, 'offset', part.offset, 'fence', placed.window)
   redis.call('PERSIST', state)
   redis.call('PERSIST', window)
-end
-if placed.status == 'leading' then
-  redis.call('HSET', window,
-    'run', placed.window, 'run_state', 'ready', 'run_attempt', 0, 'run_calls', 1, 'run_edge', 'leading', 'run_collect', 'last',
-    'run_opened', now, 'run_payload', payload, 'options', ARGV[13])
-elseif placed.status == 'pending' then
-  local collect = placed.collect or ARGV[10]
-  local bytes = placed.bytes + #payload
-  if (max_items > 0 and placed.number >= max_items) or (max_bytes > 0 and bytes >= max_bytes) then
-    placed.sooner = placed.sooner or placed.due > now
-    placed.due = math.min(placed.due, now)
+  redis.call('HSET', window, 'wait', wait, 'options', options)
+  if placed.last_run then
+    redis.call('HSET', window, 'last_run', now)
   end
-  redis.call('HSET', window, 'due', placed.due, 'calls', placed.number, 'bytes', bytes, 'options', ARGV[13])
+  if placed.edge == 'leading' then
+    redis.call('HSET', window, 'lead', placed.window)
+  end
+elseif placed.wait_before ~= ARGV[6] then
+  redis.call('HSET', window, 'wait', wait, 'options', options)
+end
+
+if status == 'pending' then
+  local collect = placed.collect or ARGV[10]
   if opens then
     redis.call('HSET', window, 'window', placed.window, 'opened', now, 'edge', placed.edge, 'collect', collect)
     if placed.cap then
       redis.call('HSET', window, 'cap', placed.cap)
     end
   end
-  if collect == 'all' then
-    redis.call('RPUSH', items, payload)
-  elseif collect == 'last' or opens then
-    redis.call('HSET', window, 'payload', payload)
+  if collect == 'last' or (collect == 'first' and opens) then
+    redis.call('HSET', window, 'last_call', now, 'due', placed.due, 'calls', placed.number, 'bytes', bytes, 'payload', payload)
+  else
+    redis.call('HSET', window, 'last_call', now, 'due', placed.due, 'calls', placed.number, 'bytes', bytes)
+    if collect == 'all' then
+      redis.call('RPUSH', items, payload)
+    end
   end
-elseif not placed.runs then
-  redis.call('PEXPIRE', window, wait + 60000)
+elseif status == 'leading' then
+  redis.call('HSET', window, 'last_call', now,
+    'run', placed.window, 'run_state', 'ready', 'run_attempt', 0, 'run_calls', 1, 'run_edge', 'leading', 'run_collect', 'last',
+    'run_opened', now, 'run_payload', payload)
+else
+  redis.call('HSET', window, 'last_call', now)
+  if not placed.runs then
+    redis.call('PEXPIRE', window, wait + 60000)
+  end
 end
-if placed.status ~= 'dropped' and not placed.runs then
+if status ~= 'dropped' and not placed.runs then
   redis.call('ZADD', due, placed.due, member)
   if placed.sooner then
     tell_workers(part, due, member, channel, partition)
   end
 end
-
-local left = placed.due and math.max(0, placed.due - now) or 0
-local reply = string.format('%s %s %.0f %.0f', placed.status, placed.window, placed.number, left)
-keep_reply(lanes, now, lane, number, reply)
-if call_id ~= '' then
-  keep_reply(lanes, now, own_lane, 1, reply)
-end
-redis.call('PEXPIRE', lanes, 120000)
 return reply

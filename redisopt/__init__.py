@@ -1,5 +1,15 @@
 """redisopt: many processes share one set of limits through the Redis they already run."""
 
+from redisopt.batch.async_batcher import AsyncBatcher
+from redisopt.batch.bar import progress_bar
+from redisopt.batch.batched import async_batched, batched
+from redisopt.batch.batcher import Batcher
+from redisopt.batch.config import BatchConfig
+from redisopt.batch.contract import BatchItemError, BatchRun, Fatal, Retry
+from redisopt.batch.outcome import DeadItem
+from redisopt.batch.progress import Progress
+from redisopt.batch.telling import BatchMetrics
+from redisopt.batch.ticket import AsyncBatchTicket, BatchTicket
 from redisopt.clients import AsyncClient, Client, connect, connect_async, describe
 from redisopt.dead import DeadLetter
 from redisopt.debounce.async_debouncer import AsyncDebouncer
@@ -8,12 +18,14 @@ from redisopt.debounce.debouncer import Debouncer
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending, Run
 from redisopt.debounce.ticket import AsyncDebounceTicket, DebounceTicket
 from redisopt.errors import (
+    BatchItemFailed,
     Cancelled,
     ConfigConflict,
     CostExceedsLimit,
     PermitLost,
     QueueFull,
     RedisOptError,
+    ResultCountError,
     ResultExpired,
     ResultTimeout,
     RunFailed,
@@ -37,6 +49,8 @@ from redisopt.workers import AsyncWorker, Worker
 __version__ = "0.1.0"
 __all__ = [
     "Advice",
+    "AsyncBatchTicket",
+    "AsyncBatcher",
     "AsyncClient",
     "AsyncDebounceTicket",
     "AsyncDebouncer",
@@ -45,10 +59,18 @@ __all__ = [
     "AsyncRequest",
     "AsyncThrottler",
     "AsyncWorker",
+    "BatchConfig",
+    "BatchItemError",
+    "BatchItemFailed",
+    "BatchMetrics",
+    "BatchRun",
+    "BatchTicket",
+    "Batcher",
     "Cancelled",
     "Client",
     "ConfigConflict",
     "CostExceedsLimit",
+    "DeadItem",
     "DeadLetter",
     "DebounceConfig",
     "DebounceMetrics",
@@ -56,6 +78,7 @@ __all__ = [
     "DebounceTicket",
     "Debouncer",
     "Decision",
+    "Fatal",
     "JointPermit",
     "LimitState",
     "Outage",
@@ -63,12 +86,15 @@ __all__ = [
     "Permit",
     "PermitLost",
     "Policy",
+    "Progress",
     "QueueFull",
     "Rate",
     "RedisOptError",
     "Request",
+    "ResultCountError",
     "ResultExpired",
     "ResultTimeout",
+    "Retry",
     "Run",
     "RunFailed",
     "RunLost",
@@ -83,9 +109,12 @@ __all__ = [
     "acquire_all",
     "add_hook",
     "async_acquire_all",
+    "async_batched",
+    "batched",
     "connect",
     "connect_async",
     "describe",
+    "progress_bar",
     "read_headers",
     "remove_hook",
 ]

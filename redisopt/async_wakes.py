@@ -87,6 +87,7 @@ class _Listener:
         self._links = links
         self.ears: Ears[Sleeper] = Ears(_rouse)
         self._connection: Any = None
+        self._subscribes = False
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, step: Wait) -> str | None:
@@ -110,10 +111,10 @@ class _Listener:
         """See to it that messages arrive; whether they did so all along."""
         known, left = self.ears.enter(channel)
         if self._task is None or self._task.done():
-            self.ears.listening = False
+            self.ears.listening = self._subscribes = False
             self._task = asyncio.create_task(self._run(), name="redisopt-wakes")
             return False
-        if not known and self.ears.listening:
+        if not known and self._subscribes:
             with contextlib.suppress(redis.RedisError, OSError):
                 if left:
                     await self._connection.send_command("UNSUBSCRIBE", *left)
@@ -153,6 +154,7 @@ class _Listener:
         self._connection = self._links.extra_connection()
         async with within(CONNECT_TIMEOUT):
             await self._connection.connect()
+            self._subscribes = True  # to what is known now: what comes later asks for itself
             await self._connection.send_command("SUBSCRIBE", *self.ears.channels)
 
     async def _read(self) -> None:
@@ -166,7 +168,7 @@ class _Listener:
                 if self.ears.busy:
                     idle_since = now
                 elif now - idle_since > (STAYS if self._links.users else 0):
-                    self.ears.listening = False
+                    self.ears.listening = self._subscribes = False
                     return
                 if now - pinged > PING_EVERY:
                     if not answered:
@@ -182,7 +184,7 @@ class _Listener:
                 self.ears.subscribed(reply[2])
 
     async def _close(self) -> None:
-        self.ears.listening = False
+        self.ears.listening = self._subscribes = False
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)

@@ -6,6 +6,8 @@
     |   +-- QueueFull           as many wait already as may
     +-- PermitLost              the lease of a permit ended before it was released
     +-- CostExceedsLimit        no wait could ever help (also a ValueError)
+    +-- BatchItemFailed         an item of a batch was given up; says why, and after how many attempts
+    +-- ResultCountError        a handler's answer does not fit the items that it got
     +-- RunFailed               the handler of a window raised, as often as it was tried
     +-- RunLost                 the lease of a run ended while its handler ran
     +-- Cancelled               what was waited for was cancelled, and will not run
@@ -59,6 +61,31 @@ class PermitLost(RedisOptError):
 
 class CostExceedsLimit(RedisOptError, ValueError):
     """The cost is above a limit, so that no wait could ever grant it. Split the work, or raise the limit."""
+
+
+class BatchItemFailed(RedisOptError):
+    """An item of a batch was given up, and is in the dead letter.
+
+    Attributes:
+        id: the item's.
+        error_type: the name of the class of its last error.
+        reason: what that error said.
+        attempts: runs that failed.
+    """
+
+    def __init__(self, item_id: str, error_type: str, reason: str, attempts: int) -> None:
+        super().__init__(f"item {item_id!r} failed after {attempts} attempts: {error_type}: {reason}")
+        self.id = item_id
+        self.error_type = error_type
+        self.reason = reason
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.id, self.error_type, self.reason, self.attempts))
+
+
+class ResultCountError(RedisOptError):
+    """A batch handler's answer does not fit the items that it got: no result is handed out, since it could be another's."""
 
 
 class RunFailed(RedisOptError):

@@ -45,7 +45,7 @@ class Lease:
 L = TypeVar("L", bound=Lease)
 
 
-class _Held(dict[int, dict[int, L]]):
+class _Held(dict[str, dict[int, L]]):
     """The leases of each group, by their identity."""
 
     def inherit(self, other: _Held[L], /) -> None:
@@ -62,19 +62,19 @@ class Leases(Background[_Held[L]], Generic[L]):
         renew: the plan that renews leases of one group and says of each whether it was.
     """
 
-    def __init__(self, lease_ttl: float, renew: Callable[[int, Sequence[L]], Plan[Sequence[bool]]]) -> None:
+    def __init__(self, lease_ttl: float, renew: Callable[[str, Sequence[L]], Plan[Sequence[bool]]]) -> None:
         self._lease_ttl = lease_ttl
         self._renew = renew
         super().__init__(_Held)
 
-    def hold(self, group: int, lease: L) -> None:
+    def hold(self, group: str, lease: L) -> None:
         """Renew `lease` from now on."""
         self._enter()
         with self._lock:
             self._here().setdefault(group, {})[id(lease)] = lease
             self._run()
 
-    def drop(self, group: int, lease: L) -> None:
+    def drop(self, group: str, lease: L) -> None:
         """Renew it no more."""
         self._enter()
         with self._lock:
@@ -84,7 +84,7 @@ class Leases(Background[_Held[L]], Generic[L]):
                 if not held:
                     kept.pop(group, None)
 
-    def held(self, group: int) -> list[L]:
+    def held(self, group: str) -> list[L]:
         """The leases of a group."""
         with self._lock:
             return list(self._here().get(group, {}).values())
@@ -93,7 +93,7 @@ class Leases(Background[_Held[L]], Generic[L]):
         """What runs in the background while anything is held."""
         return self.beat(lambda: self._lease_ttl / 3, self._groups, self._beat)
 
-    def _groups(self) -> list[int]:
+    def _groups(self) -> list[str]:
         self._enter()
         with self._lock:
             held = self._here()
@@ -101,7 +101,7 @@ class Leases(Background[_Held[L]], Generic[L]):
                 self._rest()
             return sorted(held)
 
-    def _beat(self, group: int) -> Plan[None]:
+    def _beat(self, group: str) -> Plan[None]:
         held = self.held(group)
         for first in range(0, len(held), MAX_RENEWED):
             some = held[first : first + MAX_RENEWED]

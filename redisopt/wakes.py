@@ -260,7 +260,7 @@ class Wakes:
                 thread.start()
                 self._thread = thread
             return False
-        if not known and self._ears.listening:
+        if not known and self._connection is not None:  # which has asked for the others, if not heard of them yet
             with contextlib.suppress(redis.RedisError, OSError):
                 if left:
                     self._connection.send_command("UNSUBSCRIBE", *left)

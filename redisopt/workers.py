@@ -29,7 +29,8 @@ class Worker:
         runner: performs the plans.
         source: what there is to do.
         name: of the threads.
-        concurrency: jobs at once, each in a thread; these stay for as long as the worker.
+        concurrency: jobs at once, each in a thread; these stay for as long as the worker. One job at a time is done in the thread
+            that takes it, which saves a hand-over.
         grace: seconds that a stop waits for jobs under way before it gives them back. A thread cannot be interrupted: the
             handler goes on, and what it did is refused at its end.
     """
@@ -54,10 +55,11 @@ class Worker:
         self._shift = Shift(self._concurrency)
         self._shift.wake = self._runner.wake
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._shift.start = self._queue.put
+        alone = self._concurrency == 1
+        self._shift.start = self._do if alone else self._queue.put
         self._threads = [
             threading.Thread(target=self._take_turns, name=f"{self._name}-{number}", daemon=True)
-            for number in range(self._concurrency)
+            for number in range(0 if alone else self._concurrency)
         ]
         self._taker = threading.Thread(target=self._take, name=self._name, daemon=True)
         for thread in (self._taker, *self._threads):
@@ -96,12 +98,15 @@ class Worker:
 
     def _take_turns(self) -> None:
         while (job := self._queue.get()) is not None:
-            try:
-                self._runner.run(job.perform())
-            except Exception:
-                events.logger.exception("a worker could not say what became of its job: it will be done again")
-            finally:
-                self._shift.ended(job)
+            self._do(job)
+
+    def _do(self, job: Job) -> None:
+        try:
+            self._runner.run(job.perform())
+        except Exception:
+            events.logger.exception("a worker could not say what became of its job: it will be done again")
+        finally:
+            self._shift.ended(job)
 
     def __enter__(self) -> Self:
         """Start it."""

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from redisopt.testing import ServerClock, server_clock
+from tests.batches import BatchFace, Notes
 from tests.debounce_faces import DebounceFace
 from tests.faces import Face
 from tests.servers import RunningServer, flavours
@@ -89,3 +90,27 @@ def clock(client: redis.Redis) -> Iterator[ServerClock]:
     """The server's clock, set by the test; a throttle that sleeps moves it on."""
     with server_clock(client) as clock:
         yield clock
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_batcher(
+    request: pytest.FixtureRequest, server: RunningServer, client: redis.Redis
+) -> Iterator[Callable[..., BatchFace]]:
+    """Makes batchers of one kind, each with a client of its own as another process would have; closes them after."""
+    faces: list[BatchFace] = []
+
+    def make(handler: Any = None, **fields: Any) -> BatchFace:
+        faces.append(BatchFace(request.param, server.url, "test", handler, **fields))
+        return faces[-1]
+
+    yield make
+    for face in faces:
+        face.close()
+
+
+@pytest.fixture
+def notes(server: RunningServer, client: redis.Redis) -> Iterator[Notes]:
+    """What handlers note of their runs."""
+    notes = Notes(server.url)
+    yield notes
+    notes.close()

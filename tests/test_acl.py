@@ -15,8 +15,10 @@ import redis
 
 import redisopt
 from redisopt import scripts
+from tests.batches import BatchFace
 from tests.faces import Face
 from tests.servers import RunningServer
+from tests.waiting import wait_until
 
 SECURITY = Path(__file__).parent.parent / "docs" / "security.md"
 USER, PASSWORD = "redisopt", "change-me"
@@ -34,9 +36,9 @@ def acl_line() -> list[str]:
     return str(found[0]).split()
 
 
-def commands_of_the_scripts(primitive: str = "") -> set[str]:
-    """Every command that a script calls, of one primitive or of all."""
-    sources = [scripts.script(name).source for name in scripts.names() if name.startswith(primitive)]
+def commands_of_the_scripts(kind: str = "") -> set[str]:
+    """Every command that a script calls, of one kind or of any."""
+    sources = [scripts.script(name).source for name in scripts.names() if name.startswith(kind)]
     assert not any(re.search(r"redis\.p?call\((?!')", source) for source in sources), "a command that is not a literal"
     return {name.lower() for source in sources for name in re.findall(r"redis\.p?call\('(\w+)'", source)}
 
@@ -227,3 +229,44 @@ def test_a_missing_password_is_named_with_advice(make_throttler: Callable[..., F
             make_throttler(rates=["10/s"]).try_acquire()
     finally:
         make_user(admin, ["ACL", "SETUSER", "default", "nopass"])
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_all_of_a_batcher_works_for_the_documented_user(kind: str, server: RunningServer, admin: redis.Redis) -> None:
+    """Results, retries, the dead letter, runs, cancels and what is dropped: ACL LOG stays empty."""
+    make_user(admin, acl_line())
+    admin.config_resetstat()
+    url = as_user(server.url, USER, PASSWORD)
+    fields: Any = {
+        "max_size": 2,
+        "max_delay": 0.01,
+        "max_bytes": 5000,
+        "max_attempts": 1,
+        "max_queue": 5,
+        "overflow": "drop_old",
+    }
+
+    def handle(items: list[Any]) -> list[Any]:
+        return [ValueError("no") if item == 3 else item for item in items]
+
+    batcher = BatchFace(kind, url, "test", handle, **fields)
+    tickets = batcher.add_many(range(3))
+    assert batcher.wait_for(tickets[1].cancel())
+    dropped = batcher.add_many(range(10, 14))
+    batcher.flush(key="")
+    batcher.flush()
+    assert batcher.map(range(5), errors="collect")[4] == 4
+    with batcher.worker():
+        assert [each.id for each in batcher.dead()]
+        assert batcher.replay() == 1
+        assert batcher.result(dropped[3]) == 13
+        with pytest.raises(redisopt.QueueFull):
+            batcher.result(tickets[0])
+        batcher.pause()
+        batcher.resume()
+        wait_until(lambda: batcher.metrics().dead == 1)
+    batcher.close()
+
+    assert admin.acl_log() == []
+    ran = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
+    assert commands_of_the_scripts("batch") - ran == set(), "this test no longer makes the scripts run these"

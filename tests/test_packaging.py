@@ -51,7 +51,7 @@ def test_the_wheel_carries_every_script_and_runs_without_the_checkout(built: Pat
     assert Path(directory) == tmp_path / "redisopt" / "lua"
     assert shas == str({name: scripts.script(name).sha for name in scripts.names()})
     assert (tmp_path / "redisopt" / "py.typed").exists()
-    assert wheel.stat().st_size <= 300 * 1024
+    assert wheel.stat().st_size <= 400 * 1024  # three primitives; scripts with their comments are a quarter of it
 
 
 def test_the_sdist_carries_what_building_and_testing_need(built: Path) -> None:
@@ -95,7 +95,16 @@ def test_every_public_name_is_documented() -> None:
     ]
     methods = [
         f"{name}.{method}"
-        for name in ("Throttler", "AsyncThrottler", "Permit", "AsyncPermit")
+        for name in (
+            "Throttler",
+            "AsyncThrottler",
+            "Permit",
+            "AsyncPermit",
+            "Batcher",
+            "AsyncBatcher",
+            "BatchTicket",
+            "AsyncBatchTicket",
+        )
         for method, value in vars(getattr(redisopt, name)).items()
         if inspect.isfunction(value) and not method.startswith("_") and not value.__doc__
     ]
@@ -114,6 +123,8 @@ def test_the_twins_have_the_same_methods() -> None:
 
     assert methods(redisopt.Throttler) == methods(redisopt.AsyncThrottler)
     assert methods(redisopt.Permit) == methods(redisopt.AsyncPermit)
+    assert methods(redisopt.Batcher) == methods(redisopt.AsyncBatcher)
+    assert methods(redisopt.BatchTicket) == methods(redisopt.AsyncBatchTicket)
 
 
 def test_importing_redisopt_brings_in_no_extra() -> None:

@@ -12,6 +12,9 @@ import pytest
 import redis
 
 from redisopt import scripts
+from redisopt.batch.asking import Asking, Settled
+from redisopt.batch.config import BatchConfig
+from redisopt.batch.items import Item, head
 from redisopt.commands import Command, Listen, Plan, Sleep
 from redisopt.identity import next_permit_id, process_id
 from redisopt.throttle.config import ThrottleConfig
@@ -67,8 +70,35 @@ def commands() -> list[Command[Any]]:
     undos = [
         command._replace(script=command.undo) for command in found if isinstance(command, Command) and command.undo
     ]
-    found += debounce_commands.commands()
-    return [command for command in [*found, *undos] if isinstance(command, Command)]
+    return [
+        command
+        for command in [*found, *undos, *batch_commands(), *debounce_commands.commands()]
+        if isinstance(command, Command)
+    ]
+
+
+def batch_commands() -> list[Command[Any]]:
+    """A command of every script of a batcher."""
+    asking = Asking("test", BatchConfig(priorities=2))
+    records = [("id", head("=", 0, "p:1") + b"1"), ("other", head("=", 0, "p:1") + b"2")]
+    items = [Item("1:id", "id", "p:1", b"1"), Item("1:other", "other", "run:1", b"2")]
+    settled = [Settled(items[0], "done", b"done\n1"), Settled(items[1], "retry", wait_ms=5, error="E: e")]
+    return [
+        asking.join(),
+        asking.add("=key", 1, records, "refuse", 0),
+        asking.claim("claim", "worker", "=", 10),
+        asking.settle("claim", "=", settled, last=True),
+        asking.renew(["claim"]),
+        asking.release("claim", "="),
+        asking.read("p:1", "0-0", "0-0"),
+        asking.fetch(["id"]),
+        asking.cancel(["id"]),
+        asking.tell("flush"),
+        asking.dead(0, 10, ["id"]),
+        asking.replay("=", 0, ["id"]),
+        asking.look(),
+        asking.run("run:1", 2),
+    ]
 
 
 def never() -> Plan[Verdict]:

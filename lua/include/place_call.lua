@@ -2,12 +2,12 @@
 -- `fresh` is the first call after `wait` of quiet, or after `max_wait` without a run. Changes nothing.
 -- Returns a table: `status`, "pending", "leading" (to be run now) or "dropped" (the leading run has covered it); `window`,
 -- nil for one that is to be opened; `number` of the call in it, `due` and `cap` (ms); `edge`; `last_run` where it begins a
--- burst; `sooner`, whether the window is due sooner than it was; `runs`, whether a run of the key is under way.
+-- burst; `sooner`, whether the window is due sooner than it was; `runs`, whether a run of the key is under way; `wait_before`.
 local function place_call(part, window, wait, max_wait, leading, trailing)
   local now = part.now
-  local known = redis.call('HMGET', window, 'window', 'due', 'cap', 'calls', 'last_call', 'last_run', 'lead', 'run', 'bytes', 'collect')
+  local known = redis.call('HMGET', window, 'window', 'due', 'cap', 'calls', 'last_call', 'last_run', 'lead', 'run', 'bytes', 'collect', 'wait')
   local last_call, last_run = tonumber(known[5] or nil), tonumber(known[6] or 0)
-  local placed = { window = known[1] or nil, runs = known[8], bytes = tonumber(known[9] or 0), collect = known[10] }
+  local placed = { window = known[1] or nil, runs = known[8], bytes = tonumber(known[9] or 0), collect = known[10], wait_before = known[11] }
   if placed.window then
     placed.status, placed.number = 'pending', known[4] + 1
     placed.due, placed.cap = tonumber(known[2]), tonumber(known[3] or nil)

@@ -10,11 +10,21 @@ from redisopt.commands import Arg, Command
 from redisopt.config import milliseconds
 from redisopt.debounce.config import DebounceConfig
 from redisopt.debounce.layout import Layout, Place
+from redisopt.debounce.outcome import Pending
 from redisopt.errors import StateLost
 from redisopt.identity import process_id
 
 CHUNK = 1000
 """Payloads that are read in one script call."""
+
+LETTERS = 100
+"""Dead letters that are read in one script call."""
+
+KEEP_MS = 60_000
+"""How long a window of functions outlives its callers, which ask about it once a second."""
+
+GRACE_MS = 250
+"""How long each newer process has to come for a window, before the function of an older one runs."""
 
 
 class Placed(NamedTuple):
@@ -61,8 +71,35 @@ class Fate(NamedTuple):
     due_after: float = 0.0
 
 
+class Taken(NamedTuple):
+    """A window was taken: the function is to run."""
+
+    fence: str
+    attempt: int
+    calls: int
+    edge: str
+
+
+class Letter(NamedTuple):
+    """A dead letter, as it stands in Redis."""
+
+    partition: int
+    window: str
+    key: str
+    payload: bytes
+    collect: str
+    attempts: int
+    error: str
+    died_at: float
+    collected: int
+
+
 class Asking:
-    """The script calls of one debouncer."""
+    """The script calls of one debouncer.
+
+    Attributes:
+        layout: where its windows stand.
+    """
 
     def __init__(self, name: str, config: DebounceConfig, partitions: int) -> None:
         self.name = name
@@ -82,13 +119,14 @@ class Asking:
         self._submits: dict[tuple[int, float], tuple[Arg, ...]] = {}
         self._claims = [(lease, c.attempts, once, *self._ends, number) for number in range(partitions)]
         self._finishes = [(*self._ends, number) for number in range(partitions)]
+        self._joins: dict[float, tuple[Arg, ...]] = {}
 
     # --- calls
 
     def submit(self, place: Place, payload: bytes, call_id: str, wait: float) -> Command[Placed]:
         """Put a call into its window."""
         tag = place.tag
-        keys = (f"{tag}lanes", f"{tag}state", f"{tag}due", place.window, f"{place.window}:items")
+        keys = (f"{tag}state", f"{tag}due", place.window, f"{place.window}:items")
         return Command(
             "debounce_submit", keys, (place.member, call_id, payload), read_placed, self._submit(place, wait), once=True
         )
@@ -114,7 +152,7 @@ class Asking:
     def claim(self, partition: int, limit: int, executor: str) -> Command[tuple[float | None, list[Claimed]]]:
         """Take what is due, and the seconds until there is more."""
         tag = self.layout.tags[partition]
-        keys = (f"{tag}lanes", f"{tag}state", f"{tag}due", f"{tag}leases")
+        keys = (f"{tag}state", f"{tag}due", f"{tag}leases")
 
         def read(reply: Any) -> tuple[float | None, list[Claimed]]:
             return (None if reply[0] < 0 else reply[0] / 1000), [self._read_claimed(row) for row in reply[1]]
@@ -141,13 +179,10 @@ class Asking:
     def items(self, run: Claimed, start: int) -> Command[list[bytes]]:
         """The next payloads of a run."""
         keys = (run.place.window, f"{run.place.window}:run")
-        return Command(
-            "debounce_items", keys, (run.fence, start, CHUNK), lambda reply: [as_bytes(each) for each in reply]
-        )
+        return Command("debounce_items", keys, (run.fence, start, CHUNK), read_payloads)
 
-    def beat(self, partition: int, runs: Sequence[tuple[Place, str]]) -> Command[list[bool]]:
+    def beat(self, tag: str, runs: Sequence[tuple[Place, str]]) -> Command[list[bool]]:
         """Renew the leases of runs."""
-        tag = self.layout.tags[partition]
         keys = (f"{tag}state", f"{tag}leases", *(place.window for place, _ in runs))
         pairs = [part for place, fence in runs for part in (place.member, fence)]
         lease = milliseconds(self.config.lease_ttl)
@@ -170,8 +205,103 @@ class Asking:
             f"{letter}:items",
         )
         retry_ms = -1 if retry is None else milliseconds(retry)
+        ends = self._finishes[run.place.partition]
+        if tag != self.layout.tags[run.place.partition]:
+            ends = (0, self._ends[1], "", run.place.partition)  # of a function there is no dead letter
         args = (run.place.member, run.fence, outcome, value, error, retry_ms)
-        return Command("debounce_finish", keys, args, bool, self._finishes[run.place.partition])
+        return Command("debounce_finish", keys, args, bool, ends)
+
+    # --- of callers that hold functions
+
+    def join(self, place: Place, holder: str, wait: float) -> Command[tuple[Placed, str]]:
+        """Put a call into its window; and the fence of the run, where its function is to run now."""
+        constants = self._joins.get(wait)
+        if constants is None:
+            if len(self._joins) >= CHUNK:
+                self._joins.clear()
+            max_wait, leading, trailing, _, max_items, _ = self._terms
+            lease = milliseconds(self.config.lease_ttl)
+            options = self.config.options_with(wait)
+            constants = (milliseconds(wait), max_wait, leading, trailing, max_items, options, lease, KEEP_MS)
+            self._joins[wait] = constants
+        tag = place.tag
+        keys = (
+            *(f"{tag}{part}" for part in ("state", "due", "leases")),
+            place.window,
+            f"{place.window}:callers",
+        )
+        return Command("debounce_join", keys, (place.member, process_id(), holder), read_joined, constants, once=True)
+
+    def take(self, place: Place, window: str, holder: str, attempt: str) -> Command[Fate | Taken]:
+        """Take a window, to run one's function, where it is time and one's turn."""
+        tag, done = place.tag, f"{place.tag}done:{window}"
+        keys = (
+            *(f"{tag}{part}" for part in ("state", "due", "leases")),
+            place.window,
+            f"{place.window}:callers",
+            done,
+            f"{done}:waiters",
+            f"{place.window}:items",
+        )
+        c = self.config
+        constants = (milliseconds(c.lease_ttl), c.attempts, GRACE_MS, KEEP_MS, milliseconds(c.result_ttl))
+        args = (window, place.member, process_id(), holder, attempt)
+        return Command("debounce_take", keys, args, read_taken, constants)
+
+    def leave(self, place: Place, holder: str) -> Command[bool]:
+        """No caller here waits any more."""
+        keys = (f"{place.tag}due", place.window, f"{place.window}:callers")
+        return Command("debounce_leave", keys, (place.member, holder), bool)
+
+    # --- looking, and taking a hand
+
+    def cancel(self, place: Place) -> Command[int]:
+        """Drop what has not been started."""
+        keys = (
+            *(f"{place.tag}{part}" for part in ("state", "due", "leases")),
+            place.window,
+            f"{place.window}:items",
+            f"{place.window}:run",
+        )
+        return Command("debounce_cancel", keys, (place.member, milliseconds(self.config.result_ttl)), int)
+
+    def flush(self, place: Place) -> Command[tuple[str, int] | None]:
+        """Have what is pending run now."""
+        tag = place.tag
+        channel = self.layout.channel if tag == self.layout.tags[place.partition] else ""
+
+        def read(reply: Any) -> tuple[str, int] | None:
+            window, _, calls = text(reply).partition(" ")
+            return (window, int(calls)) if window else None
+
+        keys = (f"{tag}state", f"{tag}due", place.window)
+        return Command("debounce_flush", keys, (place.member, channel, place.partition), read)
+
+    def peek(self, place: Place) -> Command[Pending]:
+        """How a key stands."""
+        return Command("debounce_peek", (f"{place.tag}state", place.window), (), read_pending)
+
+    def metrics(self, tag: str) -> Command[tuple[int, ...]]:
+        """How a partition stands."""
+        keys = tuple(f"{tag}{part}" for part in ("state", "due", "leases", "dead"))
+        return Command("debounce_metrics", keys, (), lambda reply: tuple(map(int, text(reply).split(" "))))
+
+    def dead(self, partition: int, start: int) -> Command[list[Letter]]:
+        """The next dead letters."""
+        keys = (f"{self.layout.tags[partition]}dead",)
+        args = (start, LETTERS)
+        return Command("debounce_dead", keys, args, lambda reply: [read_letter(partition, row) for row in reply])
+
+    def letter_items(self, letter: Letter, start: int) -> Command[list[bytes]]:
+        """The next payloads of a dead letter."""
+        where = f"{self.layout.tags[letter.partition]}dead:{letter.window}"
+        return Command("debounce_items", (where, f"{where}:items"), ("", start, CHUNK), read_payloads)
+
+    def replay(self, partition: int, window: str) -> Command[int]:
+        """Have a dead letter run again: 1; 0 where there is none, -1 where its key is busy."""
+        tag = self.layout.tags[partition]
+        keys = tuple(f"{tag}{part}" for part in ("state", "due", "dead"))
+        return Command("debounce_replay", keys, (window, self.layout.channel, partition), int)
 
 
 def text(value: Any) -> str:
@@ -202,7 +332,53 @@ def read_fate(reply: Any) -> Fate:
     status = text(reply[0])
     if status == "pending":
         return Fate(status, due_after=int(reply[1]) / 1000)
+    if status == "running":
+        return Fate(status, due_after=int(reply[1]) / 1000 if len(reply) > 1 else 1.0)
     if len(reply) == 1:
         return Fate(status)
     _, value, error, calls, edge, attempts, by = reply
     return Fate(status, as_bytes(value), text(error), int(calls), text(edge), int(attempts), text(by))
+
+
+def read_joined(reply: Any) -> tuple[Placed, str]:
+    """Where a call went, and the fence of the run where it is to run now."""
+    rest, _, fence = text(reply).rpartition(" ")
+    return read_placed(rest), fence
+
+
+def read_taken(reply: Any) -> Fate | Taken:
+    """A window that was taken, or what became of it."""
+    if text(reply[0]) != "run":
+        return read_fate(reply)
+    _, fence, attempt, calls, edge = reply
+    return Taken(text(fence), int(attempt), int(calls), text(edge))
+
+
+def read_payloads(reply: Any) -> list[bytes]:
+    """Payloads."""
+    return [as_bytes(each) for each in reply]
+
+
+def read_pending(reply: Any) -> Pending:
+    """How a key stands."""
+    calls, window, left, running, attempt = text(reply).split(" ")
+    return Pending(
+        int(calls), "" if window == "-" else window, int(left) / 1000, "" if running == "-" else running, int(attempt)
+    )
+
+
+def read_letter(partition: int, row: Sequence[Any]) -> Letter:
+    """A dead letter."""
+    window, member, payload, collect, attempts, error, died, collected = row
+    key = unquote(text(member))
+    return Letter(
+        partition,
+        text(window),
+        key,
+        as_bytes(payload),
+        text(collect),
+        int(attempts),
+        text(error),
+        int(died) / 1000,
+        int(collected),
+    )

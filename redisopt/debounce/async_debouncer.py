@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 import redis.asyncio
 
+from redisopt.dead import DeadLetter
 from redisopt.debounce.config import DebounceConfig
 from redisopt.debounce.executing import Throttling
-from redisopt.debounce.plans import GRACE, DebouncePlans
-from redisopt.debounce.ticket import AsyncDebounceTicket
+from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
+from redisopt.debounce.plans import GRACE, DebouncePlans, Terms
+from redisopt.debounce.ticket import RESULT_TIMEOUT, AsyncDebounceTicket
+from redisopt.functions import check_function
 from redisopt.runner import AsyncRunner
 from redisopt.workers import AsyncWorker
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+P = ParamSpec("P")
+R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 
 
@@ -87,6 +93,77 @@ class AsyncDebouncer:
         """See `Debouncer.submit`."""
         place, placed = await self._runner.run(self._plans.submitting.submit(key, payload, call_id, wait))
         return AsyncDebounceTicket(self._runner, self._plans.submitting, place, placed)
+
+    # --- calls with a function
+
+    async def execute(
+        self,
+        function: Callable[..., Awaitable[R]],
+        /,
+        *args: Any,
+        key: str = "",
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> R:
+        """See `Debouncer.execute`; of a coroutine function. A caller that is cancelled leaves the window to the others."""
+        check_function(function, "function", awaited=True, instead="a Debouncer")
+        value: R = await self._runner.run(self._plans.closures.execute(function, args, kwargs, key, timeout))
+        return value
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(
+        self, *, key: str | Callable[..., str] = "", timeout: float | None = None
+    ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]: ...
+    def __call__(  # type: ignore[misc] # mypy does not see that `function` may be left out
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        key: str | Callable[..., str] = "",
+        timeout: float | None = None,
+    ) -> Callable[..., Any]:
+        """Decorate a coroutine function; see `Debouncer.__call__`."""
+        decorate = functools.partial(self._decorate, Terms(key, timeout))
+        return decorate if function is None else decorate(function)
+
+    def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
+        check_function(function, "function", awaited=True, instead="a Debouncer")
+        self._plans.check_terms(terms)
+
+        @functools.wraps(function)
+        async def debounced(*args: Any, **kwargs: Any) -> Any:
+            key = terms.key_of(args, kwargs)
+            return await self._runner.run(self._plans.closures.execute(function, args, kwargs, key, terms.timeout))
+
+        return debounced
+
+    # --- looking, and taking a hand
+
+    async def cancel(self, key: str = "") -> int:
+        """See `Debouncer.cancel`."""
+        return await self._runner.run(self._plans.controlling.cancel(key))
+
+    async def flush(self, key: str = "", *, timeout: float | None = RESULT_TIMEOUT) -> DebounceResult | None:
+        """See `Debouncer.flush`."""
+        return await self._runner.run(self._plans.controlling.flush(key, timeout))
+
+    async def peek(self, key: str = "") -> Pending:
+        """See `Debouncer.peek`."""
+        return await self._runner.run(self._plans.controlling.peek(key))
+
+    async def metrics(self) -> DebounceMetrics:
+        """See `Debouncer.metrics`."""
+        return await self._runner.run(self._plans.controlling.metrics())
+
+    async def dead(self) -> list[DeadLetter]:
+        """See `Debouncer.dead`."""
+        return await self._runner.run(self._plans.controlling.dead())
+
+    async def replay(self, window: str | None = None) -> int:
+        """See `Debouncer.replay`."""
+        return await self._runner.run(self._plans.controlling.replay(window))
 
     # --- runs
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 import redis
 
+from redisopt.dead import DeadLetter
 from redisopt.debounce.config import DebounceConfig
 from redisopt.debounce.executing import Throttling
-from redisopt.debounce.plans import GRACE, DebouncePlans
-from redisopt.debounce.ticket import DebounceTicket
+from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
+from redisopt.debounce.plans import GRACE, DebouncePlans, Terms
+from redisopt.debounce.ticket import RESULT_TIMEOUT, DebounceTicket
+from redisopt.functions import check_function
 from redisopt.runner import Runner
 from redisopt.workers import Worker
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+P = ParamSpec("P")
+R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 
 
@@ -118,6 +124,119 @@ class Debouncer:
             self._plans.submitting,
             *self._runner.run(self._plans.submitting.submit(key, payload, call_id, wait)),
         )
+
+    # --- calls with a function
+
+    def execute(
+        self, function: Callable[..., R], /, *args: Any, key: str = "", timeout: float | None = None, **kwargs: Any
+    ) -> R:
+        """Wait until the key is due; then one caller of the whole fleet, the newest that lives, runs its function; all get its value.
+
+        A function cannot go to another process: when every process that waits with one dies, nothing runs. (Use `submit` and a
+        handler for what must not be lost.) It needs no worker, and its windows are apart from those of `submit`. Where the
+        caller whose function runs dies, another one's is run after `lease_ttl`; what a function raises is not tried again.
+
+        Costs a script call, then one a second, one to run and one to say what it gave.
+
+        Args:
+            function: called with ``*args, **kwargs``. What it returns must be storable as a payload, for the others.
+            key: which calls belong together.
+            timeout: seconds to wait until it is run; None: for as long as others keep calling.
+
+        Raises:
+            Whatever `function` raises, where this caller ran it.
+            RunFailed: it raised in the process that ran it, or its value cannot be stored.
+            Cancelled: somebody cancelled the window.
+            ResultTimeout: not run within `timeout`.
+            StateLost: Redis has lost the window.
+            Unavailable: as `submit`.
+        """
+        check_function(function, "function", awaited=False, instead="an AsyncDebouncer")
+        value: R = self._runner.run(self._plans.closures.execute(function, args, kwargs, key, timeout))
+        return value
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    @overload
+    def __call__(
+        self, *, key: str | Callable[..., str] = "", timeout: float | None = None
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def __call__(  # type: ignore[misc] # mypy does not see that `function` may be left out
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        key: str | Callable[..., str] = "",
+        timeout: float | None = None,
+    ) -> Callable[..., Any]:
+        """Decorate a function: its calls are debounced over the fleet, as by `execute`.
+
+        ``@debouncer``, or ``@debouncer(key=lambda user: user, timeout=5)``; a callable `key` is called with the arguments of the
+        call.
+
+        Raises:
+            ValueError: the function is a coroutine function, which needs `AsyncDebouncer`.
+        """
+        decorate = functools.partial(self._decorate, Terms(key, timeout))
+        return decorate if function is None else decorate(function)
+
+    def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
+        check_function(function, "function", awaited=False, instead="an AsyncDebouncer")
+        self._plans.check_terms(terms)
+
+        @functools.wraps(function)
+        def debounced(*args: Any, **kwargs: Any) -> Any:
+            key = terms.key_of(args, kwargs)
+            return self._runner.run(self._plans.closures.execute(function, args, kwargs, key, terms.timeout))
+
+        return debounced
+
+    # --- looking, and taking a hand
+
+    def cancel(self, key: str = "") -> int:
+        """Drop what has not been started for `key`; a run under way goes on. The next call begins a new burst.
+
+        Who waits for what is dropped gets `Cancelled`. Two script calls.
+
+        Returns:
+            How many calls were dropped.
+        """
+        return self._runner.run(self._plans.controlling.cancel(key))
+
+    def flush(self, key: str = "", *, timeout: float | None = RESULT_TIMEOUT) -> DebounceResult | None:
+        """Have what is pending for `key` run now, and wait for its outcome; None where nothing is pending.
+
+        Some worker runs it, or the caller that waits with a function. Two script calls, and those of `DebounceTicket.result`.
+
+        Args:
+            timeout: seconds to wait for the outcome.
+
+        Raises:
+            As `DebounceTicket.result`.
+        """
+        return self._runner.run(self._plans.controlling.flush(key, timeout))
+
+    def peek(self, key: str = "") -> Pending:
+        """How a key stands; changes nothing. Two script calls."""
+        return self._runner.run(self._plans.controlling.peek(key))
+
+    def metrics(self) -> DebounceMetrics:
+        """How the debouncer stands, over the whole fleet and all keys. Two script calls for each partition."""
+        return self._runner.run(self._plans.controlling.metrics())
+
+    def dead(self) -> list[DeadLetter]:
+        """What failed in all its attempts, oldest first in each partition; at most 10,000. A script call for each hundred."""
+        return self._runner.run(self._plans.controlling.dead())
+
+    def replay(self, window: str | None = None) -> int:
+        """Have a dead letter run again, as if it had never been tried; all of them without `window`. Its tickets hold again.
+
+        One whose key has both a run and a pending window stays a dead letter: try again once they are over.
+
+        Returns:
+            How many are to be run.
+        """
+        return self._runner.run(self._plans.controlling.replay(window))
 
     # --- runs
 

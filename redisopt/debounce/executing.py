@@ -71,9 +71,9 @@ class Executing:
         self._asking = asking
         self.leases: Leases[HeldRun] = Leases(asking.config.lease_ttl, self._renew)
 
-    def _renew(self, partition: int, runs: Sequence[HeldRun]) -> Plan[Sequence[bool]]:
+    def _renew(self, tag: str, runs: Sequence[HeldRun]) -> Plan[Sequence[bool]]:
         pairs = [(run.claimed.place, run.claimed.fence) for run in runs]
-        return (yield from call(self._asking.beat(partition, pairs)))
+        return (yield from call(self._asking.beat(tag, pairs)))
 
     def claim(self, partition: int, limit: int) -> Plan[tuple[float | None, list[HeldRun]]]:
         """Take what is due in a partition, at most `limit` runs; and the seconds until there is more, None for nothing."""
@@ -82,7 +82,7 @@ class Executing:
         seconds, claimed = yield from call(self._asking.claim(partition, limit, process_id()))
         runs = [HeldRun(each, asked + self._asking.config.lease_ttl) for each in claimed]
         for run in runs:
-            self.leases.hold(partition, run)
+            self.leases.hold(run.claimed.place.tag, run)
         return seconds, runs
 
     def perform(self, run: HeldRun, handler: Callable[..., Any]) -> Plan[None]:
@@ -101,9 +101,9 @@ class Executing:
                 yield from self.give_back(run)
                 raise
             else:
-                yield from self._finish(run, *self._stored(run, value))
+                yield from self.finish(run, *self.stored(run, value))
         finally:
-            self.leases.drop(run.claimed.place.partition, run)
+            self.leases.drop(run.claimed.place.tag, run)
 
     def give_back(self, run: HeldRun) -> Plan[None]:
         """Somebody else is to have it, at once. It does not count as an attempt."""
@@ -112,7 +112,7 @@ class Executing:
         except RedisOptError as error:
             events.logger.warning("%r could not be given back: it is taken over when its lease ends: %s", run, error)
         finally:
-            self.leases.drop(run.claimed.place.partition, run)
+            self.leases.drop(run.claimed.place.tag, run)
 
     def _payload(self, claimed: Claimed) -> Plan[Any]:
         """What the handler gets."""
@@ -136,7 +136,7 @@ class Executing:
             return values
         return values[-1 if config.collect == "last" else 0]
 
-    def _stored(self, run: HeldRun, value: Any) -> tuple[str, bytes, str]:
+    def stored(self, run: HeldRun, value: Any) -> tuple[str, bytes, str]:
         """How a value is handed to those who wait for it. The run is done, even where it cannot be."""
         config = self._asking.config
         try:
@@ -154,9 +154,9 @@ class Executing:
             retry = full_jitter(run.attempt, config.backoff_base, config.backoff_cap)
         then = "it is a dead letter now" if retry is None else f"it is tried again in {retry:.3f} s"
         events.logger.warning("debounce %r: %r failed, %s", self._asking.name, run, then, exc_info=cause)
-        yield from self._finish(run, "failed", b"", text, retry)
+        yield from self.finish(run, "failed", b"", text, retry)
 
-    def _finish(
+    def finish(
         self, run: HeldRun, outcome: str, value: bytes = b"", error: str = "", retry: float | None = None
     ) -> Plan[None]:
         """Say what became of a run, also where Redis comes back only later: its lease is renewed meanwhile."""

@@ -58,6 +58,12 @@ class Layout:
             keys.checked_key(key)  # what cannot be hashed is no str
             raise
 
+    def closures(self, key: str) -> Place:
+        """Where `key` stands for callers that hold functions: beside the windows of payloads, apart from them."""
+        place = self.place(key)
+        tag = f"{place.tag}call:"
+        return place._replace(tag=tag, window=f"{tag}key:{place.member}")
+
     def of_member(self, member: str) -> int:
         """The partition of an encoded key."""
         return zlib.crc32(member.encode()) % self.partitions

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from redisopt.awaiting import Awaiting
 from redisopt.debounce.asking import Asking
+from redisopt.debounce.closures import Closures
 from redisopt.debounce.config import CLUSTER_PARTITIONS, DebounceConfig
+from redisopt.debounce.controlling import Controlling
 from redisopt.debounce.executing import Due, Executing, Throttling
-from redisopt.debounce.submitting import Submitting
+from redisopt.debounce.submitting import Submitting, check_timeout
 from redisopt.functions import check_function, takes
 
 GRACE = 10.0
 """Seconds that a worker's stop waits for runs under way, unless it is told otherwise."""
 
 MAX_CONCURRENCY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a function is called: the key, or how to find it in the function's arguments, and the timeout."""
+
+    key: str | Callable[..., str] = ""
+    timeout: float | None = None
+
+    def key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """The key of a call with these arguments."""
+        return self.key(*args, **kwargs) if callable(self.key) else self.key
 
 
 class DebouncePlans:
@@ -25,6 +40,8 @@ class DebouncePlans:
         asking: which script is asked for what.
         awaiting: who waits for outcomes here.
         submitting, executing: calls and runs.
+        closures: calls with a function.
+        controlling: cancel, flush, peek, metrics, dead letters.
         handler: what runs, None where none was registered.
     """
 
@@ -47,6 +64,8 @@ class DebouncePlans:
         self.awaiting = Awaiting()
         self.submitting = Submitting(self.asking, self.awaiting, on_debounce)
         self.executing = Executing(self.asking)
+        self.closures = Closures(self.asking, self.awaiting, self.submitting, self.executing, on_debounce)
+        self.controlling = Controlling(self.asking, self.submitting)
         self.handler: Callable[..., Any] | None = None
         self._throttler = throttler
 
@@ -65,6 +84,16 @@ class DebouncePlans:
             self.handler = lambda payload, _: handler(payload)
         else:
             raise ValueError(f"handler {handler!r} must take a payload, or a payload and the run")
+
+    def check_terms(self, terms: Terms) -> None:
+        """Refuse terms that no call could meet.
+
+        Raises:
+            ValueError: key or timeout.
+        """
+        if not callable(terms.key):
+            self.asking.layout.place(terms.key)
+        check_timeout(terms.timeout)
 
     def due(self) -> Due:
         """What a worker has to do.

@@ -180,7 +180,10 @@ class Deciding(Generic[G]):
                         yield from self._asking.look()
                     if self._asking.is_paused or self._asking.layouts.version != version:
                         break
-                left = max(0.0, ends - now())
+                left = ends - now()
+                if left <= 0:
+                    yield Wait(place.permit, 0.0, heard=False)
+                    return True
             self._asking.look_again()
             yield from self._returning.put_back(permit)
             yield Wait(place.permit, 0.0, heard=False)

@@ -1,0 +1,121 @@
+--[[
+batch_add: put items into a partition. An id that waits, runs or has an outcome is not added again, so this is safe to repeat.
+Refused whole on a full server.
+
+KEYS[1] state     HASH    counters, and what the fleet was told
+KEYS[2] items     HASH    id -> "<partition> <level> <adder>", a newline and the payload, of every item that is not finished
+KEYS[3] held      HASH    id -> claim, of those that run
+KEYS[4] outcomes  HASH    id -> what became of it
+KEYS[5] finished  LIST    "<ms> <id> ...": when outcomes are forgotten
+KEYS[6] counts    HASH    partition -> how many wait in its lists
+KEYS[7] bytes     HASH    partition -> and of how many bytes
+KEYS[8] since     ZSET    partition -> when its oldest was added (ms)
+KEYS[9] due       ZSET    partition -> when its next batch is due (ms); also the channel on which workers are called
+KEYS[10] gone        STREAM  ids that ended without a run
+KEYS[11] ready    LIST    entries "<ms when it was added>:<id>" of the partition and level
+
+ARGV[1] partition
+ARGV[2] size       items that make a batch due
+ARGV[3] max        bytes that make one due, 0 for any
+ARGV[4] delay      ms after which the first item makes one due
+ARGV[5] queue      items that may wait, -1 for any number
+ARGV[6] overflow   "refuse", "block" (refuse, and remember that somebody waits), "drop_new" or "drop_old"
+ARGV[7] rest       how many more items the caller is about to add, for which there is to be room
+ARGV[8] ttl        ms that outcomes are kept
+ARGV[9] ids        of the items, with spaces
+ARGV[10] lengths   of their records, with spaces
+ARGV[11] records   one behind the other
+
+Returns a letter for each item: "n" new, "w" waits or runs already, "o" has an outcome already, "x" dropped; or "full <n>"
+where only n more may wait, and nothing was added.
+]]
+-- @include server_ms
+-- @include words_of
+-- @include split_packed
+-- @include hmget_all
+-- @include enqueue
+-- @include entry_id
+-- @include keep_state
+-- @include forget_outcomes
+local state, items, held, outcomes, finished, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local bytes, since, due, gone, ready = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local partition, size, max, delay = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local queue, overflow, rest, ttl = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local now = server_ms()
+
+local ids, records = words_of(ARGV[9]), split_packed(ARGV[10], ARGV[11])
+local waits, ended = hmget_all(items, ids), hmget_all(outcomes, ids)
+local letters, new, seen = {}, {}, {}
+for i, id in ipairs(ids) do
+  if waits[i] or seen[id] then
+    letters[i] = 'w'
+  elseif ended[i] then
+    letters[i] = 'o'
+  else
+    letters[i], seen[id] = 'n', true
+    new[#new + 1] = i
+  end
+end
+
+-- Is there room? Of what does not fit, the newest or the oldest is dropped, or all is refused.
+local room = queue - redis.call('HLEN', items) + redis.call('HLEN', held)
+local drop = 0
+if queue >= 0 and #new > 0 and #new + (overflow == 'drop_new' and 0 or rest) > room then
+  if overflow == 'drop_new' then
+    for i = math.max(0, room) + 1, #new do
+      letters[new[i]], new[i] = 'x', nil
+    end
+  elseif overflow == 'drop_old' and #new - room <= tonumber(redis.call('HGET', counts, partition) or 0) then
+    drop = #new - room
+  else
+    if overflow == 'block' then
+      redis.call('HSET', state, 'blocked_until', now + 2000)
+      keep_state(state)
+    end
+    return string.format('full %.0f', math.max(0, room))
+  end
+end
+
+-- First what a full server refuses.
+if #new > 0 then
+  local new_ids, new_records = ids, records
+  if #new < #ids then
+    new_ids, new_records = {}, {}
+    for n, i in ipairs(new) do
+      new_ids[n], new_records[n] = ids[i], records[i]
+    end
+  end
+  enqueue({
+    state = state, items = items, counts = counts, bytes = bytes, since = since, due = due, ready = ready,
+    partition = partition, size = size, max = max, delay = delay, now = now,
+  }, new_ids, new_records)
+  redis.call('HINCRBY', state, 'added', #new)
+  keep_state(state)
+end
+
+local dropped = {}
+while drop > #dropped do
+  local entry = redis.call('LPOP', ready)
+  if not entry then
+    break -- what is left to drop waits in lists of other levels
+  end
+  local id = entry_id(entry)
+  local record = redis.call('HGET', items, id)
+  if record then -- else it was cancelled
+    redis.call('HDEL', items, id)
+    redis.call('HSET', outcomes, id, 'dropped\n')
+    redis.call('HINCRBY', counts, partition, -1)
+    if max > 0 then
+      redis.call('HINCRBY', bytes, partition, -#record)
+    end
+    dropped[#dropped + 1] = id
+  end
+end
+if #dropped > 0 then
+  redis.call('HINCRBY', state, 'dropped', #dropped)
+  redis.call('XADD', gone, 'MAXLEN', '~', 10000, '*', 'ids', table.concat(dropped, ' '))
+  redis.call('PEXPIRE', gone, ttl)
+  redis.call('PUBLISH', gone, '0')
+  forget_outcomes(outcomes, finished, dropped, now, ttl)
+end
+return table.concat(letters)

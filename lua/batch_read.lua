@@ -1,0 +1,48 @@
+--[[
+batch_read: the outcomes that have come for an adder since it last read, and how its run stands. Changes nothing but that a
+run that is looked at lives on.
+
+KEYS[1] outcomes  HASH    id -> what became of it
+KEYS[2] reply     STREAM  of ids with outcomes, for this adder
+KEYS[3] gone      STREAM  ids that ended without a run, of all adders
+KEYS[4] run       HASH    how the run stands, where the adder is one
+
+ARGV[1] after      id of the last entry that was read of the first stream
+ARGV[2] after_gone and of the second
+ARGV[3] ttl        ms that the run is kept
+
+Returns a list: the ids of the last entries of both streams; 1 if there is more to read at once, else 0; the run's total, done,
+failed, retried, begin (ms) and now (ms), with spaces, "" for none; and each item's id and outcome ("" if it is forgotten).
+]]
+-- @include server_ms
+-- @include hmget_all
+local outcomes, reply, gone, run = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local now, ids, last, more = server_ms(), {}, { ARGV[1], ARGV[2] }, '0'
+
+for n, stream in ipairs({ reply, gone }) do
+  while true do
+    local entry = redis.call('XRANGE', stream, '(' .. last[n], '+', 'COUNT', 1)[1]
+    if not entry then
+      break
+    elseif #ids >= 500 then
+      more = '1'
+      break
+    end
+    last[n] = entry[1]
+    for id in string.gmatch(entry[2][2], '%S+') do
+      ids[#ids + 1] = id
+    end
+  end
+end
+local standing = ''
+local found = redis.call('HMGET', run, 'total', 'done', 'failed', 'retried', 'began')
+if found[1] then
+  standing = string.format('%s %s %s %s %s %.0f', found[1], found[2] or 0, found[3] or 0, found[4] or 0, found[5] or 0, now)
+  redis.call('PEXPIRE', run, tonumber(ARGV[3]))
+end
+local values = hmget_all(outcomes, ids)
+local answer = { last[1], last[2], more, standing }
+for i, id in ipairs(ids) do
+  answer[#answer + 1], answer[#answer + 2] = id, values[i] or ''
+end
+return answer

@@ -1,0 +1,53 @@
+--[[
+batch_replay: take items of a partition and level out of the dead letter, to run again with attempts reset. Safe to repeat.
+
+KEYS[1] state     HASH  counters, and what the fleet was told
+KEYS[2] items     HASH  id -> record, see batch_add
+KEYS[3] outcomes  HASH  id -> what became of it
+KEYS[4] counts    HASH  partition -> how many wait in its lists
+KEYS[5] bytes     HASH  partition -> and of how many bytes
+KEYS[6] since     ZSET  partition -> when its oldest was added (ms)
+KEYS[7] due       ZSET  partition -> when its next batch is due (ms); also the channel on which workers are called
+KEYS[8] dead      HASH  id -> "<ms> <attempts> <lost>", a newline, the error, a newline and the record
+KEYS[9] dead_at   ZSET  id -> when it was given up (ms)
+KEYS[10] ready    LIST  entries "<ms when it was added>:<id>" of the partition and level
+
+ARGV[1] partition
+ARGV[2] size       items that make a batch due
+ARGV[3] max        bytes that make one due, 0 for any
+ARGV[4] delay      ms after which the first item makes one due
+ARGV[5..] id
+
+Returns how many run again.
+]]
+-- @include server_ms
+-- @include enqueue
+-- @include hdel_all
+-- @include keep_state
+local items, outcomes, dead, dead_at = KEYS[2], KEYS[3], KEYS[8], KEYS[9]
+local queue = {
+  state = KEYS[1], items = items, counts = KEYS[4], bytes = KEYS[5], since = KEYS[6], due = KEYS[7], ready = KEYS[10],
+  partition = ARGV[1], size = tonumber(ARGV[2]), max = tonumber(ARGV[3]), delay = tonumber(ARGV[4]),
+  now = server_ms(),
+}
+local ids, records, over = {}, {}, {}
+for i = 5, #ARGV do
+  local text = redis.call('HGET', dead, ARGV[i])
+  if text then
+    over[#over + 1] = ARGV[i]
+    if redis.call('HEXISTS', items, ARGV[i]) == 0 then -- else it was added anew meanwhile
+      ids[#ids + 1], records[#records + 1] = ARGV[i], string.match(text, '^[^\n]*\n[^\n]*\n(.*)$')
+    end
+  end
+end
+if #ids > 0 then
+  enqueue(queue, ids, records)
+  redis.call('HINCRBY', queue.state, 'replayed', #ids)
+  keep_state(queue.state)
+end
+hdel_all(dead, over)
+hdel_all(outcomes, over)
+for _, id in ipairs(over) do
+  redis.call('ZREM', dead_at, id)
+end
+return #ids

@@ -1,0 +1,168 @@
+--[[
+batch_settle: what became of items of a claim: done, failed for good, to run again later, or given back. Only of those that the
+claim still holds: a worker that was thought dead, and whose items others have, changes nothing. Counts runs in the same
+breath. Safe to repeat, and allowed on a full server.
+
+KEYS[1] state     HASH    counters, and what the fleet was told
+KEYS[2] items     HASH    id -> record, see batch_add
+KEYS[3] held      HASH    id -> claim, of those that run
+KEYS[4] tries     HASH    id -> what read_tries reads
+KEYS[5] leases    ZSET    claim -> when its lease ends (ms)
+KEYS[6] claims    HASH    claim -> what it holds, see batch_claim
+KEYS[7] due       ZSET    partition -> when its next batch is due (ms); also the channel on which workers are called
+KEYS[8] outcomes  HASH    id -> what became of it
+KEYS[9] finished  LIST    "<ms> <id> ...": when outcomes are forgotten
+KEYS[10] dead     HASH    id -> "<ms> <attempts> <lost>", a newline, the error, a newline and the record
+KEYS[11] dead_at  ZSET    id -> when it was given up (ms)
+KEYS[12] later    ZSET    entry -> when it is to run again (ms), of the partition
+KEYS[13] again    LIST    entries that are due again, of the partition
+KEYS[14..] reply  STREAM  of ids with outcomes, for each adder; behind each the HASH of its run, where it is one
+
+ARGV[1] claim
+ARGV[2] partition
+ARGV[3] last       1 if the claim holds nothing afterwards, else 0
+ARGV[4] ttl        ms that outcomes are kept
+ARGV[5] dead_ttl   ms that dead items are kept
+ARGV[6] max_dead   how many are kept
+ARGV[7] done       ids of the items that are done, with spaces
+ARGV[8] places     of their adders among the replies, 0 for none, with spaces
+ARGV[9] lengths    of their outcomes, with spaces
+ARGV[10] outcomes  one behind the other
+ARGV[11..] entry (text), kind (text), place (of its adder), wait (ms until it runs again), outcome (bytes), error (text) of each
+other item; its kind is "dead", "retry" (an attempt failed), "repeat" (one that does not count) or "back"
+
+Returns how many of the items the claim held, and how many that run again were told so, with a space.
+]]
+-- @include server_ms
+-- @include words_of
+-- @include split_packed
+-- @include hmget_all
+-- @include hset_all
+-- @include hdel_all
+-- @include rpush_all
+-- @include entry_id
+-- @include read_tries
+-- @include write_tries
+-- @include call_worker
+-- @include keep_state
+-- @include forget_outcomes
+-- @include tell_adder
+local state, items, held, tries, leases, claims, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local outcomes, finished, dead, dead_at, later, again = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
+local claim, partition, last, ttl = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
+local dead_ttl, max_dead = tonumber(ARGV[5]), tonumber(ARGV[6])
+local now = server_ms()
+
+redis.call('ZREM', leases, '') -- allowed on a full server, and then so is the rest
+local ids, places, results = words_of(ARGV[7]), words_of(ARGV[8]), split_packed(ARGV[9], ARGV[10])
+local number_done, first_other = #ids, 11
+for i = first_other, #ARGV, 6 do
+  ids[#ids + 1] = entry_id(ARGV[i])
+end
+local owners = hmget_all(held, ids)
+local freed, over, ended, told, kinds = {}, {}, {}, {}, { done = 0, dead = 0, retry = 0, back = 0 }
+kinds['repeat'] = 0
+
+local function note(id, place, kind)
+  kinds[kind] = kinds[kind] + 1
+  if place ~= '0' then
+    told[place] = told[place] or { ids = {}, done = 0, dead = 0, again = 0 }
+    local adder = told[place]
+    if kind == 'done' or kind == 'dead' then
+      adder.ids[#adder.ids + 1] = id
+      adder[kind] = adder[kind] + 1
+    elseif kind ~= 'back' then
+      adder.again = adder.again + 1
+    end
+  end
+end
+
+for n = 1, number_done do
+  local id = ids[n]
+  if owners[n] == claim then
+    over[#over + 1], freed[#freed + 1] = id, id
+    ended[#ended + 1], ended[#ended + 2] = id, results[n]
+    note(id, places[n], 'done')
+  end
+end
+
+local soonest, back = nil, {}
+for at = first_other, #ARGV, 6 do
+  local entry, kind, place, wait = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local n = number_done + (at - first_other) / 6 + 1
+  local id = ids[n]
+  if owners[n] == claim then
+    freed[#freed + 1] = id
+    note(id, place, kind)
+    local known = read_tries(redis.call('HGET', tries, id) or nil)
+    if kind == 'dead' then
+      local text = string.format('%.0f %.0f %.0f\n', now, known.attempts + 1, known.lost)
+      redis.call('HSET', dead, id, text .. ARGV[at + 5] .. '\n' .. (redis.call('HGET', items, id) or ''))
+      redis.call('ZADD', dead_at, now, id)
+      over[#over + 1] = id
+      ended[#ended + 1], ended[#ended + 2] = id, ARGV[at + 4]
+    elseif kind == 'back' then
+      back[#back + 1] = entry
+      redis.call('HSET', tries, id, write_tries(known)) -- it says that the item is in no ready list
+    else
+      if kind == 'retry' then
+        known.attempts = known.attempts + 1
+      else
+        known.repeats, known.since = known.repeats + 1, known.since > 0 and known.since or now
+      end
+      redis.call('HSET', tries, id, write_tries(known))
+      redis.call('ZADD', later, now + wait, entry)
+      soonest = math.min(soonest or wait, wait)
+    end
+  end
+end
+
+hdel_all(held, freed)
+hdel_all(items, over)
+hdel_all(tries, over)
+hset_all(outcomes, ended)
+rpush_all(again, back)
+if last then
+  redis.call('ZREM', leases, claim)
+  redis.call('HDEL', claims, claim)
+end
+if #back > 0 or soonest then
+  call_worker(due, partition, now + (#back > 0 and 0 or soonest), now, #back > 0)
+end
+if kinds.dead > 0 then
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', dead_at, '-inf', now - dead_ttl, 'LIMIT', 0, 100)) do
+    redis.call('ZREM', dead_at, id)
+    redis.call('HDEL', dead, id)
+  end
+  local most = redis.call('ZCARD', dead_at) - max_dead
+  if most > 0 then
+    for _, id in ipairs(redis.call('ZRANGE', dead_at, 0, math.min(most, 1000) - 1)) do
+      redis.call('ZREM', dead_at, id)
+      redis.call('HDEL', dead, id)
+    end
+  end
+  redis.call('PEXPIRE', dead, dead_ttl)
+  redis.call('PEXPIRE', dead_at, dead_ttl)
+end
+
+for place, adder in pairs(told) do
+  local stream, run = KEYS[14 + 2 * (place - 1)], KEYS[15 + 2 * (place - 1)]
+  if string.find(stream, '}:reply:run:') then
+    redis.call('HINCRBY', run, 'done', adder.done)
+    redis.call('HINCRBY', run, 'failed', adder.dead)
+    redis.call('HINCRBY', run, 'retried', adder.again)
+    redis.call('HSET', run, 'updated', now)
+    redis.call('PEXPIRE', run, ttl)
+  end
+  if #adder.ids > 0 then
+    tell_adder(stream, adder.ids, now, ttl)
+  end
+end
+for kind, name in pairs({ done = 'done', dead = 'dead', retry = 'retried', ['repeat'] = 'retried' }) do
+  if kinds[kind] > 0 then
+    redis.call('HINCRBY', state, name, kinds[kind])
+  end
+end
+forget_outcomes(outcomes, finished, over, now, ttl)
+keep_state(state)
+return string.format('%.0f %.0f', #freed, kinds.retry + kinds['repeat'])

@@ -1,0 +1,20 @@
+--[[
+debounce_dead: the dead letters of a partition, oldest first. Changes nothing. The keys of the letters are built from the tag that
+they share with KEYS.
+
+KEYS[1] dead   ZSET    window id -> when it died (ms)
+
+ARGV[1] start  index of the first, from 0
+ARGV[2] count  at most 100
+
+Returns for each an array: window id, encoded key, payload, collect, attempts, error, when it died (ms), number of collected payloads.
+]]
+local dead, start, count = KEYS[1], ARGV[1], ARGV[2]
+local rows = {}
+for i, window in ipairs(redis.call('ZRANGE', dead, start, start + count - 1)) do
+  local letter = dead .. ':' .. window
+  local known = redis.call('HMGET', letter, 'key', 'payload', 'collect', 'attempts', 'error', 'died')
+  local collected = redis.call('LLEN', letter .. ':items')
+  rows[i] = { window, known[1] or '', known[2] or '', known[3] or '', known[4] or '0', known[5] or '', known[6] or '0', collected }
+end
+return rows

@@ -1,0 +1,59 @@
+--[[
+debounce_replay: a dead letter is to be run again, at once, as if it had never been tried. Safe to repeat. The keys of its window
+are built from the tag that they share with KEYS.
+
+KEYS[1] state   HASH    the partition's clock, numbers and counts
+KEYS[2] due     ZSET    encoded key -> when it is to be run (ms)
+KEYS[3] dead    ZSET    window id -> when it died (ms)
+
+ARGV[1] window     its id
+ARGV[2] channel    on which workers are told when something is due
+ARGV[3] partition  its number
+
+Returns 1; 0 where there is no such letter; -1 where its key has both a run and a pending window: then it stays a dead letter.
+]]
+-- @include open_partition
+-- @include save_partition
+-- @include window_keys
+-- @include tell_workers
+local due, dead = KEYS[2], KEYS[3]
+local window, channel, partition = ARGV[1], ARGV[2], ARGV[3]
+
+local letter = redis.call('HMGET', dead .. ':' .. window, 'key', 'payload', 'collect', 'calls', 'edge', 'opened')
+local member = letter[1]
+if not member then
+  return 0
+end
+local at = window_keys(string.sub(due, 1, -4), member, window)
+local known = redis.call('HMGET', at.window, 'run', 'window')
+if known[1] and known[2] then
+  return -1
+end
+local part = open_partition(KEYS[1])
+-- A full server refuses this first write: then nothing has been written.
+save_partition(part)
+redis.call('PERSIST', at.state)
+local items
+if not known[1] then
+  items = at.run_items
+  redis.call('HSET', at.window,
+    'run', window, 'run_state', 'ready', 'run_attempt', 0, 'run_calls', letter[4], 'run_edge', letter[5], 'run_collect', letter[3],
+    'run_opened', letter[6], 'run_payload', letter[2])
+else
+  items = at.items
+  redis.call('HSET', at.window,
+    'window', window, 'due', part.now, 'calls', letter[4], 'bytes', 0, 'edge', letter[5], 'collect', letter[3], 'opened', letter[6],
+    'payload', letter[2])
+end
+redis.call('PERSIST', at.window)
+if redis.call('EXISTS', at.letter_items) == 1 then
+  redis.call('RENAME', at.letter_items, items)
+  redis.call('PERSIST', items)
+end
+redis.call('DEL', at.letter, at.done)
+redis.call('ZREM', dead, window)
+if not known[1] then
+  redis.call('ZADD', due, part.now, member)
+  tell_workers(part, due, member, channel, partition)
+end
+return 1

@@ -1,0 +1,17 @@
+-- When the first item of a list was added (ms), nil where none waits; entries of items that are gone are dropped on the way,
+-- at most 1,000, and then the second value is true: there may be more.
+-- @include entry_id
+-- @include entry_ms
+local function first_waiting(list, items)
+  for _ = 1, 1000 do
+    local entry = redis.call('LINDEX', list, 0)
+    if not entry then
+      return nil
+    end
+    if redis.call('HEXISTS', items, entry_id(entry)) == 1 then
+      return entry_ms(entry)
+    end
+    redis.call('LPOP', list)
+  end
+  return nil, true
+end

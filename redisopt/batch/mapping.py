@@ -1,0 +1,171 @@
+"""Mapping many items through a batcher, as a plan: a run, which any process may go on with after a crash.
+
+The items of a run have ids made of its id and their places, and their outcomes come to a stream of the run, not of a process:
+whoever begins the same run again finds there what has ended, adds only the rest, and waits for that.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from redisopt.background import now
+from redisopt.batch import items, outcome
+from redisopt.batch.adding import ENDED, Wish
+from redisopt.batch.asking import CHUNK, Asking, Full, Reading, chunks
+from redisopt.batch.inbox import LOOK_EVERY, LOOKED_AT
+from redisopt.batch.progress import EVERY, Pace, Progress
+from redisopt.commands import Listen, Plan, Wait, call
+from redisopt.errors import RedisOptError, ResultTimeout
+
+_numbers = itertools.count(1)
+
+
+class Ended(NamedTuple):
+    """Items of a run with their outcomes.
+
+    Attributes:
+        order: the places of the items, as they came.
+        outcomes: by place.
+    """
+
+    order: list[int]
+    outcomes: list[bytes]
+
+
+class Mapping:
+    """One run of one process."""
+
+    def __init__(
+        self, asking: Asking, run_id: str, wishes: Sequence[Wish], on_progress: Callable[[Progress], object] | None
+    ) -> None:
+        self._asking = asking
+        self._adder = items.RUN + run_id
+        self._wishes = wishes
+        self._places = {wish.id: place for place, wish in enumerate(wishes)}
+        self._outcomes: dict[int, bytes] = {}
+        self._pace = Pace(len(wishes), on_progress)
+        self._last, self._last_gone = "0-0", "0-0"
+        self._standing: list[int] = []
+        self._to_add: list[Wish] = []
+        self._permit = f"{self._adder}/{next(_numbers)}"
+
+    def run(self, last_gone: str, timeout: float) -> Plan[Ended]:
+        """Add what has not ended, and wait until all has; or for `timeout` seconds.
+
+        Raises:
+            ValueError: another run has this id.
+            ResultTimeout: nothing has ended for `timeout` seconds.
+            Unavailable: Redis has been away for so long.
+        """
+        self._last_gone = last_gone
+        asking, total = self._asking, len(self._wishes)
+        if (known := (yield from call(asking.run(self._adder, total)))) != total:
+            raise ValueError(
+                f"run_id is that of a run of {known:,} items, and these are {total:,}: give each run its own"
+            )
+        stream = asking.reply(self._adder)[0]
+        yield Listen(stream)
+        while (yield from self._read()):
+            pass
+        self._to_add = [wish for place, wish in enumerate(self._wishes) if place not in self._outcomes]
+        failure, latest, heard = None, now(), now()
+        while len(self._outcomes) < total:
+            before, failure = len(self._outcomes), None
+            try:
+                self._to_add = yield from self._add(self._to_add)
+                more = yield from self._read()
+                if not more and now() > heard + LOOK_EVERY:
+                    heard = now()
+                    yield from self._look()
+            except RedisOptError as error:
+                failure, more = error, False
+            self._report()
+            if len(self._outcomes) > before:
+                latest = heard = now()
+            elif now() > latest + timeout:
+                raise failure or ResultTimeout(
+                    f"no item of the run has ended for {timeout} s; begin it again with its run_id"
+                )
+            if not more and len(self._outcomes) < total and (not self._to_add or len(self._outcomes) == before):
+                yield Wait(self._permit, EVERY, stream)
+        self._report(last=True)
+        return Ended(list(self._outcomes), [self._outcomes[place] for place in range(total)])
+
+    def _report(self, *, last: bool = False) -> None:
+        gone = sum(1 for each in self._outcomes.values() if not each.startswith((b"done", b"failed")))
+        self._pace.report(self._standing, gone, now(), last=last)
+
+    def _add(self, to_add: list[Wish]) -> Plan[list[Wish]]:
+        """Add some of what is left, as much as there is room for; returns the rest."""
+        if not to_add:
+            return to_add
+        first = to_add[0]
+        same = list(
+            itertools.takewhile(lambda it: (it.partition, it.level) == (first.partition, first.level), to_add[:CHUNK])
+        )
+        head = items.head(first.partition, first.level, self._adder)
+        records = [(it.id, head + it.payload) for it in same]
+        chunk = chunks(records)[0]
+        answer = yield from call(self._asking.add(first.partition, first.level, chunk, "block", 0))
+        if isinstance(answer, Full):
+            chunk = chunk[: answer.room]
+            if not chunk:
+                return to_add
+            answer = yield from call(self._asking.add(first.partition, first.level, chunk, "block", 0))
+            if isinstance(answer, Full):
+                return to_add
+        ended = [item_id for (item_id, _), letter in zip(chunk, answer, strict=True) if letter == ENDED]
+        yield from self._fetch([item_id for item_id in ended if self._places[item_id] not in self._outcomes])
+        return to_add[len(chunk) :]
+
+    def _read(self) -> Plan[bool]:
+        reading: Reading = yield from call(self._asking.read(self._adder, self._last, self._last_gone))
+        self._last, self._last_gone = reading.last, reading.last_gone
+        self._standing = reading.standing or self._standing
+        for item_id, found in reading.outcomes.items():
+            self._note(item_id, found)
+        return reading.more
+
+    def _look(self) -> Plan[None]:
+        """No word has come for a while: look by id at those that should have ended next."""
+        not_added = {wish.id for wish in self._to_add}
+        ended = self._outcomes
+        waiting = [it.id for place, it in enumerate(self._wishes) if place not in ended and it.id not in not_added]
+        yield from self._fetch(waiting[:LOOKED_AT])
+
+    def _fetch(self, ids: Sequence[str]) -> Plan[None]:
+        if not ids:
+            return
+        found = yield from call(self._asking.fetch(ids))
+        for item_id, stored in zip(ids, found, strict=True):
+            if stored not in (b"waits", b"runs"):
+                self._note(item_id, b"" if stored == b"unknown" else stored)
+
+    def _note(self, item_id: str, found: bytes) -> None:
+        place = self._places.get(item_id)
+        if place is not None and place not in self._outcomes:
+            self._outcomes[place] = found
+
+
+def results(asking: Asking, wishes: Sequence[Wish], ended: Ended, *, ordered: bool, collects: bool) -> list[object]:
+    """The results of a run; with `collects`, the errors of those that failed stand in their places.
+
+    Raises:
+        BatchItemFailed, Cancelled, ResultExpired: the first that failed, unless they are collected.
+    """
+    config = asking.config
+    found: list[object] = []
+    failures: list[Exception] = []
+    for place in range(len(wishes)) if ordered else ended.order:
+        try:
+            found.append(outcome.read(ended.outcomes[place], wishes[place].id, config.codec, config.max_item_bytes))
+        except Exception as error:
+            failures.append(error)
+            found.append(error)
+    if failures and not collects:
+        if len(failures) > 1:
+            failures[0].add_note(f"{len(failures):,} of {len(wishes):,} items failed; errors='collect' gives them all")
+        raise failures[0]
+    return found

@@ -1,0 +1,196 @@
+"""`map`, its progress, and `batched`: what a caller sees who leaves the batches to the library."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+import redisopt
+from tests.batches import PATIENT, BatchFace, Notes, doubled, noted
+from tests.servers import RunningServer
+
+MakeBatcher = Callable[..., BatchFace]
+
+
+def test_map_gives_results_in_the_order_of_the_items(make_batcher: MakeBatcher) -> None:
+    """The caller works as well, where nobody else does in its process."""
+    batcher = make_batcher(doubled, max_size=50, max_delay=0.01)
+
+    assert batcher.map(range(1000)) == doubled(list(range(1000)))
+    assert batcher.map([]) == []
+    assert not batcher.real.works
+
+
+def test_progress_is_monotonic_and_ends_at_the_total(make_batcher: MakeBatcher) -> None:
+    def handle(items: list[Any]) -> list[Any]:
+        time.sleep(0.02)
+        return [ValueError("no") if item % 100 == 7 else item for item in items]
+
+    batcher = make_batcher(handle, max_size=50, max_delay=0.01, max_attempts=2, backoff_base=0.01)
+    seen: list[redisopt.Progress] = []
+    results = batcher.map(range(1000), on_progress=seen.append, errors="collect")
+
+    assert [item for item, result in enumerate(results) if isinstance(result, redisopt.BatchItemFailed)] == list(
+        range(7, 1000, 100)
+    )
+    counts = [each.done + each.failed for each in seen]
+    assert counts == sorted(counts)
+    last = seen[-1]
+    assert (last.done, last.failed, last.total, last.eta) == (990, 10, 1000, 0.0)
+    assert last.retried == 10
+    assert last.rate > 0
+    assert all(each.eta is not None for each in seen if 0 < each.done < 1000 and each.rate)
+
+
+def test_one_that_fails_does_not_stop_the_others(
+    make_batcher: MakeBatcher, server: RunningServer, notes: Notes
+) -> None:
+    batcher = make_batcher(
+        noted(server.url, lambda items: [ValueError("three") if item == 3 else item for item in items]),
+        max_attempts=1,
+        max_delay=0.0,
+    )
+    with pytest.raises(redisopt.BatchItemFailed, match="three"):
+        batcher.map(range(6))
+
+    assert sorted(item for run in notes.runs() for item in run.items) == list(range(6))
+
+
+def test_results_may_come_in_the_order_in_which_they_end(make_batcher: MakeBatcher) -> None:
+    def handle(items: list[Any], run: Any) -> list[Any]:
+        return [
+            redisopt.Retry(0.2) if item == 0 and run.attempts[place] == 1 else item for place, item in enumerate(items)
+        ]
+
+    batcher = make_batcher(handle, max_delay=0.0)
+
+    assert batcher.map(range(5), ordered=False) == [1, 2, 3, 4, 0]
+
+
+def test_a_map_is_larger_than_the_queue(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(doubled, max_queue=20, max_size=10, max_delay=0.0)
+
+    assert batcher.map(range(300)) == doubled(list(range(300)))
+
+
+def test_a_run_id_names_one_run(make_batcher: MakeBatcher, server: RunningServer, notes: Notes) -> None:
+    batcher, other = (make_batcher(noted(server.url, doubled), max_delay=0.0) for _ in range(2))
+    assert batcher.map(range(5), run_id="a run: {1}") == [0, 2, 4, 6, 8]
+    assert other.map(range(5), run_id="a run: {1}") == [0, 2, 4, 6, 8]
+    assert len([item for run in notes.runs() for item in run.items]) == 5
+    with pytest.raises(ValueError, match="run_id"):
+        other.map(range(6), run_id="a run: {1}")
+
+
+def test_bad_arguments_of_a_map_are_named(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(doubled)
+    for arguments, told in (
+        ({"items": "text"}, "items must be"),
+        ({"items": [1], "errors": "ignore"}, "errors must be"),
+        ({"items": [1], "on_progress": 5}, "on_progress must be"),
+        ({"items": [1], "run_id": ""}, "id must be"),
+        ({"items": [1], "timeout": -1}, "timeout must be"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            batcher.map(**arguments)
+
+
+def test_a_map_that_nobody_works_for_ends(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(max_delay=0.0)
+    with pytest.raises(redisopt.ResultTimeout):
+        batcher.map([1], timeout=0.3)
+    worker = make_batcher(doubled, max_delay=0.0)
+    with worker.worker():
+        while worker.metrics().pending:
+            time.sleep(0.01)
+
+
+def test_progress_shows_as_a_bar(make_batcher: MakeBatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    batcher = make_batcher(doubled, max_delay=0.0)
+    with redisopt.progress_bar("doubling") as show:
+        assert batcher.map(range(10), on_progress=show) == doubled(list(range(10)))
+
+
+# --- batched
+
+
+def test_a_function_of_a_list_becomes_one_of_an_item(server: RunningServer, client: redis.Redis) -> None:
+    @redisopt.batched(client, "test", max_size=10, max_delay=0.01, **PATIENT)
+    def double(items: list[int]) -> list[int]:
+        """Twice as much."""
+        return [2 * item for item in items]
+
+    assert double(21, timeout=10) == 42
+    assert double.__name__ == "double"
+    assert double.__doc__ == "Twice as much."
+    double.close()
+    assert double(4, timeout=10) == 8  # it works again when it is called again
+    double.close()
+
+
+def test_calls_of_one_event_loop_travel_together(server: RunningServer, client: redis.Redis) -> None:
+    """Two hundred tasks make few script calls, and each has its own result."""
+
+    async def main() -> None:
+        async with redis.asyncio.from_url(server.url) as async_client:
+
+            @redisopt.async_batched(async_client, "test", max_size=50, max_delay=0.02, **PATIENT)
+            async def double(items: list[int]) -> list[int]:
+                return [2 * item for item in items]
+
+            assert await double(1) == 2
+            client.config_resetstat()
+            assert await asyncio.gather(*(double(item) for item in range(200))) == doubled(list(range(200)))
+            stats: Any = client.info("commandstats")
+            assert stats["cmdstat_evalsha"]["calls"] <= 40
+            await double.aclose()
+
+    asyncio.run(main())
+
+
+def test_one_of_many_calls_is_refused_alone(server: RunningServer, client: redis.Redis) -> None:
+    async def main() -> None:
+        async with redis.asyncio.from_url(server.url) as async_client:
+            batcher = redisopt.AsyncBatcher(
+                async_client, "test", max_queue=5, max_delay=60, max_item_bytes=100, **PATIENT
+            )
+            answers = await asyncio.gather(
+                *(batcher.add(item if item != 3 else "x" * 200) for item in range(8)), return_exceptions=True
+            )
+            kinds = [type(answer).__name__ for answer in answers]
+            assert kinds.count("AsyncBatchTicket") == 5
+            assert kinds.count("QueueFull") == 2
+            assert kinds[3] == "PayloadError"
+            for answer in answers:
+                if isinstance(answer, redisopt.AsyncBatchTicket):
+                    assert await answer.cancel()
+            await batcher.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_task_that_is_cancelled_leaves_the_others_their_results(server: RunningServer, client: redis.Redis) -> None:
+    async def main() -> None:
+        async with redis.asyncio.from_url(server.url) as async_client:
+
+            @redisopt.async_batched(async_client, "test", max_size=50, max_delay=0.2, **PATIENT)
+            async def double(items: list[int]) -> list[int]:
+                return [2 * item for item in items]
+
+            await double(1)
+            tasks = [asyncio.create_task(double(item)) for item in range(20)]
+            await asyncio.sleep(0.05)
+            for task in tasks[::2]:
+                task.cancel()
+            assert await asyncio.wait_for(asyncio.gather(*tasks[1::2]), 10) == [2 * item for item in range(1, 20, 2)]
+            await double.aclose()
+
+    asyncio.run(main())
