@@ -13,6 +13,7 @@ from redisopt.commands import Wait
 from redisopt.deadlines import within
 from redisopt.events import logger
 from redisopt.links import of_this_process
+from redisopt.turns import close_at_once
 from redisopt.wakes import (
     CONNECT_TIMEOUT,
     DEAF_PAUSE,
@@ -144,8 +145,10 @@ class _Listener:
                     await self._close()
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE)
-        except GeneratorExit:  # the loop is closed, and the socket with it
-            self._connection = None
+        except GeneratorExit:  # its loop is closed: nothing can be awaited any more
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                close_at_once(connection)
             raise
         finally:
             await self._close()

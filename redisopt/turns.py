@@ -47,7 +47,7 @@ class AsyncLink(Link[Connection]):
     def close(self) -> None:
         """Close its connections. Needs no running event loop."""
         while self.connections and not self.turns.forgotten:
-            _close(self.connections.popitem()[1])
+            close_at_once(self.connections.popitem()[1])
 
 
 class Turns:
@@ -189,10 +189,11 @@ def drop(link: AsyncLink) -> None:
         return
     connection = link.connections.pop(link.node, None)
     if connection is not None:
-        _close(connection)
+        close_at_once(connection)
 
 
-def _close(connection: Any) -> None:
+def close_at_once(connection: Any) -> None:
+    """Close a connection. Needs no running event loop."""
     # redis-py's own way is a coroutine that waits for nothing, but it needs a task to run in.
     with contextlib.suppress(RuntimeError):  # its loop is closed, and the socket with it
         connection._close()  # noqa: SLF001

@@ -43,6 +43,14 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(awaited(), self.loop).result(timeout)
 
     def close(self) -> None:
+        async def end() -> None:  # as asyncio.run does
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.loop.shutdown_asyncgens()
+
+        self.do(end())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
         self.loop.close()
