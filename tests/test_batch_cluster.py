@@ -26,7 +26,10 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_batches_go_through_a_cluster(cluster: Cluster) -> None:
-    with redisopt.connect(cluster.url) as client, redisopt.Batcher(client, "sync", handler=doubled, **FIELDS) as batcher:
+    with (
+        redisopt.connect(cluster.url) as client,
+        redisopt.Batcher(client, "sync", handler=doubled, **FIELDS) as batcher,
+    ):
         assert batcher.map(range(100), key=lambda item: f"key {item % 3}") == doubled(list(range(100)))
         with batcher.worker(concurrency=2):
             assert [ticket.result(10) for ticket in batcher.add_many(range(25))] == doubled(list(range(25)))
