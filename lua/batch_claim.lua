@@ -80,7 +80,7 @@ if mine then
 end
 
 -- What silent workers held, and what is to run again by now.
-for _, silent in ipairs(redis.call('ZRANGEBYSCORE', batch.leases, '-inf', now, 'LIMIT', 0, 8)) do
+for _, silent in ipairs(redis.call('ZRANGEBYSCORE', batch.leases, '-inf', now, 'LIMIT', 0, 2)) do
   local of = string.match(redis.call('HGET', batch.claims, silent) or '', '^%S+ %S+ (%S+)') or partition
   if of ~= partition then
     return { 'go', of }

@@ -64,15 +64,15 @@ class BatchFace:
         limiter = fields.pop("throttle", None)
         if kind == "sync":
             self.client: Any = redis.from_url(url)
-            made = limiter and redisopt.Throttler(self.client, name, **limiter)
+            self._limiter: Any = limiter and redisopt.Throttler(self.client, name, **limiter)
             self.real: Any = redisopt.Batcher(
-                self.client, name, handler=handler, limiter=made or None, **PATIENT | fields
+                self.client, name, handler=handler, limiter=self._limiter or None, **PATIENT | fields
             )
         else:
             self.client = redis.asyncio.from_url(url)
-            made = limiter and redisopt.AsyncThrottler(self.client, name, **limiter)
+            self._limiter = limiter and redisopt.AsyncThrottler(self.client, name, **limiter)
             self.real = redisopt.AsyncBatcher(
-                self.client, name, handler=awaited(handler), limiter=made or None, **PATIENT | fields
+                self.client, name, handler=awaited(handler), limiter=self._limiter or None, **PATIENT | fields
             )
 
     def wait_for(self, result: Any, timeout: float | None = 60) -> Any:
@@ -110,9 +110,13 @@ class BatchFace:
     def close(self) -> None:
         if self._loop is None:
             self.real.close()
+            if self._limiter:
+                self._limiter.close()
             self.client.close()
         else:
             self._loop.do(self.real.aclose())
+            if self._limiter:
+                self._loop.do(self._limiter.aclose())
             self._loop.do(self.client.aclose())
             self._loop.close()
 
