@@ -201,7 +201,9 @@ def test_calls_of_three_processes_run_in_time(server: RunningServer, make_deboun
         off = [abs(ran - called[0] - when) for ran, when in zip(called, calls, strict=True)]  # how late the calls came
         slack = 1000 * (LATE + 4 * late.seconds) + max(off)
         for ran, expected in zip(at, runs, strict=True):
-            assert -1 - max(off) <= ran - called[0] - expected <= slack, f"{[each - called[0] for each in at]}, not {runs}"
+            assert -1 - max(off) <= ran - called[0] - expected <= slack, (
+                f"{[each - called[0] for each in at]}, not {runs}"
+            )
 
 
 # --- kill -9
