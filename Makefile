@@ -49,6 +49,7 @@ format: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.bench_throttle $(ARGS)
 	$(BIN)/python -m benchmarks.bench_crowds
+	$(BIN)/python -m benchmarks.bench_debounce
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
