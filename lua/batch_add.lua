@@ -29,7 +29,7 @@ ARGV[11] records   one behind the other
 Returns a letter for each item: "n" new, "w" waits or runs already, "o" has an outcome already, "x" dropped; or "full <n>"
 where only n more may wait, and nothing was added.
 ]]
--- @include server_ms
+-- @include logical_ms
 -- @include words_of
 -- @include split_packed
 -- @include hmget_all
@@ -41,7 +41,7 @@ local state, items, held, outcomes, finished, counts = KEYS[1], KEYS[2], KEYS[3]
 local bytes, since, due, gone, ready = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local partition, size, max, delay = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local queue, overflow, rest, ttl = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
-local now = server_ms()
+local now, offset = logical_ms(state)
 
 local ids, records = words_of(ARGV[9]), split_packed(ARGV[10], ARGV[11])
 local waits, ended = hmget_all(items, ids), hmget_all(outcomes, ids)
@@ -70,7 +70,7 @@ if queue >= 0 and #new > 0 and #new + (overflow == 'drop_new' and 0 or rest) > r
   else
     if overflow == 'block' then
       redis.call('HSET', state, 'blocked_until', now + 2000)
-      keep_state(state)
+      keep_state(state, now, offset)
     end
     return string.format('full %.0f', math.max(0, room))
   end
@@ -90,7 +90,7 @@ if #new > 0 then
     partition = partition, size = size, max = max, delay = delay, now = now,
   }, new_ids, new_records)
   redis.call('HINCRBY', state, 'added', #new)
-  keep_state(state)
+  keep_state(state, now, offset)
 end
 
 local dropped = {}

@@ -17,11 +17,12 @@ ARGV[2..] id
 Returns a list: a letter for each, "c" cancelled, "r" runs, "o" has an outcome already, "u" unknown; and the partitions of
 those that were cancelled, which are to be looked at, since nothing may be due there any more.
 ]]
--- @include server_ms
+-- @include logical_ms
 -- @include forget_outcomes
+-- @include keep_state
 local state, items, held, tries, outcomes, finished = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local counts, bytes, gone, ttl = KEYS[7], KEYS[8], KEYS[9], tonumber(ARGV[1])
-local now = server_ms()
+local now, offset = logical_ms(state)
 
 redis.call('HDEL', items, '') -- allowed on a full server, and then so is the rest
 local letters, cancelled, partitions, noted = {}, {}, {}, {}
@@ -53,6 +54,7 @@ for i = 2, #ARGV do
 end
 if #cancelled > 0 then
   redis.call('HINCRBY', state, 'cancelled', #cancelled)
+  keep_state(state, now, offset)
   redis.call('XADD', gone, 'MAXLEN', '~', 10000, '*', 'ids', table.concat(cancelled, ' '))
   redis.call('PEXPIRE', gone, ttl)
   redis.call('PUBLISH', gone, '0')

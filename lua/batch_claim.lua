@@ -35,7 +35,7 @@ that is due next and in how many ms ("" and -1 for none), and of the items: thei
 read_tries reads behind it, parted by colons, where that is anything; the lengths of their records; and these one behind
 the other.
 ]]
--- @include server_ms
+-- @include logical_ms
 -- @include reclaim
 -- @include first_waiting
 -- @include take_items
@@ -48,7 +48,7 @@ local batch = {
   size = tonumber(ARGV[5]), max = tonumber(ARGV[6]), delay = tonumber(ARGV[7]), lease = tonumber(ARGV[8]),
   deliveries = tonumber(ARGV[9]), most_bytes = tonumber(ARGV[10]),
 }
-local now = server_ms()
+local now, offset, was_set_back = logical_ms(batch.state)
 
 local function handed_out(head, entries, records, tries)
   local lengths, shown = {}, {}
@@ -64,6 +64,9 @@ end
 
 -- The same again, where the reply was lost.
 redis.call('ZREM', batch.leases, '') -- allowed on a full server, and then so is the rest
+if was_set_back then
+  keep_state(batch.state, now, offset)
+end
 local mine = redis.call('HGET', batch.claims, claim)
 if mine then
   redis.call('ZADD', batch.leases, 'XX', now + batch.lease, claim)
@@ -77,7 +80,7 @@ if mine then
 end
 
 -- What silent workers held, and what is to run again by now.
-for _, silent in ipairs(redis.call('ZRANGEBYSCORE', batch.leases, '-inf', now, 'LIMIT', 0, 8)) do
+for _, silent in ipairs(redis.call('ZRANGEBYSCORE', batch.leases, '-inf', now, 'LIMIT', 0, 2)) do
   local of = string.match(redis.call('HGET', batch.claims, silent) or '', '^%S+ %S+ (%S+)') or partition
   if of ~= partition then
     return { 'go', of }
@@ -159,7 +162,7 @@ end
 local found = look()
 if redis.call('HGET', batch.state, 'paused') then
   plan_next(found)
-  keep_state(batch.state)
+  keep_state(batch.state, now, offset)
   return { 'paused' }
 end
 local taken = { entries = {}, ids = {}, records = {}, tries = {}, bytes = 0 }
@@ -206,7 +209,7 @@ redis.call('ZADD', batch.leases, now + batch.lease, claim)
 redis.call('HSET', batch.claims, claim, worker .. ' ' .. string.format('%.0f', now) .. ' ' .. partition .. ' ' .. reason .. ' '
   .. fence .. ' ' .. table.concat(taken.entries, ' '))
 redis.call('HINCRBY', batch.state, 'by_' .. reason, 1)
-keep_state(batch.state)
+keep_state(batch.state, now, offset)
 local blocked = redis.call('HGET', batch.state, 'blocked_until')
 if blocked and tonumber(blocked) > now then
   redis.call('PUBLISH', batch.counts, '0')

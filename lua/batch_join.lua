@@ -9,14 +9,14 @@ ARGV[1] config  as text
 Returns a list: the config of who used it within the last minute, where it differs, else ""; and the id of the latest entry
 of the stream, "0-0" for none.
 ]]
--- @include server_ms
+-- @include logical_ms
 -- @include keep_state
 local state, gone, config = KEYS[1], KEYS[2], ARGV[1]
-local now = server_ms()
+local now, offset = logical_ms(state)
 
 local seen, other = string.match(redis.call('HGET', state, 'config') or '', '^(%d+) (.*)$')
 redis.call('HSET', state, 'config', string.format('%.0f ', now) .. config)
-keep_state(state)
+keep_state(state, now, offset)
 local differs = other and other ~= config and seen + 60000 > now
 local latest = redis.call('XREVRANGE', gone, '+', '-', 'COUNT', 1)[1]
 return { differs and other or '', latest and latest[1] or '0-0' }

@@ -11,10 +11,11 @@ KEYS[6] claims  HASH  claim -> what it holds, see batch_claim
 Returns a list: now (ms); how many items are not finished, run, are dead; when the oldest that waits was added (ms, "" for
 none); how many claims there are; and the fields and values of the state.
 ]]
--- @include server_ms
+-- @include logical_ms
 local state, items, held, dead, since, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local now = logical_ms(state)
 local answer = {
-  string.format('%.0f', server_ms()), redis.call('HLEN', items), redis.call('HLEN', held), redis.call('HLEN', dead),
+  string.format('%.0f', now), redis.call('HLEN', items), redis.call('HLEN', held), redis.call('HLEN', dead),
   redis.call('ZRANGE', since, 0, 0, 'WITHSCORES')[2] or '', redis.call('HLEN', claims),
 }
 for _, text in ipairs(redis.call('HGETALL', state)) do

@@ -1,6 +1,6 @@
 --[[
-batch_read: the outcomes that have come for an adder since it last read, and how its run stands. Changes nothing but that a
-run that is looked at lives on.
+batch_read: the outcomes that have come for an adder since it last read, and how its run stands. What a process has read is
+dropped from its stream; that of a run stays, for whoever goes on with it, and lives on while it is looked at.
 
 KEYS[1] outcomes  HASH    id -> what became of it
 KEYS[2] reply     STREAM  of ids with outcomes, for this adder
@@ -39,6 +39,9 @@ local found = redis.call('HMGET', run, 'total', 'done', 'failed', 'retried', 'be
 if found[1] then
   standing = string.format('%s %s %s %s %s %.0f', found[1], found[2] or 0, found[3] or 0, found[4] or 0, found[5] or 0, now)
   redis.call('PEXPIRE', run, tonumber(ARGV[3]))
+end
+if not string.find(reply, '}:reply:run:') and last[1] ~= '0-0' then
+  redis.call('XTRIM', reply, 'MINID', '~', ARGV[1]) -- not what this call read: its reply may be lost
 end
 local values = hmget_all(outcomes, ids)
 local answer = { last[1], last[2], more, standing }

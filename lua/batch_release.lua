@@ -15,11 +15,11 @@ ARGV[2] partition
 
 Returns how many items came back.
 ]]
--- @include server_ms
+-- @include logical_ms
 -- @include reclaim
 -- @include call_worker
 local batch = { state = KEYS[1], held = KEYS[2], tries = KEYS[3], leases = KEYS[4], claims = KEYS[5], again = KEYS[7] }
-local now = server_ms()
+local now = logical_ms(batch.state)
 
 local number = reclaim(batch, ARGV[1], false)
 if number > 0 then

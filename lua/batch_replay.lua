@@ -20,7 +20,7 @@ ARGV[5..] id
 
 Returns how many run again.
 ]]
--- @include server_ms
+-- @include logical_ms
 -- @include enqueue
 -- @include hdel_all
 -- @include keep_state
@@ -28,8 +28,9 @@ local items, outcomes, dead, dead_at = KEYS[2], KEYS[3], KEYS[8], KEYS[9]
 local queue = {
   state = KEYS[1], items = items, counts = KEYS[4], bytes = KEYS[5], since = KEYS[6], due = KEYS[7], ready = KEYS[10],
   partition = ARGV[1], size = tonumber(ARGV[2]), max = tonumber(ARGV[3]), delay = tonumber(ARGV[4]),
-  now = server_ms(),
 }
+local offset
+queue.now, offset = logical_ms(queue.state)
 local ids, records, over = {}, {}, {}
 for i = 5, #ARGV do
   local text = redis.call('HGET', dead, ARGV[i])
@@ -43,7 +44,7 @@ end
 if #ids > 0 then
   enqueue(queue, ids, records)
   redis.call('HINCRBY', queue.state, 'replayed', #ids)
-  keep_state(queue.state)
+  keep_state(queue.state, queue.now, offset)
 end
 hdel_all(dead, over)
 hdel_all(outcomes, over)

@@ -33,7 +33,7 @@ other item; its kind is "dead", "retry" (an attempt failed), "repeat" (one that 
 
 Returns how many of the items the claim held, and how many that run again were told so, with a space.
 ]]
--- @include server_ms
+-- @include logical_ms
 -- @include words_of
 -- @include split_packed
 -- @include hmget_all
@@ -51,7 +51,7 @@ local state, items, held, tries, leases, claims, due = KEYS[1], KEYS[2], KEYS[3]
 local outcomes, finished, dead, dead_at, later, again = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local claim, partition, last, ttl = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
 local dead_ttl, max_dead = tonumber(ARGV[5]), tonumber(ARGV[6])
-local now = server_ms()
+local now, offset = logical_ms(state)
 
 redis.call('ZREM', leases, '') -- allowed on a full server, and then so is the rest
 local ids, places, results = words_of(ARGV[7]), words_of(ARGV[8]), split_packed(ARGV[9], ARGV[10])
@@ -164,5 +164,5 @@ for kind, name in pairs({ done = 'done', dead = 'dead', retry = 'retried', ['rep
   end
 end
 forget_outcomes(outcomes, finished, over, now, ttl)
-keep_state(state)
+keep_state(state, now, offset)
 return string.format('%.0f %.0f', #freed, kinds.retry + kinds['repeat'])

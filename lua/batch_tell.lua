@@ -12,11 +12,12 @@ ARGV[3] stamp      of a flush that goes on, as the call before returned it, else
 
 Returns the stamp of a flush (ms), else 0; and 1 where it is to go on since there are more partitions, else 0; with a space.
 ]]
--- @include server_ms
+-- @include logical_ms
 -- @include keep_state
 local state, due, forced, since = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local what, partition, stamp = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local now, more = server_ms(), 0
+local more = 0
+local now, offset = logical_ms(state)
 
 -- What was added until now has a lower stamp or this one, and what is added later a higher one, within one millisecond too.
 local function next_stamp()
@@ -46,7 +47,7 @@ else
   end
   more = #found == 1000 and 1 or 0
 end
-keep_state(state)
+keep_state(state, now, offset)
 if what ~= 'pause' then
   redis.call('PUBLISH', due, '0')
 end

@@ -60,53 +60,74 @@ local reply = string.format('%s %s %.0f %.0f', status, placed.window, placed.num
 
 -- A full server refuses this first write: then nothing has been written. One command says all, since this is called most.
 local kept = number .. ' ' .. now .. ' ' .. reply
-redis.call('HSET', state, 'seen', now, 'last_call', now, 'calls', part.calls + 1, 'lane:' .. lane, kept)
+if opens then
+  redis.call('HSET', state,
+    'seen', now, 'last_call', now, 'calls', part.calls + 1, 'lane:' .. lane, kept, 'offset', part.offset, 'fence', placed.window)
+  redis.call('PERSIST', state)
+else
+  redis.call('HSET', state, 'seen', now, 'last_call', now, 'calls', part.calls + 1, 'lane:' .. lane, kept)
+end
 if not part.kept or number % 256 == 0 then
   sweep_lanes(state, now)
 end
 if call_id ~= '' then
   keep_reply(state, now, own_lane, 1, reply)
 end
-if opens then
-  redis.call('HSET', state, 'offset', part.offset, 'fence', placed.window)
-  redis.call('PERSIST', state)
-  redis.call('PERSIST', window)
-  redis.call('HSET', window, 'wait', wait, 'options', options)
+local collect = placed.collect or ARGV[10]
+if collect == 'all' and status == 'pending' then
+  redis.call('RPUSH', items, payload)
+end
+if status == 'pending' and collect == 'last' and not opens and placed.wait_before == ARGV[6] then
+  -- What most calls do: the payload of a pending window is replaced.
+  redis.call('HSET', window, 'last_call', now, 'due', placed.due, 'calls', placed.number, 'bytes', bytes, 'payload', payload)
+else
+  local fields = { 'last_call', now }
+  local function set(name, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  if opens or placed.wait_before ~= ARGV[6] then
+    set('wait', wait)
+    set('options', options)
+  end
   if placed.last_run then
-    redis.call('HSET', window, 'last_run', now)
+    set('last_run', now)
   end
   if placed.edge == 'leading' then
-    redis.call('HSET', window, 'lead', placed.window)
+    set('lead', placed.window)
   end
-elseif placed.wait_before ~= ARGV[6] then
-  redis.call('HSET', window, 'wait', wait, 'options', options)
+  if status == 'pending' then
+    if opens then
+      set('window', placed.window)
+      set('opened', now)
+      set('edge', placed.edge)
+      set('collect', collect)
+      if placed.cap then
+        set('cap', placed.cap)
+      end
+    end
+    set('due', placed.due)
+    set('calls', placed.number)
+    set('bytes', bytes)
+    if collect == 'last' or (collect == 'first' and opens) then
+      set('payload', payload)
+    end
+  elseif status == 'leading' then
+    set('run', placed.window)
+    set('run_state', 'ready')
+    set('run_attempt', 0)
+    set('run_calls', 1)
+    set('run_edge', 'leading')
+    set('run_collect', 'last')
+    set('run_opened', now)
+    set('run_payload', payload)
+  end
+  redis.call('HSET', window, unpack(fields)) -- at most 28
 end
-
-if status == 'pending' then
-  local collect = placed.collect or ARGV[10]
-  if opens then
-    redis.call('HSET', window, 'window', placed.window, 'opened', now, 'edge', placed.edge, 'collect', collect)
-    if placed.cap then
-      redis.call('HSET', window, 'cap', placed.cap)
-    end
-  end
-  if collect == 'last' or (collect == 'first' and opens) then
-    redis.call('HSET', window, 'last_call', now, 'due', placed.due, 'calls', placed.number, 'bytes', bytes, 'payload', payload)
-  else
-    redis.call('HSET', window, 'last_call', now, 'due', placed.due, 'calls', placed.number, 'bytes', bytes)
-    if collect == 'all' then
-      redis.call('RPUSH', items, payload)
-    end
-  end
-elseif status == 'leading' then
-  redis.call('HSET', window, 'last_call', now,
-    'run', placed.window, 'run_state', 'ready', 'run_attempt', 0, 'run_calls', 1, 'run_edge', 'leading', 'run_collect', 'last',
-    'run_opened', now, 'run_payload', payload)
-else
-  redis.call('HSET', window, 'last_call', now)
-  if not placed.runs then
-    redis.call('PEXPIRE', window, wait + 60000)
-  end
+if opens then
+  redis.call('PERSIST', window)
+elseif status == 'dropped' and not placed.runs then
+  redis.call('PEXPIRE', window, wait + 60000)
 end
 if status ~= 'dropped' and not placed.runs then
   redis.call('ZADD', due, placed.due, member)

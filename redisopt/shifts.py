@@ -113,8 +113,8 @@ class Shift:
                     self.start(job)
                 if jobs and self.free > 0 and seconds <= 0:
                     continue
-            else:
-                seconds = LOOK_EVERY
+            if self.free == 0:
+                seconds = LOOK_EVERY  # or until a job is over
             if self.stopping:
                 break
             heard = yield Wait(self.id, max(0.0, min(seconds, LOOK_EVERY)), source.channel, attentive=True)

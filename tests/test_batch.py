@@ -293,3 +293,15 @@ def test_json_stands_readable_in_redis(make_batcher: MakeBatcher, client: redis.
 
     assert stored.decode().partition("\n")[2] == '{"text":"é"}'
     assert batcher.wait_for(ticket.cancel())
+
+
+def test_keys_that_wait_cost_no_polling(make_batcher: MakeBatcher, client: redis.Redis) -> None:
+    batcher = make_batcher(doubled, max_delay=60, max_size=10)
+    batcher.add_many(range(2000), key=str)
+    with batcher.worker():
+        time.sleep(0.5)
+        client.config_resetstat()
+        time.sleep(2.0)
+        stats: Any = client.info("commandstats")
+        assert stats.get("cmdstat_evalsha", {}).get("calls", 0) <= 10
+        client.flushdb()

@@ -13,8 +13,11 @@ import pytest
 import redis
 
 import redisopt
+from redisopt.batch.asking import Claimed, Settled
+from redisopt.commands import call
 from redisopt.scripts import script
 from tests.batches import PATIENT, BatchFace, Notes, WorkerProcess, doubled, in_process, make_doubling, noted
+from tests.clock import ServerClock
 from tests.fragile import WAYS, FragileServer
 from tests.proxy import Fate, Proxy, Words, is_script
 from tests.servers import RunningServer
@@ -248,3 +251,30 @@ def test_a_forked_child_uses_its_parents_batcher(server: RunningServer, client: 
         child.join(10)
         assert batcher.metrics().running == 0
     batcher.close()
+
+
+@pytest.mark.parametrize("step", [-60.0, 60.0])
+def test_a_server_clock_that_is_set_stalls_nobody(
+    server: RunningServer, client: redis.Redis, clock: ServerClock, step: float
+) -> None:
+    """What waits is due no later than its delay after the step, and what runs keeps its lease until then."""
+    with redisopt.Batcher(client, "test", max_size=10, max_delay=0.5, lease_ttl=5.0, **PATIENT) as batcher:
+        asking = batcher._plans.asking
+        run = batcher._runner.run
+        batcher.add_many(range(3))
+        clock.advance(step)
+        run(call(asking.claim("-", "w", "=", 0)))  # as an idle worker looks once a second
+        clock.advance(0.5)
+        claimed: Any = run(call(asking.claim("c", "w", "=", 10)))
+        assert [item.payload for item in claimed.items] == [b"\x00", b"\x01", b"\x02"]
+        clock.advance(step)
+        run(call(asking.claim("-", "w", "=", 0)))
+        clock.advance(5.1)
+        again: Any = run(call(asking.claim("d", "w", "=", 10)))
+        assert not isinstance(again, Claimed) or len(again.items) == 1  # suspects go by fewer
+        assert batcher.metrics().reclaimed == 3
+        while batcher.metrics().pending + batcher.metrics().running:
+            if isinstance(again, Claimed):
+                done = [Settled(item, "done", b"done\n\x00") for item in again.items]
+                run(call(asking.settle("d", "=", done, last=True)))
+            again = run(call(asking.claim("d", "w", "=", 10)))

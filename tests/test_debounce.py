@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -150,6 +151,45 @@ def test_a_result_that_does_not_come_in_time_is_a_timeout(make_debouncer: Make) 
     face.handle()
     face.start()
     face.result(ticket)
+
+
+def test_a_run_may_call_its_own_key(make_debouncer: Make) -> None:
+    """Lodash, "supports recursive calls": one run after the other, at least a wait apart."""
+    face = make_debouncer(wait=0.1)
+    submit = make_debouncer(wait=0.1).submit
+    face.handle(lambda payload, _: payload < 3 and submit(payload + 1) and None)
+    face.start()
+    face.submit(1)
+    wait_until(lambda: len(face.runs) == 3)
+
+    assert [ran.payload for ran in face.runs] == [1, 2, 3]
+    assert all(later.at - earlier.at >= 0.1 for earlier, later in pairwise(face.runs))
+    wait_until(lambda: face.metrics().done == 3)
+
+
+def test_an_outcome_is_forgotten_after_its_time(make_debouncer: Make) -> None:
+    face = make_debouncer(wait=0, result_ttl=1)
+    face.handle()
+    face.start()
+    ticket = face.submit("a")
+    face.result(ticket)
+    time.sleep(1.2)
+    with pytest.raises(redisopt.ResultExpired):
+        face.result(ticket)
+
+
+def test_what_runs_at_most_once_is_not_given_back(make_debouncer: Make) -> None:
+    """A stop that interrupts it makes it a dead letter."""
+    face = make_debouncer(wait=0, delivery="at_most_once")
+    face.handle(slowly(1.0))
+    worker = face.start(grace=0.1)
+    ticket = face.submit("a")
+    wait_until(lambda: face.runs)
+    face.do(worker.stop)
+    with pytest.raises(redisopt.RunFailed, match="Interrupted"):
+        face.result(ticket)
+    assert [letter.payload for letter in face.dead()] == ["a"]
+    time.sleep(1.0)
 
 
 def test_a_stop_waits_for_what_is_under_way(make_debouncer: Make) -> None:

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ import redisopt
 from redisopt import scripts
 
 ROOT = Path(__file__).parent.parent
+TWINS = (
+    *("Throttler", "AsyncThrottler"),
+    *("Permit", "AsyncPermit"),
+    *("Debouncer", "AsyncDebouncer"),
+    *("DebounceTicket", "AsyncDebounceTicket"),
+    *("Worker", "AsyncWorker"),
+    *("Batcher", "AsyncBatcher"),
+    *("BatchTicket", "AsyncBatchTicket"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -95,16 +105,7 @@ def test_every_public_name_is_documented() -> None:
     ]
     methods = [
         f"{name}.{method}"
-        for name in (
-            "Throttler",
-            "AsyncThrottler",
-            "Permit",
-            "AsyncPermit",
-            "Batcher",
-            "AsyncBatcher",
-            "BatchTicket",
-            "AsyncBatchTicket",
-        )
+        for name in TWINS
         for method, value in vars(getattr(redisopt, name)).items()
         if inspect.isfunction(value) and not method.startswith("_") and not value.__doc__
     ]
@@ -121,10 +122,9 @@ def test_the_twins_have_the_same_methods() -> None:
             if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, property))
         }
 
-    assert methods(redisopt.Throttler) == methods(redisopt.AsyncThrottler)
-    assert methods(redisopt.Permit) == methods(redisopt.AsyncPermit)
-    assert methods(redisopt.Batcher) == methods(redisopt.AsyncBatcher)
-    assert methods(redisopt.BatchTicket) == methods(redisopt.AsyncBatchTicket)
+    for name, twin in pairwise(TWINS):
+        if twin == f"Async{name}":
+            assert methods(getattr(redisopt, name)) == methods(getattr(redisopt, twin))
 
 
 def test_importing_redisopt_brings_in_no_extra() -> None:

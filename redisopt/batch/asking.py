@@ -222,7 +222,9 @@ class Asking:
 
     def renew(self, claims: Sequence[str]) -> Command[str]:
         """Renew the leases of claims: "1" or "0" for each."""
-        return Command("batch_renew", self._keys("leases"), (milliseconds(self.config.lease_ttl), *claims), _text)
+        return Command(
+            "batch_renew", self._keys("leases", "state"), (milliseconds(self.config.lease_ttl), *claims), _text
+        )
 
     def release(self, claim: str, partition: str) -> Command[int]:
         """Give back what a claim holds; how many items that was."""

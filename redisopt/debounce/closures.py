@@ -141,6 +141,7 @@ class Closures:
         self._executing.leases.hold(place.tag, run)
         try:
             try:
+                run.called = True
                 value = yield Invoke(function, args, kwargs)
             except GeneratorExit:
                 raise

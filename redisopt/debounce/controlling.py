@@ -5,6 +5,7 @@ A key may have a window of payloads and one of functions beside it; what is done
 
 from __future__ import annotations
 
+from redisopt.background import now
 from redisopt.codec import PayloadError, decode
 from redisopt.commands import Plan, call
 from redisopt.dead import DeadLetter
@@ -41,7 +42,7 @@ class Controlling:
             if found is not None:
                 flushed.append((place, *found))
         for place, window, calls in flushed:
-            result = yield from self._submitting.result(place, window, calls, timeout)
+            result = yield from self._submitting.result(place, window, calls, timeout, now())
         return result
 
     def peek(self, key: str) -> Plan[Pending]:

@@ -41,9 +41,9 @@ class Throttling(Protocol):
 
 
 class HeldRun(Run):
-    """A run that this process holds, and how it stands in Redis."""
+    """A run that this process holds, how it stands in Redis, and whether its handler was called."""
 
-    __slots__ = ("claimed",)
+    __slots__ = ("called", "claimed")
 
     def __init__(self, claimed: Claimed, good_until: float) -> None:
         edge: Any = claimed.edge
@@ -58,6 +58,7 @@ class HeldRun(Run):
             good_until,
         )
         self.claimed = claimed
+        self.called = False
 
 
 class Executing:
@@ -90,6 +91,7 @@ class Executing:
         try:
             try:
                 payload = yield from self._payload(run.claimed)
+                run.called = True
                 value = yield Invoke(handler, (payload, run))
             except GeneratorExit:
                 raise
@@ -106,9 +108,14 @@ class Executing:
             self.leases.drop(run.claimed.place.tag, run)
 
     def give_back(self, run: HeldRun) -> Plan[None]:
-        """Somebody else is to have it, at once. It does not count as an attempt."""
+        """Somebody else is to have it, at once. It does not count as an attempt. What runs at most once has failed instead."""
         try:
-            yield from call(self._asking.finish(run.claimed, "returned"))
+            if run.called and self._asking.config.delivery == "at_most_once":
+                yield from call(
+                    self._asking.finish(run.claimed, "failed", error="Interrupted: its executor was stopped")
+                )
+            else:
+                yield from call(self._asking.finish(run.claimed, "returned"))
         except RedisOptError as error:
             events.logger.warning("%r could not be given back: it is taken over when its lease ends: %s", run, error)
         finally:

@@ -8,13 +8,14 @@ from typing import Any
 
 from redisopt import events
 from redisopt.awaiting import Awaiting, NotYet
+from redisopt.background import now
 from redisopt.codec import PayloadError, decode, encode
 from redisopt.commands import Plan, call
 from redisopt.debounce.asking import Asking, Fate, Placed
 from redisopt.debounce.config import MAX_SECONDS
 from redisopt.debounce.layout import Place
 from redisopt.debounce.outcome import DebounceResult
-from redisopt.errors import Cancelled, RunFailed, StateLost
+from redisopt.errors import Cancelled, ResultExpired, RunFailed, StateLost
 
 MAX_CALL_ID = 256
 """Characters of a caller's own call id."""
@@ -44,8 +45,10 @@ class Submitting:
             events.notify(self._on_debounce, placed.number)
         return place, placed
 
-    def result(self, place: Place, window: str, number: int, timeout: float | None) -> Plan[DebounceResult]:
-        """Wait for the outcome of a window."""
+    def result(
+        self, place: Place, window: str, number: int, timeout: float | None, called_at: float
+    ) -> Plan[DebounceResult]:
+        """Wait for the outcome of a window that was called `called_at`, by this process's monotonic clock."""
         check_timeout(timeout)
 
         def look() -> Plan[Fate | NotYet]:
@@ -55,6 +58,10 @@ class Submitting:
             return fate
 
         fate = yield from self._awaiting.outcome(window, look, timeout)
+        if fate.status == "unknown" and now() - called_at > self._asking.config.result_ttl:
+            raise ResultExpired(
+                f"debounce {self._asking.name!r}: the outcome of window {window} was forgotten, result_ttl after its run"
+            )
         return self.read(fate, window, number)
 
     def read(self, fate: Fate, window: str, number: int) -> DebounceResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from redisopt.background import now
 from redisopt.debounce.asking import Placed
 from redisopt.debounce.layout import Place
 from redisopt.debounce.outcome import DebounceResult
@@ -29,17 +30,18 @@ class _Ticket:
         due_after: seconds from the call until the window was due, by what was known then.
     """
 
-    __slots__ = ("_place", "_runner", "_submitting", "due_after", "key", "number", "status", "window")
+    __slots__ = ("_called_at", "_place", "_runner", "_submitting", "due_after", "key", "number", "status", "window")
 
     def __init__(self, runner: Any, submitting: Submitting, place: Place, placed: Placed) -> None:
         self._runner = runner
         self._submitting = submitting
         self._place = place
+        self._called_at = now()
         self.key = place.key
         self.status, self.window, self.number, self.due_after = placed
 
     def _plan(self, timeout: float | None) -> Plan[DebounceResult]:
-        return self._submitting.result(self._place, self.window, self.number, timeout)
+        return self._submitting.result(self._place, self.window, self.number, timeout, self._called_at)
 
     def __repr__(self) -> str:
         """What tells it apart."""
