@@ -197,6 +197,18 @@ def test_all_dead_letters_are_replayed_but_those_of_a_busy_key(make_debouncer: M
     assert face.dead() == []
 
 
+def test_a_window_whose_payloads_were_evicted_is_a_dead_letter(make_debouncer: Make, client: redis.Redis) -> None:
+    """It does not keep the others from running."""
+    face = make_debouncer(wait=0.1, collect="all", max_attempts=1)
+    lost, kept = face.submit("lost", key="lost"), face.submit("kept", key="kept")
+    assert client.delete("redisopt:v1:{debounce:test:0}:key:lost:items") == 1
+    face.handle()
+    face.start()
+    with pytest.raises(redisopt.RunFailed, match="were they evicted"):
+        face.result(lost)
+    assert face.result(kept).value == ["kept"]
+
+
 def test_at_most_once_is_never_tried_again(make_debouncer: Make) -> None:
     face = make_debouncer(wait=0, delivery="at_most_once")
     face.handle(refuse)

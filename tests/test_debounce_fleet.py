@@ -335,13 +335,14 @@ def test_every_window_is_run_though_executors_are_killed(server: RunningServer, 
     assert [result.value % 100 for result in results] == [number % 100 for number in range(windows)]
     overlaps = 0
     for runs in spans(client).values():
-        for (fence, began, ended), (later, began_later, _) in pairwise(runs):
+        for (fence, _, ended), (later, began_later, _) in pairwise(runs):
             assert later > fence
             if ended:
                 assert began_later >= ended
             else:
                 overlaps += 1
-                assert began_later - began >= lease * 1_000_000 * 0.9, "taken over before the lease was over"
+                # A fence is when the run was taken, in µs: its handler may have begun later, on a busy machine.
+                assert later - fence >= lease * 1_000_000 - 2000, "taken over before the lease was over"
     assert overlaps <= kills * 2
     endless = [key for key in client.scan_iter() if client.pttl(key) == -1]
     assert endless == []

@@ -126,13 +126,15 @@ class Executing:
         config = self._asking.config
         payloads: list[bytes] = []
         if claimed.collect == "all":
+            if not claimed.collected:
+                raise StateLost(f"window {claimed.window}: the payloads that it collected are gone: were they evicted?")
             while len(payloads) < claimed.collected:
                 try:
                     some = yield from call(self._asking.items(claimed, len(payloads)))
                 except Unavailable as error:
                     raise _Unread from error
                 if not some:
-                    raise StateLost(f"window {claimed.window}: the payloads that it collected are gone")
+                    raise StateLost(f"window {claimed.window}: the payloads that it collected went away")
                 payloads += some
         else:
             payloads = [claimed.payload]
