@@ -85,6 +85,14 @@ class DebounceFace:
         outcome: redisopt.DebounceResult = self.do(ticket.result, timeout)
         return outcome
 
+    async def _end(self) -> None:
+        """End the event loop as asyncio.run does."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+
     def shut(self) -> None:
         """Close it and its client."""
         if self.kind == "sync":
@@ -93,6 +101,7 @@ class DebounceFace:
             return
         self.do(self.real.aclose)
         self.do(self.client.aclose)
+        self.do(self._end)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -180,8 +181,11 @@ def test_leases_are_renewed_together_and_a_lost_one_is_told() -> None:
         return [lease is not lost for lease in leases]
 
     keeper: Leases[Lease] = Leases(3.0, renew)
-    started = []
-    keeper.start = lambda: started.append("started")
+    started: list[str] = []
+    performer: Any = SimpleNamespace(
+        start=lambda _, name: started.append(name), wake=lambda _: None, place=lambda: None
+    )
+    keeper.attach(performer, keeper.keep, "started")
     kept, lost = Lease(now() + 3.0), Lease(now() + 3.0)
     for lease in (kept, lost):
         keeper.hold("tag", lease)
