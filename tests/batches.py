@@ -177,9 +177,12 @@ class Notes:
         self._client.close()
 
 
+_notes: dict[str, Notes] = {}  # of this process, where they stay open
+
+
 def noted(url: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """A handler that notes its runs."""
-    notes = Notes(url)
+    notes = _notes.setdefault(url, Notes(url))
 
     def handle(items: Any, run: Any) -> Any:
         notes.note(items, run)

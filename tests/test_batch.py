@@ -16,6 +16,9 @@ from tests.servers import RunningServer
 
 MakeBatcher = Callable[..., BatchFace]
 
+SLACK = 0.15
+"""Seconds that a start takes more on a busy machine, where it is several processes' turn before it is ours; see the benchmark."""
+
 
 def test_an_item_comes_back_to_its_adder(make_batcher: MakeBatcher) -> None:
     batcher = make_batcher(doubled, max_delay=0.01)
@@ -35,7 +38,7 @@ def test_the_size_makes_a_batch_due_at_once(make_batcher: MakeBatcher, server: R
 
     (run,) = notes.runs()
     assert run.items == [1, 2, 3]
-    assert run.at - added <= 0.05 + late.seconds
+    assert run.at - added <= 0.05 + SLACK + late.seconds
 
 
 def test_the_delay_counts_from_the_first_item(make_batcher: MakeBatcher, server: RunningServer, notes: Notes) -> None:
@@ -52,7 +55,7 @@ def test_the_delay_counts_from_the_first_item(make_batcher: MakeBatcher, server:
         (run,) = notes.wait_for(1)
 
     assert run.items == [0, 1, 2]
-    assert before + 0.499 <= run.at <= after + 0.55 + late.seconds
+    assert before + 0.499 <= run.at <= after + 0.55 + SLACK + late.seconds
 
 
 def test_what_a_full_batch_leaves_waits_its_own_delay(
@@ -66,8 +69,8 @@ def test_what_a_full_batch_leaves_waits_its_own_delay(
         runs = notes.wait_for(3)
 
     assert [len(run.items) for run in runs] == [10, 10, 5]
-    assert runs[1].at <= after + 0.05 + late.seconds
-    assert before + 0.199 <= runs[2].at <= after + 0.25 + late.seconds
+    assert runs[1].at <= after + 0.05 + SLACK + late.seconds
+    assert before + 0.199 <= runs[2].at <= after + 0.25 + SLACK + late.seconds
 
 
 def test_a_batch_by_delay_starts_the_count_anew(make_batcher: MakeBatcher, server: RunningServer, notes: Notes) -> None:
@@ -121,8 +124,8 @@ def test_keys_are_never_mixed(make_batcher: MakeBatcher, server: RunningServer, 
         runs = notes.wait_for(2)
 
     assert [run.items for run in runs] == [[1, 2, 3], [10]]
-    assert runs[0].at <= after + 0.05 + late.seconds
-    assert before + 0.199 <= runs[1].at <= after + 0.25 + late.seconds
+    assert runs[0].at <= after + 0.05 + SLACK + late.seconds
+    assert before + 0.199 <= runs[1].at <= after + 0.25 + SLACK + late.seconds
 
 
 def test_items_with_keys_of_their_own_make_batches_of_their_own(
@@ -217,7 +220,7 @@ def test_a_pause_holds_back_batches_and_a_resume_lets_them_go(
         resumed = notes.now()
         batcher.resume()
         assert batcher.result(ticket) == 2
-    assert notes.runs()[0].at - resumed <= 0.1 + late.seconds
+    assert notes.runs()[0].at - resumed <= 0.1 + SLACK + late.seconds
 
 
 def test_what_waits_can_be_cancelled(make_batcher: MakeBatcher, server: RunningServer, notes: Notes) -> None:
