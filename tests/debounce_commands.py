@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from redisopt.commands import Command
-from redisopt.debounce.asking import Asking, Claimed
+from redisopt.debounce.asking import Asking
 from redisopt.debounce.config import DebounceConfig
+from redisopt.debounce.replies import Claimed
 
 
 def commands() -> list[Command[Any]]:

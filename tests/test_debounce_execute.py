@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
 import redisopt
 from tests.debounce_faces import DebounceFace
@@ -205,6 +207,36 @@ def test_a_value_that_cannot_be_stored_is_had_by_who_ran_it_alone(make_debouncer
     assert raised
 
 
+async def test_a_task_that_is_cancelled_while_its_function_runs_leaves_the_window_to_another(
+    server: RunningServer, client: redis.Redis
+) -> None:
+    """At once, and not when its lease is over."""
+    async with (
+        redis.asyncio.from_url(server.url) as mine,
+        redis.asyncio.from_url(server.url) as theirs,
+        redisopt.AsyncDebouncer(mine, "test", wait=0.3, lease_ttl=60, command_timeout=5) as debouncer,
+        redisopt.AsyncDebouncer(theirs, "test", wait=0.3, lease_ttl=60, command_timeout=5) as other,
+    ):
+        begun = asyncio.Event()
+
+        async def stay() -> str:
+            begun.set()
+            await asyncio.sleep(60)
+            return "never"
+
+        async def give() -> str:
+            return "given"
+
+        waiting = asyncio.create_task(other.execute(give))
+        await asyncio.sleep(0.1)
+        running = asyncio.create_task(debouncer.execute(stay))
+        await asyncio.wait_for(begun.wait(), 10)
+        running.cancel()
+        assert await asyncio.wait_for(waiting, 5) == "given"
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
 def hold(url: str, pipe: Any, seconds: float) -> None:
     """A process whose function takes its time."""
     with redis.from_url(url) as client, redisopt.Debouncer(client, "test", wait=0.3, lease_ttl=0.6) as debouncer:
@@ -229,8 +261,6 @@ def killed(url: str, seconds: float, until: str) -> Any:
         said = here.recv()
 
     def kill() -> None:
-        import os
-
         os.kill(process.pid, signal.SIGKILL)
         process.join(10)
 

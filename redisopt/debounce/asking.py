@@ -1,17 +1,31 @@
-"""Which script is asked for what, and what its reply says."""
+"""Which script is asked for what."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-from urllib.parse import unquote
+from typing import Any
 
 from redisopt.commands import Arg, Command
 from redisopt.config import milliseconds
 from redisopt.debounce.config import DebounceConfig
 from redisopt.debounce.layout import Layout, Place
 from redisopt.debounce.outcome import Pending
-from redisopt.errors import StateLost
+from redisopt.debounce.replies import (
+    Claimed,
+    Fate,
+    Letter,
+    Placed,
+    Taken,
+    read_claimed,
+    read_fate,
+    read_joined,
+    read_letter,
+    read_payloads,
+    read_pending,
+    read_placed,
+    read_taken,
+    text,
+)
 from redisopt.identity import process_id
 
 CHUNK = 1000
@@ -25,73 +39,6 @@ KEEP_MS = 60_000
 
 GRACE_MS = 250
 """How long each newer process has to come for a window, before the function of an older one runs."""
-
-
-class Placed(NamedTuple):
-    """Where a call went.
-
-    Attributes:
-        status: "pending", "leading" or "dropped".
-        window: its id.
-        number: of the call in it, from 1; 0 where it was dropped.
-        due_after: seconds until the window is due.
-    """
-
-    status: str
-    window: str
-    number: int
-    due_after: float
-
-
-class Claimed(NamedTuple):
-    """A run that was taken, and where it stands."""
-
-    place: Place
-    window: str
-    fence: str
-    attempt: int
-    calls: int
-    edge: str
-    collect: str
-    waited: float
-    payload: bytes
-    collected: int
-
-
-class Fate(NamedTuple):
-    """What became of a window: "done", "failed", "cancelled", "pending", "running" or "unknown"."""
-
-    status: str
-    value: bytes = b""
-    error: str = ""
-    calls: int = 0
-    edge: str = ""
-    attempts: int = 0
-    by: str = ""
-    due_after: float = 0.0
-
-
-class Taken(NamedTuple):
-    """A window was taken: the function is to run."""
-
-    fence: str
-    attempt: int
-    calls: int
-    edge: str
-
-
-class Letter(NamedTuple):
-    """A dead letter, as it stands in Redis."""
-
-    partition: int
-    window: str
-    key: str
-    payload: bytes
-    collect: str
-    attempts: int
-    error: str
-    died_at: float
-    collected: int
 
 
 class Asking:
@@ -155,26 +102,9 @@ class Asking:
         keys = (f"{tag}state", f"{tag}due", f"{tag}leases")
 
         def read(reply: Any) -> tuple[float | None, list[Claimed]]:
-            return (None if reply[0] < 0 else reply[0] / 1000), [self._read_claimed(row) for row in reply[1]]
+            return (None if reply[0] < 0 else reply[0] / 1000), [read_claimed(self.layout, row) for row in reply[1]]
 
         return Command("debounce_claim", keys, (limit, executor), read, self._claims[partition], once=True)
-
-    def _read_claimed(self, row: Sequence[Any]) -> Claimed:
-        member, window, fence, attempt, calls, edge, collect, waited, payload, collected = row
-        # The key itself, since whoever encoded it escaped the escape as well.
-        place = self.layout.place(unquote(text(member)))
-        return Claimed(
-            place,
-            text(window),
-            text(fence),
-            int(attempt),
-            int(calls),
-            text(edge),
-            text(collect),
-            int(waited) / 1000,
-            as_bytes(payload),
-            int(collected),
-        )
 
     def items(self, run: Claimed, start: int) -> Command[list[bytes]]:
         """The next payloads of a run."""
@@ -302,83 +232,3 @@ class Asking:
         tag = self.layout.tags[partition]
         keys = tuple(f"{tag}{part}" for part in ("state", "due", "dead"))
         return Command("debounce_replay", keys, (window, self.layout.channel, partition), int)
-
-
-def text(value: Any) -> str:
-    """A reply as text, whether or not the client decodes."""
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def as_bytes(value: Any) -> bytes:
-    """A reply as bytes, likewise."""
-    return value.encode() if isinstance(value, str) else bytes(value)
-
-
-def read_placed(reply: Any) -> Placed:
-    """Where a call went.
-
-    Raises:
-        StateLost: the script answered anything else.
-    """
-    try:
-        status, window, number, left = text(reply).split(" ")
-        return Placed(status, window, int(number), int(left) / 1000)
-    except ValueError:
-        raise StateLost(f"a script answered {reply!r}: has another process this one's lane?") from None
-
-
-def read_fate(reply: Any) -> Fate:
-    """What became of a window."""
-    status = text(reply[0])
-    if status == "pending":
-        return Fate(status, due_after=int(reply[1]) / 1000)
-    if status == "running":
-        return Fate(status, due_after=int(reply[1]) / 1000 if len(reply) > 1 else 1.0)
-    if len(reply) == 1:
-        return Fate(status)
-    _, value, error, calls, edge, attempts, by = reply
-    return Fate(status, as_bytes(value), text(error), int(calls), text(edge), int(attempts), text(by))
-
-
-def read_joined(reply: Any) -> tuple[Placed, str]:
-    """Where a call went, and the fence of the run where it is to run now."""
-    rest, _, fence = text(reply).rpartition(" ")
-    return read_placed(rest), fence
-
-
-def read_taken(reply: Any) -> Fate | Taken:
-    """A window that was taken, or what became of it."""
-    if text(reply[0]) != "run":
-        return read_fate(reply)
-    _, fence, attempt, calls, edge = reply
-    return Taken(text(fence), int(attempt), int(calls), text(edge))
-
-
-def read_payloads(reply: Any) -> list[bytes]:
-    """Payloads."""
-    return [as_bytes(each) for each in reply]
-
-
-def read_pending(reply: Any) -> Pending:
-    """How a key stands."""
-    calls, window, left, running, attempt = text(reply).split(" ")
-    return Pending(
-        int(calls), "" if window == "-" else window, int(left) / 1000, "" if running == "-" else running, int(attempt)
-    )
-
-
-def read_letter(partition: int, row: Sequence[Any]) -> Letter:
-    """A dead letter."""
-    window, member, payload, collect, attempts, error, died, collected = row
-    key = unquote(text(member))
-    return Letter(
-        partition,
-        text(window),
-        key,
-        as_bytes(payload),
-        text(collect),
-        int(attempts),
-        text(error),
-        int(died) / 1000,
-        int(collected),
-    )

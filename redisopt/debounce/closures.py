@@ -16,9 +16,10 @@ from redisopt import events
 from redisopt.awaiting import ASK_EVERY, Awaiting, NotYet
 from redisopt.background import now
 from redisopt.commands import Invoke, Plan, Stopped, call
-from redisopt.debounce.asking import Asking, Claimed, Fate, Placed, Taken
+from redisopt.debounce.asking import Asking
 from redisopt.debounce.executing import MAX_ERROR, Executing, HeldRun
 from redisopt.debounce.layout import Place
+from redisopt.debounce.replies import Claimed, Fate, Placed, Taken
 from redisopt.debounce.submitting import Submitting, check_timeout
 from redisopt.errors import RedisOptError
 from redisopt.identity import next_permit_id, process_id

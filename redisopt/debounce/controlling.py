@@ -9,8 +9,9 @@ from redisopt.background import now
 from redisopt.codec import PayloadError, decode
 from redisopt.commands import Plan, call
 from redisopt.dead import DeadLetter
-from redisopt.debounce.asking import Asking, Letter
+from redisopt.debounce.asking import Asking
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
+from redisopt.debounce.replies import Letter
 from redisopt.debounce.submitting import Submitting, check_timeout
 
 MAX_LETTERS = 10_000

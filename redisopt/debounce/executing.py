@@ -11,8 +11,9 @@ from redisopt.background import now
 from redisopt.backoff import full_jitter
 from redisopt.codec import PayloadError, decode, encode
 from redisopt.commands import Invoke, Plan, Sleep, Stopped, call
-from redisopt.debounce.asking import Asking, Claimed
+from redisopt.debounce.asking import Asking
 from redisopt.debounce.outcome import Run
+from redisopt.debounce.replies import Claimed
 from redisopt.errors import RedisOptError, StateLost, Throttled, Unavailable
 from redisopt.identity import process_id
 from redisopt.leases import Leases

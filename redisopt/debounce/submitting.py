@@ -11,10 +11,11 @@ from redisopt.awaiting import Awaiting, NotYet
 from redisopt.background import now
 from redisopt.codec import PayloadError, decode, encode
 from redisopt.commands import Plan, call
-from redisopt.debounce.asking import Asking, Fate, Placed
+from redisopt.debounce.asking import Asking
 from redisopt.debounce.config import MAX_SECONDS
 from redisopt.debounce.layout import Place
 from redisopt.debounce.outcome import DebounceResult
+from redisopt.debounce.replies import Fate, Placed
 from redisopt.errors import Cancelled, ResultExpired, RunFailed, StateLost
 
 MAX_CALL_ID = 256

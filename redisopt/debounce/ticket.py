@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from redisopt.background import now
-from redisopt.debounce.asking import Placed
 from redisopt.debounce.layout import Place
 from redisopt.debounce.outcome import DebounceResult
+from redisopt.debounce.replies import Placed
 
 if TYPE_CHECKING:
     from redisopt.commands import Plan
