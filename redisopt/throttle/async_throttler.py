@@ -20,6 +20,7 @@ from redisopt.throttle.decision import Decision
 from redisopt.throttle.joint import Ask, joined
 from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
 from redisopt.throttle.joint_permit import AsyncJointPermit
+from redisopt.throttle.many import ONE_NOW
 from redisopt.throttle.permit import AsyncPermit, Origin
 from redisopt.throttle.plans import ThrottlePlans
 from redisopt.throttle.terms import PLAIN, Terms, patience
@@ -116,6 +117,7 @@ class AsyncThrottler:
             spread=isinstance(client, redis.asyncio.RedisCluster),
         )
         self._runner = AsyncRunner(client, self.config.command_timeout)
+        self._raises = self._plans.outage_policy.raises
         self._coalescing = Coalescing(self._runner, self._plans)
         self._fetching: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Future[bool]] = {}
         self._plans.attach(self._runner, functools.partial(AsyncPermit, Origin(self._runner, self._plans.returning)))
@@ -139,11 +141,10 @@ class AsyncThrottler:
         self, cost: int = 1, key: str = "", *, minimum: int | None = None, weight: int = 1
     ) -> Coroutine[Any, Any, Decision[AsyncPermit]]:
         """See `Throttler.try_acquire`."""
-        policy = self._plans.outage_policy
-        if policy.raises:
+        if self._raises:
             return self._try_acquire(cost, key, minimum, weight)
         asking = invoke(self._try_acquire, cost, key, minimum, weight)
-        return self._runner.run(policy.try_acquire(asking, cost, key, minimum, weight))
+        return self._runner.run(self._plans.outage_policy.try_acquire(asking, cost, key, minimum, weight))
 
     async def _try_acquire(self, cost: int, key: str, minimum: int | None, weight: int) -> Decision[AsyncPermit]:
         plans = self._plans
@@ -155,7 +156,7 @@ class AsyncThrottler:
                 decision = plans.ahead.from_share(cost, key) or await self._fetch(cost, key)
                 if decision is not None:
                     return decision
-            wish = (cost, 0)
+            wish = ONE_NOW if cost == 1 else (cost, 0)
             call = self._coalescing.add(wish, key)
             try:  # as in `_acquire_in_redis`: a coroutine of its own would be one more for each call
                 answer = await call

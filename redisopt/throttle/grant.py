@@ -32,7 +32,6 @@ class Grant:
         id: unique; names the holder's process.
         key: the limiter's key that was charged.
         cost: what was charged.
-        granted_at: the server's time of the grant in seconds; of a permit that waited, the time it waited for.
         waited: seconds that the throttle made the caller wait.
         fence: of a lease, a number that only rises from lease to lease of one limiter and key: who stores it with what it
             writes can refuse the late write of a holder that lost its lease. 0 where there is no lease.
@@ -44,7 +43,7 @@ class Grant:
 
     __slots__ = (
         "__weakref__", "_left", "_lost", "_released", "_settled",
-        "charged", "cost", "fence", "good_until", "granted_at", "id", "key", "origin", "share", "time_ms", "waited",
+        "charged", "cost", "fence", "good_until", "id", "key", "origin", "share", "time_ms", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +62,6 @@ class Grant:
         self.key = key
         self.cost = cost
         self.time_ms = time_ms
-        self.granted_at = time_ms / 1000
         self.waited = waited
         self.fence = fence
         self.good_until = good_until
@@ -73,6 +71,11 @@ class Grant:
         self._left = cost
         self._released = False
         self._settled = False
+
+    @property
+    def granted_at(self) -> float:
+        """The server's time of the grant in seconds; of a permit that waited, the time it waited for."""
+        return self.time_ms / 1000
 
     @property
     def asked_ms(self) -> int:
