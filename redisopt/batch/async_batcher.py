@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import redis.asyncio
 
@@ -19,16 +19,14 @@ from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import AsyncBatchTicket
+from redisopt.faces import AsyncFace
 from redisopt.runner import AsyncRunner
 from redisopt.workers import AsyncWorker
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-class AsyncBatcher:
+class AsyncBatcher(AsyncFace):
     """Items that any process adds are handed out in batches to whoever works; see `Batcher`.
 
     Items that tasks of one event loop add at the same time travel together.
@@ -212,21 +210,3 @@ class AsyncBatcher:
                 await worker.stop()
         finally:
             await self._runner.aclose()
-
-    def __reduce__(self) -> Any:
-        """See `Batcher.__reduce__`."""
-        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their items by the name")
-
-    def __repr__(self) -> str:
-        """The name and the config."""
-        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
-
-    async def __aenter__(self) -> Self:
-        """The batcher itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        await self.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import redis
 
@@ -17,16 +17,14 @@ from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import BatchTicket
+from redisopt.faces import Face
 from redisopt.runner import Runner
 from redisopt.workers import Worker
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-class Batcher:
+class Batcher(Face):
     """Items that any process adds are handed out in batches to whoever works, and each adder gets its own result.
 
     >>> batcher = Batcher(client, "embed", max_size=64, max_delay=0.05)
@@ -273,21 +271,3 @@ class Batcher:
                 worker.stop()
         finally:
             self._runner.close()
-
-    def __reduce__(self) -> Any:
-        """Refuse to be pickled: connections cannot go to another process."""
-        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their items by the name")
-
-    def __repr__(self) -> str:
-        """The name and the config."""
-        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
-
-    def __enter__(self) -> Self:
-        """The batcher itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 import redis.asyncio
 
@@ -16,19 +16,17 @@ from redisopt.debounce.executing import Throttling
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
 from redisopt.debounce.plans import GRACE, DebouncePlans, Terms
 from redisopt.debounce.ticket import RESULT_TIMEOUT, AsyncDebounceTicket
+from redisopt.faces import AsyncFace
 from redisopt.functions import check_function
 from redisopt.runner import AsyncRunner
 from redisopt.workers import AsyncWorker
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 P = ParamSpec("P")
 R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-class AsyncDebouncer:
+class AsyncDebouncer(AsyncFace):
     """Calls of one key that come within `wait` of each other become one run, whichever processes they come from; see `Debouncer`.
 
     >>> debouncer = AsyncDebouncer(client, "reindex", wait=0.5, max_wait=5)
@@ -193,21 +191,3 @@ class AsyncDebouncer:
                 await worker.stop()
         finally:
             await self._runner.aclose()
-
-    def __reduce__(self) -> Any:
-        """Refuse to be pickled: connections cannot go to another process."""
-        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their windows by the name")
-
-    def __repr__(self) -> str:
-        """The name and the config."""
-        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
-
-    async def __aenter__(self) -> Self:
-        """The debouncer itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        await self.aclose()

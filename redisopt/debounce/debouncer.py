@@ -6,7 +6,7 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 import redis
 
@@ -16,19 +16,17 @@ from redisopt.debounce.executing import Throttling
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
 from redisopt.debounce.plans import GRACE, DebouncePlans, Terms
 from redisopt.debounce.ticket import RESULT_TIMEOUT, DebounceTicket
+from redisopt.faces import Face
 from redisopt.functions import check_function
 from redisopt.runner import Runner
 from redisopt.workers import Worker
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 P = ParamSpec("P")
 R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-class Debouncer:
+class Debouncer(Face):
     """Calls of one key that come within `wait` of each other become one run, whichever processes they come from.
 
     >>> debouncer = Debouncer(client, "reindex", wait=0.5, max_wait=5)
@@ -279,21 +277,3 @@ class Debouncer:
                 worker.stop()
         finally:
             self._runner.close()
-
-    def __reduce__(self) -> Any:
-        """Refuse to be pickled: connections cannot go to another process."""
-        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their windows by the name")
-
-    def __repr__(self) -> str:
-        """The name and the config."""
-        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
-
-    def __enter__(self) -> Self:
-        """The debouncer itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()

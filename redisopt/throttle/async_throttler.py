@@ -6,11 +6,12 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 import redis.asyncio
 
 from redisopt.commands import Plan, invoke
+from redisopt.faces import AsyncFace
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
 from redisopt.runner import AsyncRunner
@@ -84,7 +85,7 @@ class AsyncRequest:
     ask: Ask[AsyncPermit]
 
 
-class AsyncThrottler:
+class AsyncThrottler(AsyncFace):
     """Limits shared by every process that uses the same Redis and the same name; see `Throttler`.
 
     >>> throttler = AsyncThrottler(client, "github", rates=["10/s", "5000/h"])
@@ -316,24 +317,6 @@ class AsyncThrottler:
             await self._runner.run(self._plans.close())
         finally:
             await self._runner.aclose()
-
-    def __reduce__(self) -> Any:
-        """Refuse to be pickled: connections cannot go to another process."""
-        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their limits by the name")
-
-    def __repr__(self) -> str:
-        """The name and the limits."""
-        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
-
-    async def __aenter__(self) -> Self:
-        """The throttler itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        await self.aclose()
 
 
 async def async_acquire_all(requests: Iterable[AsyncRequest], timeout: float | None = None) -> AsyncJointPermit:

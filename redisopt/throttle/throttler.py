@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 import redis
 
 from redisopt.commands import Plan, invoke
+from redisopt.faces import Face
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
 from redisopt.runner import Runner
@@ -22,8 +23,6 @@ from redisopt.throttle.plans import ThrottlePlans
 from redisopt.throttle.terms import PLAIN, Terms, patience
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from redisopt.throttle.decision import Decision, Outage, ThrottleMetrics
     from redisopt.throttle.headers import Advice, Headers
 
@@ -39,7 +38,7 @@ class Request:
     ask: Ask[Permit]
 
 
-class Throttler:
+class Throttler(Face):
     """Limits shared by every process that uses the same Redis and the same name.
 
     >>> throttler = Throttler(client, "github", rates=["10/s", "5000/h"])
@@ -337,24 +336,6 @@ class Throttler:
             self._runner.run(self._plans.close())
         finally:
             self._runner.close()
-
-    def __reduce__(self) -> Any:
-        """Refuse to be pickled: connections cannot go to another process."""
-        raise TypeError(f"{self!r} cannot be pickled: make one in each process, they share their limits by the name")
-
-    def __repr__(self) -> str:
-        """The name and the limits."""
-        return f"{type(self).__name__}({self.name!r}, {self.config!r})"
-
-    def __enter__(self) -> Self:
-        """The throttler itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 def acquire_all(requests: Iterable[Request], timeout: float | None = None) -> JointPermit:
