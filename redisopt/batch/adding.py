@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from redisopt import events, keys
@@ -149,7 +150,7 @@ class Adding:
             head = items.head(partition, level, adder)
             records = [(wishes[index].id, head + wishes[index].payload) for index in indexes]
             at = 0
-            for chunk in chunks(records):
+            for chunk in chunks(records, itemgetter(1)):
                 rest -= len(chunk)
                 answer = yield from self._add_chunk(partition, level, chunk, rest, until, len(wishes))
                 for index, letter in zip(indexes[at:], answer, strict=False):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from redisopt import keys
 from redisopt.batch import items
@@ -12,6 +12,8 @@ from redisopt.batch.config import BatchConfig
 from redisopt.batch.items import Item
 from redisopt.commands import Arg, Command
 from redisopt.config import milliseconds
+
+T = TypeVar("T")
 
 CHUNK = 500
 """Items of one script call; it holds up the server for some milliseconds at most."""
@@ -257,16 +259,17 @@ class Asking:
         return Command("batch_look", self._keys("state", "items", "held", "dead", "since", "claims"), (), _look)
 
 
-def chunks(records: Sequence[tuple[str, bytes]]) -> list[Sequence[tuple[str, bytes]]]:
-    """The records parted into what one script call takes."""
-    parts: list[Sequence[tuple[str, bytes]]] = []
+def chunks(things: Sequence[T], stored: Callable[[T], bytes]) -> list[Sequence[T]]:
+    """The things parted into what one script call takes, by what is `stored` of each."""
+    parts: list[Sequence[T]] = []
     begin, size = 0, 0
-    for index, (_, stored) in enumerate(records):
-        if index > begin and (index - begin >= CHUNK or size + len(stored) > MAX_CALL_BYTES):
-            parts.append(records[begin:index])
+    for index, thing in enumerate(things):
+        length = len(stored(thing))
+        if index > begin and (index - begin >= CHUNK or size + length > MAX_CALL_BYTES):
+            parts.append(things[begin:index])
             begin, size = index, 0
-        size += len(stored)
-    return [*parts, records[begin:]] if begin < len(records) else parts
+        size += length
+    return [*parts, things[begin:]] if begin < len(things) else parts
 
 
 def _packed(records: Sequence[tuple[str, bytes]]) -> tuple[str, str, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from redisopt.background import now
@@ -107,7 +108,7 @@ class Mapping:
         )
         head = items.head(first.partition, first.level, self._adder)
         records = [(it.id, head + it.payload) for it in same]
-        chunk = chunks(records)[0]
+        chunk = chunks(records, itemgetter(1))[0]
         answer = yield from call(self._asking.add(first.partition, first.level, chunk, "block", 0))
         if isinstance(answer, Full):
             chunk = chunk[: answer.room]

@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from redisopt import events
 from redisopt.background import now
 from redisopt.backoff import full_jitter
 from redisopt.batch import outcome
-from redisopt.batch.asking import CHUNK, MAX_CALL_BYTES, Asking, Claimed, Settled
+from redisopt.batch.asking import Asking, Claimed, Settled, chunks
 from redisopt.batch.contract import BatchItemError, BatchRun, Fatal, Handler, Retry
 from redisopt.batch.isolating import isolate
 from redisopt.batch.items import Item, key_of
@@ -223,7 +224,7 @@ class Processing:
 
     def _settle(self, held: Held, settled: Sequence[Settled]) -> Plan[None]:
         """Tell Redis, again and again while it is away: until others will run the items anyway."""
-        for part in _parts([each for each in settled if each.item.id in held.left]):
+        for part in chunks([each for each in settled if each.item.id in held.left], attrgetter("outcome")):
             for each in part:
                 del held.left[each.item.id]
             command = self._asking.settle(held.id, held.partition, part, last=not held.left)
@@ -262,14 +263,3 @@ class _Hopeless(Exception):
 
 def _as_error(culprit: object) -> BaseException:
     return culprit if isinstance(culprit, BaseException) else ValueError(f"the handler blamed the item: {culprit!r}")
-
-
-def _parts(settled: Sequence[Settled]) -> list[Sequence[Settled]]:
-    parts: list[Sequence[Settled]] = []
-    begin, size = 0, 0
-    for index, each in enumerate(settled):
-        if index > begin and (index - begin >= CHUNK or size + len(each.outcome) > MAX_CALL_BYTES):
-            parts.append(settled[begin:index])
-            begin, size = index, 0
-        size += len(each.outcome)
-    return [*parts, settled[begin:]] if begin < len(settled) else parts
