@@ -20,6 +20,9 @@ from redisopt.errors import RedisOptError
 LOOK_EVERY = 1.0
 """Seconds between two looks at what there is to do, at most."""
 
+MAX_CONCURRENCY = 1000
+"""Jobs that one worker does at once."""
+
 _AFTER_FAILURE = 0.2  # seconds
 
 _numbers = itertools.count(1)
@@ -36,6 +39,18 @@ class Job:
 
     perform: Callable[[], Plan[object]]
     give_back: Callable[[], Plan[object]]
+
+
+def check_worker(concurrency: object, grace: object, most_grace: int) -> None:
+    """Refuse a worker that could not work.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise ValueError(f"concurrency must be a whole number from 1 to {MAX_CONCURRENCY:,}, not {concurrency!r}")
+    if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace <= most_grace:
+        raise ValueError(f"grace must be from 0 to {most_grace:,} seconds, not {grace!r}")
 
 
 class Source(Protocol):

@@ -24,11 +24,9 @@ from redisopt.batch.working import Work
 from redisopt.commands import Listen, Plan
 from redisopt.functions import check_function
 from redisopt.identity import process_id
+from redisopt.shifts import check_worker
 
 T = TypeVar("T", bound="Ticket")
-
-MAX_CONCURRENCY = 1000
-"""Batches that one worker runs at a time."""
 
 GRACE, MAX_GRACE = 5.0, 3600
 """Seconds that a worker which stops waits for what it runs, by default and at most."""
@@ -249,10 +247,7 @@ class BatchPlans:
         Raises:
             ValueError: there is no handler, or an argument is out of range.
         """
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= MAX_CONCURRENCY:
-            raise ValueError(f"concurrency must be from 1 to {MAX_CONCURRENCY:,}, not {concurrency!r}")
-        if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace <= MAX_GRACE:
-            raise ValueError(f"grace must be seconds from 0 to {MAX_GRACE:,}, not {grace!r}")
+        check_worker(concurrency, grace, MAX_GRACE)
         if self.handler is None:
             raise ValueError("handler is not set: decorate a function with @batcher.handler, or pass handler=")
         return Work(self.asking, self.processing, self.handler, self._limiter, self._limit_by)

@@ -14,11 +14,12 @@ from redisopt.dead import DeadLetter
 from redisopt.debounce.config import DebounceConfig
 from redisopt.debounce.executing import Throttling
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
-from redisopt.debounce.plans import GRACE, DebouncePlans, Terms
+from redisopt.debounce.plans import GRACE, MAX_GRACE, DebouncePlans, Terms
 from redisopt.debounce.ticket import RESULT_TIMEOUT, AsyncDebounceTicket
 from redisopt.faces import AsyncFace
 from redisopt.functions import check_function
 from redisopt.runner import AsyncRunner
+from redisopt.shifts import check_worker
 from redisopt.workers import AsyncWorker
 
 P = ParamSpec("P")
@@ -170,7 +171,7 @@ class AsyncDebouncer(AsyncFace):
 
         After `grace`, runs under way are cancelled, and given back.
         """
-        self._plans.check_worker(concurrency, grace)
+        check_worker(concurrency, grace, MAX_GRACE)
         worker = AsyncWorker(
             self._runner, self._plans.due(), f"redisopt-debounce-{self.name}", concurrency=concurrency, grace=grace
         )

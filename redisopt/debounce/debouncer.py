@@ -14,11 +14,12 @@ from redisopt.dead import DeadLetter
 from redisopt.debounce.config import DebounceConfig
 from redisopt.debounce.executing import Throttling
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
-from redisopt.debounce.plans import GRACE, DebouncePlans, Terms
+from redisopt.debounce.plans import GRACE, MAX_GRACE, DebouncePlans, Terms
 from redisopt.debounce.ticket import RESULT_TIMEOUT, DebounceTicket
 from redisopt.faces import Face
 from redisopt.functions import check_function
 from redisopt.runner import Runner
+from redisopt.shifts import check_worker
 from redisopt.workers import Worker
 
 P = ParamSpec("P")
@@ -253,7 +254,7 @@ class Debouncer(Face):
         Raises:
             ValueError: there is no handler, or an argument is out of range.
         """
-        self._plans.check_worker(concurrency, grace)
+        check_worker(concurrency, grace, MAX_GRACE)
         worker = Worker(
             self._runner, self._plans.due(), f"redisopt-debounce-{self.name}", concurrency=concurrency, grace=grace
         )

@@ -18,7 +18,8 @@ from redisopt.functions import check_function, takes
 GRACE = 10.0
 """Seconds that a worker's stop waits for runs under way, unless it is told otherwise."""
 
-MAX_CONCURRENCY = 1000
+MAX_GRACE = 86_400
+"""The longest that it may be told: a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +105,3 @@ class DebouncePlans:
         if self.handler is None:
             raise ValueError(f"debounce {self.name!r} has no handler to run: register one with @debouncer.handler")
         return Due(self.asking, self.executing, self.handler, self._throttler)
-
-    def check_worker(self, concurrency: Any, grace: Any) -> None:
-        """Refuse a worker that could not work.
-
-        Raises:
-            ValueError: naming the argument.
-        """
-        if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
-            raise ValueError(f"concurrency must be a whole number from 1 to {MAX_CONCURRENCY:,}, not {concurrency!r}")
-        if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace <= 86_400:  # noqa: PLR2004 - a day
-            raise ValueError(f"grace must be from 0 to 86,400 seconds, not {grace!r}")
