@@ -279,9 +279,8 @@ class Wakes:
                 with self._lock:
                     self._thread = None
                 return  # the client is gone
-            except (
-                Exception
-            ) as error:  # redis-py closes a connection under its reader when another thread fails to write
+            except Exception as error:
+                # Of any kind: redis-py closes a connection under its reader when another thread fails to write.
                 logger.debug("no messages arrive: %s", error)
                 with self._lock:
                     self._close()

@@ -93,11 +93,10 @@ def is_refusal(error: BaseException) -> bool:
         ClusterDownError,
         MasterDownError,
         TryAgainError,
-        OutOfMemoryError,
     )
     return (
         isinstance(error, refusals)
-        or "OOM" in str(error)
+        or _is_full(error)
         or _is_forbidden(error)
         or _is_final(error)
         or _is_read_only(error)
@@ -136,7 +135,7 @@ def packed(script: Script, command: Command[Any], lane: tuple[Arg, ...], *, whol
 def unavailable(error: BaseException, command: Command[Any]) -> RedisOptError:
     """The error to raise for a call of `command` that failed for good with `error`."""
     text, script = str(error), command.script
-    if isinstance(error, OutOfMemoryError) or "OOM" in text:
+    if _is_full(error):
         return Unavailable(
             f"Redis is full and refused {script} whole, nothing was changed: raise maxmemory or free memory ({text})"
         )
@@ -164,6 +163,10 @@ def unavailable(error: BaseException, command: Command[Any]) -> RedisOptError:
     if is_transient(error):
         return Unavailable(f"Redis could not be reached for {script} within command_timeout ({text})")
     return Unavailable(f"Redis refused {script}: {text}")
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OutOfMemoryError) or "OOM" in str(error)
 
 
 def is_telling(error: BaseException, seconds: float, timeout: float) -> bool:

@@ -193,11 +193,10 @@ class AsyncThrottler(AsyncFace):
         return Acquisition(self._acquire(cost, key, timeout, weight, priority))
 
     async def _acquire(self, cost: int, key: str, timeout: float | None, weight: int, priority: int) -> AsyncPermit:
-        policy = self._plans.outage_policy
-        if policy.raises:
+        if self._raises:
             return await self._acquire_in_redis(cost, key, timeout, weight, priority)
         asking = invoke(self._acquire_in_redis, cost, key, timeout, weight, priority)
-        return await self._runner.run(policy.acquire(asking, cost, key, timeout, weight))
+        return await self._runner.run(self._plans.outage_policy.acquire(asking, cost, key, timeout, weight))
 
     async def _acquire_in_redis(
         self, cost: int, key: str, timeout: float | None, weight: int, priority: int
