@@ -12,10 +12,10 @@ import redis.asyncio
 import redis.asyncio.retry
 import redis.backoff
 
-from redisopt.breaker import Silence
 from redisopt.deadlines import within
 from redisopt.links import ASKING, breaker_of, extra_connection, of_this_process
 from redisopt.nodes import Cluster, Hop, nodes_of
+from redisopt.silence import Silence
 from redisopt.turns import AsyncLink, Connection, Turns, drop
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ import redis.backoff
 import redis.connection
 import redis.retry
 
-from redisopt.breaker import Breaker
 from redisopt.deadlines import Overdue, call_within
 from redisopt.identity import process_id
 from redisopt.nodes import Cluster, Hop, OneServer, nodes_of
+from redisopt.silence import Breaker
 
 if TYPE_CHECKING:
     from redis.exceptions import AskError

@@ -2,7 +2,7 @@
 
 A probe runs a script that writes, over a connection of its own: any answer will do, also one that refuses, but not that
 of a replica. On a Cluster the question goes to whoever has the key now, which is how a failover is noticed. Each probe is
-bounded as the call was. When to probe, and what follows, is decided in `breaker`.
+bounded as the call was. When to probe, and what follows, is decided in `silence`.
 
 Nothing here keeps an idle process alive, nor a client: the thread is a daemon, the task ends with its event loop, and both
 end when nobody uses the links any more. A forked child has neither.
@@ -19,10 +19,10 @@ from redis.exceptions import AskError
 
 from redisopt import events, wire
 from redisopt.async_links import AsyncLinks
-from redisopt.breaker import Silence
 from redisopt.delivery import Call
 from redisopt.errors import Unavailable
 from redisopt.links import Link, Links
+from redisopt.silence import Silence
 from redisopt.turns import AsyncLink, Turns
 
 _MOST_HOPS = 3

@@ -21,10 +21,10 @@ import redis.asyncio
 from redisopt import probes
 from redisopt.async_links import AsyncLinks
 from redisopt.async_wakes import AsyncWakes
-from redisopt.breaker import Silence
 from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Step, Stopped, Wait
 from redisopt.delivery import Call, Check, DeliveryStep, Drop, Exchange, Redirect, Watch, recover
 from redisopt.links import Links
+from redisopt.silence import Silence
 from redisopt.turns import drop
 from redisopt.wakes import Wakes
 

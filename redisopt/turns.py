@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import redis
 import redis.asyncio.connection
 
-from redisopt.breaker import Breaker
 from redisopt.deadlines import READS
 from redisopt.errors import Unavailable
 from redisopt.links import Link
+from redisopt.silence import Breaker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

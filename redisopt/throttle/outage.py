@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from redisopt import events
-from redisopt.breaker import Silence
 from redisopt.commands import Plan, Sleep
 from redisopt.errors import Throttled, ThrottleTimeout, Unavailable
 from redisopt.identity import next_permit_id, process_id
+from redisopt.silence import Silence
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.decision import Decision, LimitState, Outage
 from redisopt.throttle.grant import Grant

@@ -16,10 +16,10 @@ import pytest
 import redis
 
 import redisopt
-import redisopt.breaker
+import redisopt.silence
 from redisopt import events
-from redisopt.breaker import Breaker, Silence
 from redisopt.identity import process_id
+from redisopt.silence import Breaker, Silence
 from tests.faces import Face
 from tests.fleet import fork_each
 from tests.fragile import FragileServer
@@ -220,7 +220,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that the breaker looks at."""
     clock = Clock()
-    monkeypatch.setattr(redisopt.breaker, "time", clock)
+    monkeypatch.setattr(redisopt.silence, "time", clock)
     return clock
 
 
