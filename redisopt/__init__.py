@@ -36,10 +36,10 @@ from redisopt.errors import (
     Unavailable,
 )
 from redisopt.events import add_hook, remove_hook
+from redisopt.headers import Advice, Policy, read_headers
 from redisopt.throttle.async_throttler import AsyncRequest, AsyncThrottler, async_acquire_all
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, LimitState, Outage, ThrottleMetrics
-from redisopt.throttle.headers import Advice, Policy, read_headers
 from redisopt.throttle.joint_permit import AsyncJointPermit, JointPermit
 from redisopt.throttle.permit import AsyncPermit, Permit
 from redisopt.throttle.rate import Rate

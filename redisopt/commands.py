@@ -82,11 +82,35 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Invoke:
-    """Call the user's function; the async runner awaits what it returns."""
+    """Call a function, the user's above all; the async runner awaits what it returns.
+
+    Attributes:
+        final: whether it gives back what the plan holds, and so is called also where nobody waits for the plan any more.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] | None = None
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Perform a plan of its own, and wait for it no longer than `seconds`.
+
+    A task's plan is cancelled then, and gives back what it holds. A thread cannot be interrupted: the plan goes on in the thread
+    that it got for itself; where it would wait or call a function next, it learns that nobody waits any more.
+
+    Raises (inside the plan that yields it):
+        OperationTimeout: it is not over.
+    """
+
+    plan: Callable[[], Plan[Any]]
+    seconds: float
+
+
+class Abandoned(BaseException):
+    """Nobody waits for the plan any more: it is to give back what it holds, and to end."""
 
 
 class Stopped(Exception):
@@ -101,7 +125,7 @@ class Stopped(Exception):
         self.error = error
 
 
-Step = Command[Any] | Sleep | Wait | Listen | Invoke
+Step = Command[Any] | Sleep | Wait | Listen | Invoke | Within
 Plan = Generator[Step, Any, R]
 
 

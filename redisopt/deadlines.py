@@ -25,16 +25,25 @@ class TooManyOverdue(redis.RedisError):
     """Calls that were given up pile up: one more would do so too."""
 
 
+class NoThread(Exception):
+    """The process may start no more threads."""
+
+
+class Late(Exception):
+    """What was called is not done in time."""
+
+
 class Overdue:
     """How many calls were given up and run on. Each holds a thread, and maybe one of the pool's connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_OVERDUE) -> None:
         self._lock = threading.Lock()
         self._number = 0
+        self._most = most
 
     def check(self) -> None:
         """Raise `TooManyOverdue` when no more calls may be begun."""
-        if self._number >= MAX_OVERDUE:
+        if self._number >= self._most:
             raise TooManyOverdue(f"{self._number} earlier calls were given up and still wait for it")
 
     def add(self, call: Future[R]) -> None:
@@ -48,7 +57,7 @@ class Overdue:
             self._number -= 1
 
 
-def call_within(
+def wait_within(
     seconds: float, function: Callable[[], R], overdue: Overdue, too_late: Callable[[], object] | None = None
 ) -> R:
     """Call `function` and wait for it no longer than `seconds`; raises what it raises.
@@ -58,8 +67,8 @@ def call_within(
     end, counted in `overdue`, and then `too_late` cleans up behind it.
 
     Raises:
-        redis.TimeoutError: it is not done.
-        redis.ConnectionError: the process may start no more threads.
+        Late: it is not done.
+        NoThread: the process may start no more threads.
         TooManyOverdue: too many earlier ones were given up and still run.
     """
     overdue.check()
@@ -77,7 +86,7 @@ def call_within(
     try:
         threading.Thread(target=context.run, args=(work,), name="redisopt-call", daemon=True).start()
     except RuntimeError as error:
-        raise redis.ConnectionError(f"no thread could be started for the call: {error}") from error
+        raise NoThread(str(error)) from error
     try:
         return future.result(seconds)
     except BaseException as error:
@@ -87,8 +96,26 @@ def call_within(
         if too_late is not None:
             future.add_done_callback(lambda _: too_late())
         if isinstance(error, NotDone):
-            raise redis.TimeoutError(f"no reply within {seconds:.3f} s") from None
+            raise Late(f"not done within {seconds:.3f} s") from None
         raise
+
+
+def call_within(
+    seconds: float, function: Callable[[], R], overdue: Overdue, too_late: Callable[[], object] | None = None
+) -> R:
+    """As `wait_within`, for what asks Redis, with redis-py's errors.
+
+    Raises:
+        redis.TimeoutError: it is not done.
+        redis.ConnectionError: the process may start no more threads.
+        TooManyOverdue: too many earlier ones were given up and still run.
+    """
+    try:
+        return wait_within(seconds, function, overdue, too_late)
+    except Late:
+        raise redis.TimeoutError(f"no reply within {seconds:.3f} s") from None
+    except NoThread as error:
+        raise redis.ConnectionError(f"no thread could be started for the call: {error}") from error
 
 
 READS = 2

@@ -12,6 +12,7 @@
     +-- RunLost                 the lease of a run ended while its handler ran
     +-- Cancelled               what was waited for was cancelled, and will not run
     +-- ResultTimeout           what was waited for was not over within `timeout` (also a TimeoutError)
+    +-- OperationTimeout        the operation was not over within its `timeout` (also a TimeoutError)
     +-- ResultExpired           what was waited for was over longer ago than its outcome is kept
     +-- ConfigConflict          another process uses this name with another config
     +-- StateLost               what Redis held is gone, or is not ours
@@ -117,6 +118,10 @@ class Cancelled(RedisOptError):
 
 class ResultTimeout(RedisOptError, TimeoutError):
     """What is waited for was not over within ``timeout``. It is still pending, or runs; it may be waited for again."""
+
+
+class OperationTimeout(RedisOptError, TimeoutError):
+    """The operation was not over within its ``timeout``. In a thread it runs on, since a thread cannot be interrupted."""
 
 
 class ResultExpired(RedisOptError):

@@ -7,12 +7,11 @@ runner is cheap: the links below it are shared by all that use the same client.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 import redis
@@ -21,8 +20,10 @@ import redis.asyncio
 from redisopt import probes
 from redisopt.async_links import AsyncLinks
 from redisopt.async_wakes import AsyncWakes
-from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Step, Stopped, Wait
+from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Step, Stopped, Wait, Within
+from redisopt.deadlines import Overdue
 from redisopt.delivery import Call, Check, DeliveryStep, Drop, Exchange, Redirect, Watch, recover
+from redisopt.driving import MAX_ABANDONED, drive, drive_async, drive_within, drive_within_async
 from redisopt.links import Links
 from redisopt.silence import Silence
 from redisopt.turns import drop
@@ -71,6 +72,7 @@ class Runner:
         self._wakes = _wakes.get(client) or _wakes.setdefault(client, Wakes(self._links))
         self._direct = self._links.direct
         self._closed = False
+        self._abandoned = Overdue(MAX_ABANDONED)
         self._enter()
 
     @property
@@ -88,7 +90,7 @@ class Runner:
         if self._users is not self._links.users:
             self._enter()
         try:
-            return _drive(plan, self._perform)
+            return drive(plan, self._perform)
         except Stopped as stopped:
             error = stopped.error
         raise error
@@ -134,6 +136,8 @@ class Runner:
                 return step.function(*step.args, **step.kwargs or {})
             except StopIteration as error:
                 raise Stopped(error) from None
+        if isinstance(step, Within):
+            return drive_within(step, self._perform, self._abandoned)
         raise TypeError(f"a plan yielded {step!r}, which is no step")
 
     def _call(self, command: Command[R]) -> R:
@@ -144,7 +148,7 @@ class Runner:
                 return command.parse(self._exchange(call, command.script, self._timeout))
             except BaseException as error:
                 recovery: Generator[DeliveryStep, Any, R] = recover(call, error)
-                return _drive(recovery, self._deliver)
+                return drive(recovery, self._deliver)
         finally:
             self._links.give(link)
 
@@ -210,14 +214,14 @@ class AsyncRunner:
         if self._users is not self._links.users:
             self._enter()
         try:
-            return await _drive_async(plan, self._perform)
+            return await drive_async(plan, self._perform)
         except Stopped as stopped:
             error = stopped.error
         raise error
 
     async def finish(self, plan: Plan[R]) -> R:
         """As `run`, to its end whatever further cancellations come: the caller is interrupted already."""
-        return await _drive_async(plan, self._perform, interrupted=True)
+        return await drive_async(plan, self._perform, interrupted=True)
 
     def start(self, plan: Callable[[], Plan[object]], name: str) -> None:
         """Perform a plan in the background, in a task of the running event loop."""
@@ -273,6 +277,8 @@ class AsyncRunner:
             except StopIteration as error:
                 raise Stopped(error) from None
             return await result if inspect.isawaitable(result) else result
+        if isinstance(step, Within):
+            return await drive_within_async(step, self._perform)
         raise TypeError(f"a plan yielded {step!r}, which is no step")
 
     async def _call(self, command: Command[R], interrupted: bool) -> R:  # noqa: FBT001
@@ -285,7 +291,7 @@ class AsyncRunner:
                 raise
             except BaseException as error:
                 interrupted = not isinstance(error, Exception)
-                return await _drive_async(recover(call, error), self._deliver, interrupted=interrupted)
+                return await drive_async(recover(call, error), self._deliver, interrupted=interrupted)
         except GeneratorExit:
             drop(link)
             raise
@@ -313,61 +319,6 @@ class AsyncRunner:
         if self._direct:
             return await self._links.send(link, call.packed(name, whole=whole), timeout, call.command.keys[0], hop)
         return await self._links.send_through_client(link, call.parts(name, whole=whole), timeout)
-
-
-def _drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
-    """Perform the plan's steps one by one; an error or an interruption arrives in the plan at the step under way."""
-    try:
-        step = plan.send(None)
-        while True:
-            try:
-                result = perform(step)
-            except BaseException as error:
-                step = plan.throw(error)
-            else:
-                step = plan.send(result)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-
-
-async def _drive_async(
-    plan: Generator[Any, Any, R], perform: Callable[[Any, bool], Awaitable[Any]], *, interrupted: bool = False
-) -> R:
-    """As `_drive`. Once interrupted, the plan is giving back what it holds: a further cancel is absorbed."""
-    try:
-        step = plan.send(None)
-        while True:
-            try:
-                result = await (_to_its_end(perform(step, True)) if interrupted else perform(step, False))  # noqa: FBT003
-            except GeneratorExit:  # this coroutine was closed: it may await no more
-                _abandon(plan)
-                raise
-            except BaseException as error:
-                interrupted = interrupted or not isinstance(error, Exception)
-                step = plan.throw(error)
-            else:
-                step = plan.send(result)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-
-
-def _abandon(plan: Generator[Any, Any, Any]) -> None:
-    """End the plan without performing what it would still do."""
-    with contextlib.suppress(GeneratorExit, StopIteration):
-        while True:
-            plan.throw(GeneratorExit)
-
-
-async def _to_its_end(step: Awaitable[R]) -> R:
-    """Await `step` to its end, bounded as every step is, whatever further cancellations come.
-
-    They are not passed on: the plan is already on its way out with the first one.
-    """
-    task = asyncio.ensure_future(step)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([task])
-    return task.result()
 
 
 def _check_client(client: object, kinds: tuple[type, ...], wanted: str) -> None:

@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from redisopt import Decision, LimitState, Rate
-from redisopt.throttle.headers import (
+from redisopt.headers import (
     MAX_COUNT,
     MAX_PAUSE,
     MAX_POLICIES,

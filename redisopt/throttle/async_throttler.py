@@ -29,8 +29,8 @@ from redisopt.throttle.terms import PLAIN, Terms, patience
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from redisopt.headers import Advice, Headers
     from redisopt.throttle.decision import Outage, ThrottleMetrics
-    from redisopt.throttle.headers import Advice, Headers
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 from redisopt.commands import Plan
+from redisopt.headers import Advice, Headers, read_headers
 from redisopt.throttle.asking import LOCAL_FIELDS, Asking
-from redisopt.throttle.headers import Advice, Headers, read_headers
 
 LONGEST_PAUSE = 86_400
 """Seconds."""

@@ -23,8 +23,8 @@ from redisopt.throttle.plans import ThrottlePlans
 from redisopt.throttle.terms import PLAIN, Terms, patience
 
 if TYPE_CHECKING:
+    from redisopt.headers import Advice, Headers
     from redisopt.throttle.decision import Decision, Outage, ThrottleMetrics
-    from redisopt.throttle.headers import Advice, Headers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -304,7 +304,7 @@ class Throttler(Face):
         """Have the whole fleet heed what an API's response says of its limits.
 
         Where it asks for it, by ``Retry-After`` or by a limit with nothing left until its reset, nobody is granted anything
-        for so long, as by `pause`. `redisopt.throttle.headers` names the headers that are understood. One script call when
+        for so long, as by `pause`. `redisopt.headers` names the headers that are understood. One script call when
         there is something to heed, else none.
 
         >>> response = httpx.get(url)

@@ -1,0 +1,123 @@
+"""Driving: performing the steps of a plan one by one, in a thread or in an event loop.
+
+How a step is performed is the runner's to say. Here stands what becomes of errors and interruptions on the way, and how a plan is
+waited for no longer than some seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeVar
+
+from redisopt.commands import Abandoned, Command, Invoke, Within
+from redisopt.deadlines import Late, NoThread, Overdue, TooManyOverdue, wait_within
+from redisopt.errors import OperationTimeout
+
+R = TypeVar("R")
+
+MAX_ABANDONED = 64
+"""Plans of one object that nobody waits for any more and that still run, each in a thread, before no more are begun."""
+
+
+def drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
+    """Perform the plan's steps one by one; an error or an interruption arrives in the plan at the step under way."""
+    try:
+        step = plan.send(None)
+        while True:
+            try:
+                result = perform(step)
+            except BaseException as error:
+                step = plan.throw(error)
+            else:
+                step = plan.send(result)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+
+
+async def drive_async(
+    plan: Generator[Any, Any, R], perform: Callable[[Any, bool], Awaitable[Any]], *, interrupted: bool = False
+) -> R:
+    """As `drive`. Once interrupted, the plan is giving back what it holds: a further cancel is absorbed."""
+    try:
+        step = plan.send(None)
+        while True:
+            try:
+                result = await (_to_its_end(perform(step, True)) if interrupted else perform(step, False))  # noqa: FBT003
+            except GeneratorExit:  # this coroutine was closed: it may await no more
+                _close(plan)
+                raise
+            except BaseException as error:
+                interrupted = interrupted or not isinstance(error, Exception)
+                step = plan.throw(error)
+            else:
+                step = plan.send(result)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+
+
+def _close(plan: Generator[Any, Any, Any]) -> None:
+    """End the plan without performing what it would still do."""
+    with contextlib.suppress(GeneratorExit, StopIteration):
+        while True:
+            plan.throw(GeneratorExit)
+
+
+async def _to_its_end(step: Awaitable[R]) -> R:
+    """Await `step` to its end, bounded as every step is, whatever further cancellations come.
+
+    They are not passed on: the plan is already on its way out with the first one.
+    """
+    task = asyncio.ensure_future(step)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    return task.result()
+
+
+def drive_within(step: Within, perform: Callable[[Any], Any], overdue: Overdue) -> Any:
+    """Perform a plan in a thread of its own, and wait for it no longer than it has. Raises what the plan raises.
+
+    Raises:
+        OperationTimeout: it is not over; or too many that were given up still run.
+    """
+    over = threading.Event()
+
+    def perform_unless_over(inner: Any) -> Any:
+        if over.is_set() and not isinstance(inner, Command) and not (isinstance(inner, Invoke) and inner.final):
+            raise Abandoned
+        return perform(inner)
+
+    def run() -> Any:
+        with contextlib.suppress(Abandoned):
+            return drive(step.plan(), perform_unless_over)
+
+    try:
+        return wait_within(step.seconds, run, overdue)
+    except Late:
+        over.set()
+        raise _timed_out(step) from None
+    except TooManyOverdue as error:
+        raise OperationTimeout(f"not begun: {error}; each is a thread that cannot be interrupted") from None
+    except NoThread as error:
+        raise OperationTimeout(f"not begun: a timeout needs a thread, and none can be started: {error}") from error
+    except BaseException:
+        over.set()  # the caller was interrupted
+        raise
+
+
+async def drive_within_async(step: Within, perform: Callable[[Any, bool], Awaitable[Any]]) -> Any:
+    """As `drive_within`, in the task itself: the plan is cancelled."""
+    try:
+        async with asyncio.timeout(step.seconds) as bound:
+            return await drive_async(step.plan(), perform)
+    except TimeoutError:
+        if not bound.expired():
+            raise
+        raise _timed_out(step) from None
+
+
+def _timed_out(step: Within) -> OperationTimeout:
+    return OperationTimeout(f"the operation was not over within timeout={step.seconds:g} s")
