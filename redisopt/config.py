@@ -5,14 +5,16 @@ Durations are seconds as floats, with the unit in the description; Redis gets wh
 
 from __future__ import annotations
 
+import builtins
+import importlib
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, get_origin
+from typing import Annotated, Any, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 _LIST_COMMA = re.compile(r"(?<!\d),|,(?!\d)")  # not that of 1,000
 
@@ -124,3 +126,26 @@ def split_list(text: str) -> list[str]:
 def milliseconds(seconds: float) -> int:
     """Seconds as the whole milliseconds that Redis gets."""
     return round(seconds * 1000)
+
+
+def _as_error_types(value: Any) -> Any:
+    """Error types may be given by name, as a file has to: built-in ones, or dotted ``module.Name``."""
+    if isinstance(value, str):
+        value = split_list(value)
+    if isinstance(value, type):
+        value = (value,)
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(_error_type(each) if isinstance(each, str) else each for each in value)
+
+
+def _error_type(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module) if module else builtins, attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"there is no error type {name!r}: {error}") from error
+
+
+ErrorTypes = Annotated[tuple[type[BaseException], ...], BeforeValidator(_as_error_types)]
+"""A field of error types: the classes, or their names, such as ``"ConnectionError"`` or ``"httpx.TransportError"``."""

@@ -53,6 +53,23 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True)
+class TriedAgain:
+    """An operation failed for the `attempt`-th time, and is tried again after `pause` seconds."""
+
+    name: str
+    attempt: int
+    pause: float
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class FellBack:
+    """An operation failed, and its fallback answered."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class ScriptReloaded:
     """The server did not know a script (restart, failover, SCRIPT FLUSH) and was given it."""
 
@@ -73,7 +90,7 @@ class Reachable:
     seconds: float
 
 
-Event = Granted | Refused | Retried | ScriptReloaded | Unreachable | Reachable
+Event = Granted | Refused | Retried | TriedAgain | FellBack | ScriptReloaded | Unreachable | Reachable
 
 
 class Hook(Protocol):

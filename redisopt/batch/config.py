@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from redisopt.codec import MAX_PAYLOAD_BYTES, Codec
-from redisopt.config import Config, milliseconds, split_list
+from redisopt.config import Config, ErrorTypes, milliseconds
 
 MAX_SIZE = 1000
 """Items of one batch: one script call hands them out, and must not hold up the server."""
@@ -16,28 +16,6 @@ MAX_PRIORITIES = 10
 """Levels of priority; each is a list that every claim looks at."""
 
 _DAY = 86_400.0
-
-
-def _as_error_types(value: Any) -> Any:
-    """Error types may be given by name, as a file has to: built-in ones, or dotted ``module.Name``."""
-    if isinstance(value, str):
-        value = split_list(value)
-    if isinstance(value, type):
-        value = (value,)
-    if not isinstance(value, list | tuple):
-        return value
-    return tuple(_error_type(each) if isinstance(each, str) else each for each in value)
-
-
-def _error_type(name: str) -> Any:
-    import builtins
-    import importlib
-
-    module, _, attribute = name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module) if module else builtins, attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"there is no error type {name!r}: {error}") from error
 
 
 class BatchConfig(Config):
@@ -96,7 +74,7 @@ class BatchConfig(Config):
         le=1000,
         description="Times that an item is handed out while its workers die of it, the last time alone, before it is given up.",
     )
-    retry_on: Annotated[tuple[type[BaseException], ...], BeforeValidator(_as_error_types)] = Field(
+    retry_on: ErrorTypes = Field(
         default=(ConnectionError, TimeoutError),
         description="Errors that are not the items' fault: the batch is run again as a whole, and no attempt is counted.",
     )

@@ -1,0 +1,81 @@
+"""What the classes have in common that are policies by themselves: a function is called under them, or decorated with them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+from redisopt.commands import invoke
+from redisopt.faces import AsyncFace, Face
+from redisopt.functions import check_function
+from redisopt.policies import Policy
+from redisopt.runner import AsyncRunner, Runner
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class PolicyFace(Face):
+    """One for threads."""
+
+    _runner: Runner
+
+    def policy(self) -> Policy:
+        """What goes on around a call, for a `Pipeline`."""
+        raise NotImplementedError
+
+    def execute(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call ``function(*args, **kwargs)`` under this policy, and return its result.
+
+        Raises:
+            ValueError: it is no function, or a coroutine function, which needs the Async class.
+            Whatever `function` raises, and what the policy does.
+        """
+        check_function(function, "function", awaited=False, instead=f"an Async{type(self).__name__}")
+        result: R = self._runner.run(self.policy().around(functools.partial(invoke, function, *args, **kwargs)))
+        return result
+
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
+        """Decorate a function: each call of it goes through `execute`."""
+        check_function(function, "function", awaited=False, instead=f"an Async{type(self).__name__}")
+
+        @functools.wraps(function)
+        def under_policy(*args: P.args, **kwargs: P.kwargs) -> R:
+            return self.execute(function, *args, **kwargs)
+
+        return under_policy
+
+    def close(self) -> None:
+        """Close the client's idle links, unless another primitive uses them."""
+        self._runner.close()
+
+
+class AsyncPolicyFace(AsyncFace):
+    """One for asyncio: the twin of `PolicyFace`."""
+
+    _runner: AsyncRunner
+
+    def policy(self) -> Policy:
+        """What goes on around a call, for an `AsyncPipeline`."""
+        raise NotImplementedError
+
+    async def execute(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `PolicyFace.execute`, awaited. A plain function is called in the event loop."""
+        check_function(function, "function", awaited=None)
+        result: R = await self._runner.run(self.policy().around(functools.partial(invoke, function, *args, **kwargs)))
+        return result
+
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]:
+        """Decorate a coroutine function: each call of it goes through `execute`."""
+        check_function(function, "function", awaited=True, instead=f"a {type(self).__name__.removeprefix('Async')}")
+
+        @functools.wraps(function)
+        async def under_policy(*args: P.args, **kwargs: P.kwargs) -> R:
+            return await self.execute(function, *args, **kwargs)
+
+        return under_policy
+
+    async def aclose(self) -> None:
+        """Close the client's idle links, unless another primitive uses them."""
+        await self._runner.aclose()
