@@ -22,6 +22,7 @@ from redisopt.errors import (
     Cancelled,
     ConfigConflict,
     CostExceedsLimit,
+    OperationTimeout,
     PermitLost,
     QueueFull,
     RedisOptError,
@@ -37,6 +38,12 @@ from redisopt.errors import (
 )
 from redisopt.events import add_hook, remove_hook
 from redisopt.headers import Advice, Policy, read_headers
+from redisopt.pipeline.fallback import Fallback
+from redisopt.pipeline.pipeline import AsyncPipeline, Pipeline
+from redisopt.pipeline.timeout import Timeout
+from redisopt.retry.budget import RetryMetrics
+from redisopt.retry.config import RetryConfig
+from redisopt.retry.retrying import AsyncRetryPolicy, RetryPolicy
 from redisopt.throttle.async_throttler import AsyncRequest, AsyncThrottler, async_acquire_all
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, LimitState, Outage, ThrottleMetrics
@@ -56,7 +63,9 @@ __all__ = [
     "AsyncDebouncer",
     "AsyncJointPermit",
     "AsyncPermit",
+    "AsyncPipeline",
     "AsyncRequest",
+    "AsyncRetryPolicy",
     "AsyncThrottler",
     "AsyncWorker",
     "BatchConfig",
@@ -78,13 +87,16 @@ __all__ = [
     "DebounceTicket",
     "Debouncer",
     "Decision",
+    "Fallback",
     "Fatal",
     "JointPermit",
     "LimitState",
+    "OperationTimeout",
     "Outage",
     "Pending",
     "Permit",
     "PermitLost",
+    "Pipeline",
     "Policy",
     "Progress",
     "QueueFull",
@@ -95,6 +107,9 @@ __all__ = [
     "ResultExpired",
     "ResultTimeout",
     "Retry",
+    "RetryConfig",
+    "RetryMetrics",
+    "RetryPolicy",
     "Run",
     "RunFailed",
     "RunLost",
@@ -104,6 +119,7 @@ __all__ = [
     "ThrottleTimeout",
     "Throttled",
     "Throttler",
+    "Timeout",
     "Unavailable",
     "Worker",
     "acquire_all",

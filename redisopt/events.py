@@ -63,6 +63,14 @@ class TriedAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class NotTriedAgain:
+    """An operation failed and is not tried again, since the fleet has used up its budget of retries."""
+
+    name: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class FellBack:
     """An operation failed, and its fallback answered."""
 
@@ -90,7 +98,7 @@ class Reachable:
     seconds: float
 
 
-Event = Granted | Refused | Retried | TriedAgain | FellBack | ScriptReloaded | Unreachable | Reachable
+Event = Granted | Refused | Retried | TriedAgain | NotTriedAgain | FellBack | ScriptReloaded | Unreachable | Reachable
 
 
 class Hook(Protocol):

@@ -1,15 +1,17 @@
 """What all policies are: something that goes on around a call, whatever the call is.
 
 A policy wraps an inner plan and knows no other policy; which ones are there, and in what order, is decided by whoever folds them
-(see `optimizer`). The inner plan is handed over as a function that makes it, since a policy may perform it several times, or not at all.
+(see `pipeline`). The inner plan is handed over as a function that makes it, since a policy may perform it several times, or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from redisopt.commands import Plan
+from redisopt.commands import Command, Invoke, Listen, Plan, Step, Wait
 
 
 class Policy(Protocol):
@@ -17,3 +19,87 @@ class Policy(Protocol):
 
     def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """The plan of a call: what goes before `inner`, `inner` itself, and what goes after it."""
+
+
+class Performs(Protocol):
+    """A runner, as far as policies need to know it."""
+
+    @property
+    def client(self) -> Any:
+        """Whose server it talks to."""
+
+    def run(self, plan: Plan[Any]) -> Any:
+        """Perform a plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A policy, and the runner that performs what it asks of Redis.
+
+    Attributes:
+        policy: what goes on around a call.
+        runner: of the object that the policy comes from.
+    """
+
+    policy: Policy
+    runner: Performs
+
+    def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+        """As that of the policy: whoever performs it has to use the same client."""
+        return self.policy.around(inner)
+
+    def for_client(self, client: object) -> Policy:
+        """The policy for plans that are performed with `client`: with another one than ours, what it asks goes its own way."""
+        return self if client is self.runner.client else _Elsewhere(self)
+
+
+class _Elsewhere:
+    """A policy whose server is another one than that of the calls that it goes around."""
+
+    def __init__(self, bound: Bound) -> None:
+        self._bound = bound
+
+    def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+        """The plan, whose own calls of Redis are made by its own runner."""
+        return _translated(self._bound.around(lambda: _translated(inner(), _Inner)), self._translate)
+
+    def _translate(self, step: Any) -> Step:
+        if isinstance(step, _Inner):
+            return step.step
+        if isinstance(step, Command | Wait | Listen):
+            return Invoke(self._bound.runner.run, (_single(step),), final=isinstance(step, Command))
+        own: Step = step
+        return own
+
+
+@dataclass(frozen=True, slots=True)
+class _Inner:
+    """A step of the inner plan, on its way through a policy that performs its own elsewhere."""
+
+    step: Step
+
+
+def fold(policies: Iterable[Policy], operation: Callable[[], Plan[Any]]) -> Plan[Any]:
+    """The plan of an operation with policies around it, the first one outermost."""
+    for policy in reversed(list(policies)):
+        operation = functools.partial(policy.around, operation)
+    return operation()
+
+
+def _single(step: Step) -> Plan[Any]:
+    return (yield step)
+
+
+def _translated(plan: Plan[Any], translate: Callable[[Any], Any]) -> Plan[Any]:
+    """`plan` with other steps in place of its own."""
+    try:
+        step = next(plan)
+        while True:
+            try:
+                answer = yield translate(step)
+            except BaseException as error:
+                step = plan.throw(error)
+            else:
+                step = plan.send(answer)
+    except StopIteration as done:
+        return done.value

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from redisopt.commands import invoke
+from redisopt.commands import Plan, invoke
 from redisopt.faces import AsyncFace, Face
 from redisopt.functions import check_function
 from redisopt.policies import Policy
@@ -16,14 +16,26 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class PolicyFace(Face):
+class _Around:
+    """What goes on around a call."""
+
+    def policy(self) -> Policy:
+        """What goes on around a call, for a pipeline."""
+        raise NotImplementedError
+
+    def _policy_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Policy:  # noqa: ARG002 - most do not depend on them
+        """What goes on around a call with these arguments."""
+        return self.policy()
+
+    def _plan(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan[Any]:
+        inner = functools.partial(invoke, function, *args, **kwargs)
+        return self._policy_for(args, kwargs).around(inner)
+
+
+class PolicyFace(_Around, Face):
     """One for threads."""
 
     _runner: Runner
-
-    def policy(self) -> Policy:
-        """What goes on around a call, for a `Pipeline`."""
-        raise NotImplementedError
 
     def execute(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``function(*args, **kwargs)`` under this policy, and return its result.
@@ -33,7 +45,7 @@ class PolicyFace(Face):
             Whatever `function` raises, and what the policy does.
         """
         check_function(function, "function", awaited=False, instead=f"an Async{type(self).__name__}")
-        result: R = self._runner.run(self.policy().around(functools.partial(invoke, function, *args, **kwargs)))
+        result: R = self._runner.run(self._plan(function, args, kwargs))
         return result
 
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
@@ -51,19 +63,15 @@ class PolicyFace(Face):
         self._runner.close()
 
 
-class AsyncPolicyFace(AsyncFace):
+class AsyncPolicyFace(_Around, AsyncFace):
     """One for asyncio: the twin of `PolicyFace`."""
 
     _runner: AsyncRunner
 
-    def policy(self) -> Policy:
-        """What goes on around a call, for an `AsyncPipeline`."""
-        raise NotImplementedError
-
     async def execute(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """As `PolicyFace.execute`, awaited. A plain function is called in the event loop."""
         check_function(function, "function", awaited=None)
-        result: R = await self._runner.run(self.policy().around(functools.partial(invoke, function, *args, **kwargs)))
+        result: R = await self._runner.run(self._plan(function, args, kwargs))
         return result
 
     def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]:

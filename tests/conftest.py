@@ -14,6 +14,7 @@ from redisopt.testing import ServerClock, server_clock
 from tests.batches import BatchFace, Notes
 from tests.debounce_faces import DebounceFace
 from tests.faces import Face
+from tests.kinds import Kind
 from tests.servers import RunningServer, flavours
 
 # A test must find the servers that it starts, not one that a developer's shell names.
@@ -51,6 +52,16 @@ def loop() -> Iterator[asyncio.Runner]:
     """An event loop for the async face."""
     with asyncio.Runner() as runner:
         yield runner
+
+
+@pytest.fixture(params=["sync", "async"])
+def kind(
+    request: pytest.FixtureRequest, server: RunningServer, client: redis.Redis, loop: asyncio.Runner
+) -> Iterator[Kind]:
+    """Makes objects of one kind, sync or async, and closes them after."""
+    made = Kind(request.param, server.url, loop)
+    yield made
+    made.close()
 
 
 @pytest.fixture(params=["sync", "async"])

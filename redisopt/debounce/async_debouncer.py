@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import redis.asyncio
 
+from redisopt.commands import invoke
 from redisopt.dead import DeadLetter
 from redisopt.debounce.config import DebounceConfig
 from redisopt.debounce.executing import Throttling
@@ -18,6 +19,7 @@ from redisopt.debounce.plans import GRACE, MAX_GRACE, DebouncePlans, Terms
 from redisopt.debounce.ticket import RESULT_TIMEOUT, AsyncDebounceTicket
 from redisopt.faces import AsyncFace
 from redisopt.functions import check_function
+from redisopt.policies import Bound, Policy
 from redisopt.runner import AsyncRunner
 from redisopt.shifts import check_worker
 from redisopt.workers import AsyncWorker
@@ -106,7 +108,9 @@ class AsyncDebouncer(AsyncFace):
     ) -> R:
         """See `Debouncer.execute`; of a coroutine function. A caller that is cancelled leaves the window to the others."""
         check_function(function, "function", awaited=True, instead="a Debouncer")
-        value: R = await self._runner.run(self._plans.closures.execute(function, args, kwargs, key, timeout))
+        value: R = await self._runner.run(
+            self._plans.closures.execute(functools.partial(invoke, function, *args, **kwargs), key, timeout)
+        )
         return value
 
     @overload
@@ -134,9 +138,16 @@ class AsyncDebouncer(AsyncFace):
         @functools.wraps(function)
         async def debounced(*args: Any, **kwargs: Any) -> Any:
             key = terms.key_of(args, kwargs)
-            return await self._runner.run(self._plans.closures.execute(function, args, kwargs, key, terms.timeout))
+            return await self._runner.run(
+                self._plans.closures.execute(functools.partial(invoke, function, *args, **kwargs), key, terms.timeout)
+            )
 
         return debounced
+
+    def policy(self, *, key: str = "", timeout: float | None = None) -> Policy:
+        """See `Debouncer.policy`."""
+        self._plans.check_terms(Terms(key, timeout))
+        return Bound(self._plans.closures.policy(key, timeout), self._runner)
 
     # --- looking, and taking a hand
 

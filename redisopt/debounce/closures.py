@@ -15,7 +15,7 @@ from typing import Any
 from redisopt import events
 from redisopt.awaiting import ASK_EVERY, Awaiting, NotYet
 from redisopt.background import now
-from redisopt.commands import Invoke, Plan, Stopped, call
+from redisopt.commands import Plan, Stopped, call
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.executing import MAX_ERROR, Executing, HeldRun
 from redisopt.debounce.layout import Place
@@ -23,6 +23,7 @@ from redisopt.debounce.replies import Claimed, Fate, Placed, Taken
 from redisopt.debounce.submitting import Submitting, check_timeout
 from redisopt.errors import RedisOptError
 from redisopt.identity import next_permit_id, process_id
+from redisopt.policies import Policy
 
 _numbers = itertools.count(1)
 
@@ -34,6 +35,19 @@ class _Ours:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+class _Debounced:
+    """Debouncing as a policy: what goes on around the calls of one key."""
+
+    def __init__(self, closures: Closures, key: str, timeout: float | None) -> None:
+        self._closures = closures
+        self._key = key
+        self._timeout = timeout
+
+    def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+        """`inner` is performed where it is that of the newest caller."""
+        return self._closures.execute(inner, self._key, self._timeout)
 
 
 class Closures:
@@ -65,15 +79,17 @@ class Closures:
     def _holder(self) -> str:
         return f"{process_id()}.{self._number}"
 
+    def policy(self, key: str, timeout: float | None) -> Policy:
+        """What goes on around the calls of a key."""
+        return _Debounced(self, key, timeout)
+
     def execute(
         self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        operation: Callable[[], Plan[Any]],
         key: str,
         timeout: float | None,
     ) -> Plan[Any]:
-        """Have one live caller run its function once it is due; what that gave."""
+        """Have one live caller run its operation once it is due; what that gave."""
         check_timeout(timeout)
         place = self._asking.layout.closures(key)
         caller = self._enter(place)
@@ -81,12 +97,12 @@ class Closures:
             placed, fence = yield from call(self._asking.join(place, self._holder, self._asking.config.wait))
             if placed.status == "leading":
                 taken = Taken(fence, 1, 1, "leading")
-                return (yield from self._run(place, placed.window, taken, function, args, kwargs))
+                return (yield from self._run(place, placed.window, taken, operation))
             if self._on_debounce is not None and placed.status == "pending":
                 events.notify(self._on_debounce, placed.number)
 
             def look() -> Plan[Fate | _Ours | NotYet]:
-                return (yield from self._look(place, placed, caller, function, args, kwargs))
+                return (yield from self._look(place, placed, caller, operation))
 
             with self._lock:
                 self._waiting.setdefault((place.window, placed.window), []).append(caller)
@@ -111,11 +127,9 @@ class Closures:
         place: Place,
         placed: Placed,
         caller: int,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        operation: Callable[[], Plan[Any]],
     ) -> Plan[Fate | _Ours | NotYet]:
-        """Ask what became of the window; and where it is time, and this is the one to do it, run the function."""
+        """Ask what became of the window; and where it is time, and this is the one to do it, run the operation."""
         if self._is_newest(place, placed.window, caller):
             found = yield from call(self._asking.take(place, placed.window, self._holder, next_permit_id()))
         else:
@@ -123,7 +137,7 @@ class Closures:
             if found.status == "pending":
                 return NotYet()  # the newest caller of this process sees to it
         if isinstance(found, Taken):
-            return _Ours((yield from self._run(place, placed.window, found, function, args, kwargs)))
+            return _Ours((yield from self._run(place, placed.window, found, operation)))
         if found.status in {"pending", "running"}:
             return NotYet(min(ASK_EVERY, found.due_after))
         return found
@@ -133,9 +147,7 @@ class Closures:
         place: Place,
         window: str,
         taken: Taken,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        operation: Callable[[], Plan[Any]],
     ) -> Plan[Any]:
         claimed = Claimed(place, window, taken.fence, taken.attempt, taken.calls, taken.edge, "last", 0.0, b"", 0)
         run = HeldRun(claimed, now() + self._asking.config.lease_ttl)
@@ -143,7 +155,7 @@ class Closures:
         try:
             try:
                 run.called = True
-                value = yield Invoke(function, args, kwargs)
+                value = yield from operation()
             except GeneratorExit:
                 raise
             except Exception as error:

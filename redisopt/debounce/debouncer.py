@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import redis
 
+from redisopt.commands import invoke
 from redisopt.dead import DeadLetter
 from redisopt.debounce.config import DebounceConfig
 from redisopt.debounce.executing import Throttling
@@ -18,6 +19,7 @@ from redisopt.debounce.plans import GRACE, MAX_GRACE, DebouncePlans, Terms
 from redisopt.debounce.ticket import RESULT_TIMEOUT, DebounceTicket
 from redisopt.faces import Face
 from redisopt.functions import check_function
+from redisopt.policies import Bound, Policy
 from redisopt.runner import Runner
 from redisopt.shifts import check_worker
 from redisopt.workers import Worker
@@ -151,7 +153,9 @@ class Debouncer(Face):
             Unavailable: as `submit`.
         """
         check_function(function, "function", awaited=False, instead="an AsyncDebouncer")
-        value: R = self._runner.run(self._plans.closures.execute(function, args, kwargs, key, timeout))
+        value: R = self._runner.run(
+            self._plans.closures.execute(functools.partial(invoke, function, *args, **kwargs), key, timeout)
+        )
         return value
 
     @overload
@@ -186,9 +190,23 @@ class Debouncer(Face):
         @functools.wraps(function)
         def debounced(*args: Any, **kwargs: Any) -> Any:
             key = terms.key_of(args, kwargs)
-            return self._runner.run(self._plans.closures.execute(function, args, kwargs, key, terms.timeout))
+            return self._runner.run(
+                self._plans.closures.execute(functools.partial(invoke, function, *args, **kwargs), key, terms.timeout)
+            )
 
         return debounced
+
+    def policy(self, *, key: str = "", timeout: float | None = None) -> Policy:
+        """What goes on around a call, for a `Pipeline`: of all calls of a key, that of the newest caller goes on; all get its value.
+
+        Args:
+            key, timeout: as `execute`.
+
+        Raises:
+            ValueError: as `execute`.
+        """
+        self._plans.check_terms(Terms(key, timeout))
+        return Bound(self._plans.closures.policy(key, timeout), self._runner)
 
     # --- looking, and taking a hand
 

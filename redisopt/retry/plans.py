@@ -57,7 +57,7 @@ class RetryPlans:
                     cause(error).add_note(
                         f"redisopt: not tried again, since the fleet has used up its budget of retries ({self.name!r})"
                     )
-                    events.logger.warning("retry %r: the fleet's budget is used up: %r", self.name, cause(error))
+                    events.emit(events.NotTriedAgain(self.name, cause(error)))
                     raise
                 events.emit(events.TriedAgain(self.name, state.attempt_number, pause, cause(error)))
             yield Sleep(pause)

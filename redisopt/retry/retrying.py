@@ -10,7 +10,7 @@ from tenacity.retry import RetryBaseT
 from tenacity.stop import StopBaseT
 from tenacity.wait import WaitBaseT
 
-from redisopt.policies import Policy
+from redisopt.policies import Bound, Policy
 from redisopt.policy_faces import AsyncPolicyFace, PolicyFace
 from redisopt.retry.budget import RetryMetrics
 from redisopt.retry.config import RetryConfig
@@ -67,7 +67,7 @@ class RetryPolicy(PolicyFace):
 
     def policy(self) -> Policy:
         """What goes on around a call, for a `Pipeline`."""
-        return self._plans
+        return Bound(self._plans, self._runner)
 
     def metrics(self) -> RetryMetrics:
         """How retries stand, over the whole fleet. One script call.
@@ -115,7 +115,7 @@ class AsyncRetryPolicy(AsyncPolicyFace):
 
     def policy(self) -> Policy:
         """See `RetryPolicy.policy`."""
-        return self._plans
+        return Bound(self._plans, self._runner)
 
     async def metrics(self) -> RetryMetrics:
         """See `RetryPolicy.metrics`."""

@@ -14,7 +14,9 @@ from redisopt.commands import Plan, invoke
 from redisopt.faces import AsyncFace
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
+from redisopt.policies import Bound, Policy
 from redisopt.runner import AsyncRunner
+from redisopt.throttle.around import ThrottlePolicy
 from redisopt.throttle.coalescing import Coalescing
 from redisopt.throttle.config import ThrottleConfig, ThrottleFields
 from redisopt.throttle.decision import Decision
@@ -275,6 +277,14 @@ class AsyncThrottler(AsyncFace):
             return await self._execute(terms, function, args, kwargs)
 
         return throttled
+
+    def policy(
+        self, cost: int = 1, key: str = "", *, timeout: float | None = None, priority: int = 0, weight: int = 1
+    ) -> Policy:
+        """See `Throttler.policy`."""
+        Terms(cost, key, timeout, weight, priority).check(self._plans.asking)
+        acquire = functools.partial(self.acquire, cost, key, timeout=timeout, priority=priority, weight=weight)
+        return Bound(ThrottlePolicy(acquire), self._runner)
 
     def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> AsyncRequest:
         """See `Throttler.request`."""

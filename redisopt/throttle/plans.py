@@ -6,15 +6,17 @@ bounds its own waiting, and its leases from the cautious side.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from redisopt import events
 from redisopt.background import Performer
-from redisopt.commands import Invoke, Plan
+from redisopt.commands import Plan, invoke
 from redisopt.errors import Unavailable
 from redisopt.functions import check_function
 from redisopt.throttle.ahead import Ahead
+from redisopt.throttle.around import holding
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.deciding import Deciding
@@ -91,15 +93,9 @@ class ThrottlePlans(Generic[G]):
         self, permit: Grant, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Plan[Any]:
         """Call the user's function under a permit, and release that."""
-        try:
-            result = yield Invoke(function, args, kwargs)
-        except GeneratorExit:
-            raise
-        except BaseException:
-            yield from self.returning.let_go(permit)
-            raise
-        yield from self.returning.let_go(permit)
-        return result
+        return holding(
+            functools.partial(invoke, function, *args, **kwargs), functools.partial(self.returning.let_go, permit)
+        )
 
     def peek(self, cost: int, key: str) -> Plan[Decision[G]]:
         """What `try_acquire` would say."""

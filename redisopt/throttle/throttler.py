@@ -13,7 +13,9 @@ from redisopt.commands import Plan, invoke
 from redisopt.faces import Face
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
+from redisopt.policies import Bound, Policy
 from redisopt.runner import Runner
+from redisopt.throttle.around import ThrottlePolicy
 from redisopt.throttle.config import ThrottleConfig, ThrottleFields
 from redisopt.throttle.joint import Ask, joined
 from redisopt.throttle.joint import acquire_all as plan_to_acquire_all
@@ -247,6 +249,18 @@ class Throttler(Face):
             return self._execute(terms, function, args, kwargs)
 
         return throttled
+
+    def policy(
+        self, cost: int = 1, key: str = "", *, timeout: float | None = None, priority: int = 0, weight: int = 1
+    ) -> Policy:
+        """What goes on around a call, for a `Pipeline`: it waits for a permit, and releases it at the end. Arguments as `acquire`.
+
+        Raises:
+            ValueError, CostExceedsLimit: as `acquire`.
+        """
+        Terms(cost, key, timeout, weight, priority).check(self._plans.asking)
+        acquire = functools.partial(self.acquire, cost, key, timeout=timeout, priority=priority, weight=weight)
+        return Bound(ThrottlePolicy(acquire), self._runner)
 
     def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> Request:
         """What to ask of this limiter in an `acquire_all`; charges nothing yet. Arguments as `try_acquire`."""

@@ -1,0 +1,1 @@
+"""Policies around a call, in an order that its user chooses."""

@@ -1,0 +1,163 @@
+"""`Pipeline` and `AsyncPipeline`: any policies, in any order, around any function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from redisopt.commands import Plan
+from redisopt.faces import AsyncFace, Face
+from redisopt.policies import Bound, Policy, fold
+from redisopt.policy_faces import AsyncPolicyFace, PolicyFace
+from redisopt.runner import AsyncRunner, Runner
+
+COMMAND_TIMEOUT = 0.5
+"""Seconds that one call of a policy to Redis may take in a pipeline, unless it is told otherwise."""
+
+Part = Policy | Face | AsyncFace | Callable[..., Policy]
+"""What a pipeline is made of."""
+
+
+class _Fold:
+    """Several policies as one, the first one outermost."""
+
+    def __init__(self, policies: list[Policy]) -> None:
+        self._policies = policies
+
+    def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+        """All of them around `inner`."""
+        return fold(self._policies, inner)
+
+
+class _Folded:
+    """Policies that are folded anew for each call, since some depend on its arguments."""
+
+    def __init__(self, runner: Runner | AsyncRunner, policies: Iterable[Part]) -> None:
+        self._client = runner.client
+        self._awaited = isinstance(runner, AsyncRunner)
+        self._parts = [_part(each, self._client, awaited=self._awaited) for each in policies]
+
+    def policy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Policy:
+        """All in one, for a call with these arguments."""
+        return _Fold(
+            [
+                part if hasattr(part, "around") else placed(part(*args, **kwargs), self._client, awaited=self._awaited)
+                for part in self._parts
+            ]
+        )
+
+    def __repr__(self) -> str:
+        """The policies, from the outermost to the innermost one."""
+        return repr(self._parts)
+
+
+class Pipeline(PolicyFace):
+    """Policies around a function, the first one outermost.
+
+    >>> pipeline = Pipeline(
+    ...     client,
+    ...     [Fallback([]), breaker, lambda user: throttler.policy(key=user), retry, Timeout(2)],
+    ... )
+    >>> pipeline.execute(fetch, "ada")
+
+    Policies do not know each other: what is around a retry happens once for a call, what is inside of it for each try. The
+    `Optimizer` is such a pipeline, in an order that suits most. Thread-safe, and safe to use in a forked child.
+
+    Args:
+        client: that performs what the policies ask. One whose own client is another one asks its own.
+        policies: each a policy, such as ``throttler.policy(timeout=5)``; an object that is one by itself, such as a `Throttler`, a
+            `CircuitBreaker` or a `RetryPolicy`; or a function of the call's arguments that returns a policy.
+        command_timeout: seconds that one call to Redis may take.
+
+    Raises:
+        ValueError: the client is not a sync redis-py client; or what is no policy, or one of asyncio.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis | redis.RedisCluster,
+        policies: Iterable[Part],
+        *,
+        command_timeout: float = COMMAND_TIMEOUT,
+    ) -> None:
+        self._runner = Runner(client, command_timeout)
+        self._folded = _Folded(self._runner, policies)
+
+    def policy(self, *args: Any, **kwargs: Any) -> Policy:
+        """Its policies as one, for a call with these arguments: a pipeline can be part of another."""
+        return Bound(self._folded.policy(args, kwargs), self._runner)
+
+    def _policy_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Policy:
+        return self._folded.policy(args, kwargs)
+
+    def __repr__(self) -> str:
+        """Its policies, from the outermost to the innermost one."""
+        return f"Pipeline({self._folded!r})"
+
+
+class AsyncPipeline(AsyncPolicyFace):
+    """The twin of `Pipeline`, for coroutine functions and the policies of the Async classes.
+
+    Args:
+        client: a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`.
+        policies, command_timeout: as `Pipeline`.
+
+    Raises:
+        ValueError: as `Pipeline`.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        policies: Iterable[Part],
+        *,
+        command_timeout: float = COMMAND_TIMEOUT,
+    ) -> None:
+        self._runner = AsyncRunner(client, command_timeout)
+        self._folded = _Folded(self._runner, policies)
+
+    def policy(self, *args: Any, **kwargs: Any) -> Policy:
+        """Its policies as one, for a call with these arguments: a pipeline can be part of another."""
+        return Bound(self._folded.policy(args, kwargs), self._runner)
+
+    def _policy_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Policy:
+        return self._folded.policy(args, kwargs)
+
+    def __repr__(self) -> str:
+        """Its policies, from the outermost to the innermost one."""
+        return f"AsyncPipeline({self._folded!r})"
+
+
+def placed(policy: object, client: object, *, awaited: bool) -> Policy:
+    """A policy for plans that are performed with `client`, by a runner for tasks or for threads.
+
+    Raises:
+        ValueError: it is no policy, or of the other kind.
+    """
+    if not callable(getattr(policy, "around", None)):
+        raise ValueError(f"policies must have policies in it, such as throttler.policy(), not {policy!r}")
+    if isinstance(policy, Bound):
+        if isinstance(policy.runner, AsyncRunner) is not awaited:
+            wanted = "an Async class, such as AsyncThrottler" if awaited else "a sync class, such as Throttler"
+            raise ValueError(f"policies must be of {wanted}, not {policy.policy!r}")
+        return policy.for_client(client)
+    found: Any = policy
+    return found  # type: ignore[no-any-return]
+
+
+def _part(part: Part, client: object, *, awaited: bool) -> Policy | Callable[..., Policy]:
+    if callable(getattr(part, "around", None)):
+        return placed(part, client, awaited=awaited)
+    own = getattr(part, "policy", None)
+    if callable(own):
+        try:
+            policy = own()
+        except TypeError as error:
+            raise ValueError(f"policies has {part!r}, which is not one by itself: use its policy(…): {error}") from None
+        return placed(policy, client, awaited=awaited)
+    if not callable(part):
+        raise ValueError(f"policies must have policies in it, such as throttler.policy(), not {part!r}")
+    return part
