@@ -38,6 +38,10 @@ from redisopt.errors import (
 )
 from redisopt.events import add_hook, remove_hook
 from redisopt.headers import Advice, Policy, read_headers
+from redisopt.optimizer.async_optimizer import AsyncOperation, AsyncOptimizer
+from redisopt.optimizer.config import OptimizerConfig
+from redisopt.optimizer.metrics import OptimizerMetrics
+from redisopt.optimizer.optimizer import Operation, Optimizer
 from redisopt.pipeline.fallback import Fallback
 from redisopt.pipeline.pipeline import AsyncPipeline, Pipeline
 from redisopt.pipeline.timeout import Timeout
@@ -62,6 +66,8 @@ __all__ = [
     "AsyncDebounceTicket",
     "AsyncDebouncer",
     "AsyncJointPermit",
+    "AsyncOperation",
+    "AsyncOptimizer",
     "AsyncPermit",
     "AsyncPipeline",
     "AsyncRequest",
@@ -91,7 +97,11 @@ __all__ = [
     "Fatal",
     "JointPermit",
     "LimitState",
+    "Operation",
     "OperationTimeout",
+    "Optimizer",
+    "OptimizerConfig",
+    "OptimizerMetrics",
     "Outage",
     "Pending",
     "Permit",

@@ -1,0 +1,179 @@
+"""`AsyncOptimizer`: the twin of `Optimizer`, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import redis.asyncio
+
+from redisopt.batch.async_batcher import AsyncBatcher
+from redisopt.debounce.async_debouncer import AsyncDebouncer
+from redisopt.faces import AsyncFace
+from redisopt.optimizer.config import OptimizerConfig
+from redisopt.optimizer.metrics import OptimizerMetrics
+from redisopt.optimizer.operations import Operations, Registered
+from redisopt.optimizer.parts import Kinds, make_parts
+from redisopt.optimizer.plans import NOTHING, CallOptions, OptimizerPlans, options_of
+from redisopt.retry.retrying import AsyncRetryPolicy
+from redisopt.runner import AsyncRunner
+from redisopt.throttle.async_throttler import AsyncThrottler
+
+R = TypeVar("R")
+
+KINDS = Kinds(AsyncThrottler, AsyncDebouncer, AsyncBatcher, AsyncRetryPolicy, awaited=True)
+
+
+class AsyncOperation:
+    """The twin of `Operation`: its calls are awaited."""
+
+    def __init__(self, runner: AsyncRunner, registered: Registered) -> None:
+        functools.update_wrapper(self, registered.function)
+        self._runner = runner
+        self._registered = registered
+        self.name = registered.name
+        self.batcher: AsyncBatcher | None = registered.batcher
+        self.debouncer: AsyncDebouncer | None = registered.debouncer
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """See `Operation.__call__`."""
+        return await self._runner.run(self._registered.plan(args, kwargs))
+
+
+class AsyncOptimizer(AsyncFace):
+    """The twin of `Optimizer`, for coroutine functions: its methods are awaited.
+
+    >>> optimizer = AsyncOptimizer(client, "api", throttling={"rates": ["10/s"]}, timeout=5)
+    >>> await optimizer.optimize(fetch, 42, throttle=True)
+
+    Args:
+        client: a `redis.asyncio.Redis` (of one server or a Sentinel master) or `redis.asyncio.RedisCluster`.
+        name, config, fields: as `Optimizer`.
+
+    Raises:
+        ValueError, pydantic.ValidationError: as `Optimizer`.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        name: str,
+        config: OptimizerConfig | None = None,
+        **fields: Any,
+    ) -> None:
+        given = OptimizerConfig.given(config, fields)
+        self._runner = AsyncRunner(client, given.command_timeout)
+        self._plans = OptimizerPlans(name, given, make_parts(KINDS, self._runner, name, given))
+        self._operations = Operations(KINDS, self._runner, self._plans)
+
+    @property
+    def name(self) -> str:
+        """What is optimized."""
+        return self._plans.name
+
+    @property
+    def config(self) -> OptimizerConfig:
+        """Which parts there are."""
+        return self._plans.config
+
+    @property
+    def throttler(self) -> AsyncThrottler | None:
+        """See `Optimizer.throttler`."""
+        return self._plans.parts.throttler  # type: ignore[no-any-return]
+
+    @property
+    def debouncer(self) -> AsyncDebouncer | None:
+        """See `Optimizer.debouncer`."""
+        return self._plans.parts.debouncer  # type: ignore[no-any-return]
+
+    async def optimize(
+        self,
+        operation: Callable[..., Awaitable[R]] | str,
+        /,
+        *args: Any,
+        fallback: Any = NOTHING,
+        **options: Unpack[CallOptions],
+    ) -> R:
+        """See `Optimizer.optimize`. A plain function is called in the event loop."""
+        if isinstance(operation, str):
+            plan = self._operations.named(operation, options).plan(args, {})
+        else:
+            plan = self._plans.optimize(operation, args, options_of(options), fallback, awaited=True)
+        result: R = await self._runner.run(plan)
+        return result
+
+    def operation(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str = "",
+        key: str | Callable[..., str] = "",
+        cache: str | Callable[..., str] | None = None,
+        fallback: Any = NOTHING,
+        **options: Any,
+    ) -> Any:
+        """See `Optimizer.operation`; of a coroutine function."""
+        if function is None:
+            return functools.partial(self.operation, name=name, key=key, cache=cache, fallback=fallback, **options)
+        registered = self._operations.register(function, name, key, cache, fallback, options)
+        return AsyncOperation(self._runner, registered)
+
+    def worker(self, concurrency: int = 1) -> AsyncOptimizerWorker:
+        """See `Optimizer.worker`."""
+        return AsyncOptimizerWorker(self._operations.workers(concurrency))
+
+    async def run(self, stop: asyncio.Event | None = None, *, concurrency: int = 1) -> None:
+        """Work until `stop` is set, or the task is cancelled."""
+        async with self.worker(concurrency):
+            await (asyncio.Event() if stop is None else stop).wait()
+
+    async def metrics(self) -> OptimizerMetrics:
+        """See `Optimizer.metrics`."""
+        parts, operations = self._plans.parts, self._operations
+        return OptimizerMetrics(
+            {name: await batcher.metrics() for name, batcher in operations.having("batcher").items()},
+            None if parts.grouping is None else parts.grouping.metrics,
+            None if parts.throttler is None else await parts.throttler.metrics(),
+            None if parts.debouncer is None else await parts.debouncer.metrics(),
+            {name: await debouncer.metrics() for name, debouncer in operations.having("debouncer").items()},
+            None if parts.retry is None else await parts.retry.metrics(),
+        )
+
+    async def aclose(self) -> None:
+        """See `Optimizer.close`."""
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._runner.aclose)
+            for made in (*self._plans.parts.made(), *self._operations.made()):
+                stack.push_async_callback(made.aclose)
+
+
+class AsyncOptimizerWorker:
+    """The twin of `OptimizerWorker`."""
+
+    def __init__(self, workers: list[Any]) -> None:
+        self._workers = workers
+
+    async def start(self) -> Self:
+        """Work in tasks of the running event loop from now on."""
+        for worker in self._workers:
+            await worker.start()
+        return self
+
+    async def stop(self) -> None:
+        """See `OptimizerWorker.stop`."""
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+
+    async def __aenter__(self) -> Self:
+        """Start it."""
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        await self.stop()

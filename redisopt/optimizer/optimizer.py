@@ -1,0 +1,238 @@
+"""`Optimizer`: batching, throttling, debouncing, caching, breaking, retrying and monitoring in one object, for threads."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import redis
+
+from redisopt.batch.batcher import Batcher
+from redisopt.debounce.debouncer import Debouncer
+from redisopt.faces import Face
+from redisopt.optimizer.config import OptimizerConfig
+from redisopt.optimizer.metrics import OptimizerMetrics
+from redisopt.optimizer.operations import Operations, Registered
+from redisopt.optimizer.parts import Kinds, make_parts
+from redisopt.optimizer.plans import NOTHING, CallOptions, OptimizerPlans, options_of
+from redisopt.retry.retrying import RetryPolicy
+from redisopt.runner import Runner
+from redisopt.throttle.throttler import Throttler
+
+R = TypeVar("R")
+
+KINDS = Kinds(Throttler, Debouncer, Batcher, RetryPolicy, awaited=False)
+
+
+class Operation:
+    """A function that an optimizer knows by name: calls of it go through what it was registered with.
+
+    Attributes:
+        name: of the operation.
+        batcher, debouncer: those of the operation, None where it is not batched or debounced over the fleet: for tickets,
+            `cancel`, `flush`, dead letters and metrics.
+    """
+
+    def __init__(self, runner: Runner, registered: Registered) -> None:
+        functools.update_wrapper(self, registered.function)
+        self._runner = runner
+        self._registered = registered
+        self.name = registered.name
+        self.batcher: Batcher | None = registered.batcher
+        self.debouncer: Debouncer | None = registered.debouncer
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function returns. One that is batched or debounced over the fleet takes the payload alone."""
+        return self._runner.run(self._registered.plan(args, kwargs))
+
+
+class Optimizer(Face):
+    """Runs operations through whatever is asked for: a cache, a debouncer, batches, a circuit breaker, limits, retries, a timeout.
+
+    >>> optimizer = Optimizer(client, "api", OptimizerConfig(throttling={"rates": ["10/s"]}, retrying={}, timeout=5))
+    >>> optimizer.optimize(fetch, 42, throttle=True, fallback=None)
+
+    All of it is shared by the processes that use the same Redis and the same name. From the outside in, a call goes through the
+    monitor, the fallback, the cache, the debouncer, the batch, the breaker, the limits, retries and the timeout, as far as the
+    config has a section for them and the call asks for them. `Pipeline` composes them in any other order.
+
+    Closures stay in their process: `debounce` has one live caller of the fleet run its own, `batch` gathers those of this process
+    under one permit. An `operation` that is registered is batched and debounced over the fleet.
+
+    Thread-safe, and safe to use in a forked child. While Redis is away, each part goes on as its own section says.
+
+    Args:
+        client: a `redis.Redis` (of one server or a Sentinel master) or `redis.RedisCluster`.
+        name: what is optimized; the same in all processes that share it. No braces or control characters.
+        config: an `OptimizerConfig`; or give its fields as keywords.
+
+    Raises:
+        ValueError: the client is not a sync redis-py client, or the name is not allowed.
+        pydantic.ValidationError: a section or a field is unknown, or out of range (also a ValueError).
+    """
+
+    def __init__(
+        self, client: redis.Redis | redis.RedisCluster, name: str, config: OptimizerConfig | None = None, **fields: Any
+    ) -> None:
+        given = OptimizerConfig.given(config, fields)
+        self._runner = Runner(client, given.command_timeout)
+        self._plans = OptimizerPlans(name, given, make_parts(KINDS, self._runner, name, given))
+        self._operations = Operations(KINDS, self._runner, self._plans)
+
+    @property
+    def name(self) -> str:
+        """What is optimized."""
+        return self._plans.name
+
+    @property
+    def config(self) -> OptimizerConfig:
+        """Which parts there are."""
+        return self._plans.config
+
+    @property
+    def throttler(self) -> Throttler | None:
+        """Its limits; None where the config has none."""
+        return self._plans.parts.throttler  # type: ignore[no-any-return]
+
+    @property
+    def debouncer(self) -> Debouncer | None:
+        """What debounces closures; None where the config has no such section."""
+        return self._plans.parts.debouncer  # type: ignore[no-any-return]
+
+    # --- calls
+
+    def optimize(
+        self,
+        operation: Callable[..., R] | str,
+        /,
+        *args: Any,
+        fallback: Any = NOTHING,
+        **options: Unpack[CallOptions],
+    ) -> R:
+        """Call ``operation(*args)`` through what is asked for, and return what comes out.
+
+        Args:
+            operation: a function; or the name of an operation that was registered, with options of its own. (For keyword arguments
+                of its own, use `functools.partial`.)
+            throttle: wait for a permit of the limits first; `key`, `cost` and `acquire_timeout` say which, and how long.
+            debounce: of the calls of a `key` that come shortly after each other, in any process, the newest is run; all get
+                its value.
+            batch: go through the limits together with other closures of this process.
+            breaker, retry: True and False; None as the config says.
+            timeout: seconds that one try may take, instead of the config's.
+            fallback: a value, a function of the error or of nothing, or a `Fallback`: what to return where all of it fails.
+
+        Raises:
+            Whatever `operation` raises, and what the parts do, unless there is a fallback.
+            ValueError: an option is unknown, or needs a section that the config has not.
+        """
+        if isinstance(operation, str):
+            plan = self._operations.named(operation, options).plan(args, {})
+        else:
+            plan = self._plans.optimize(operation, args, options_of(options), fallback, awaited=False)
+        result: R = self._runner.run(plan)
+        return result
+
+    def operation(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str = "",
+        key: str | Callable[..., str] = "",
+        cache: str | Callable[..., str] | None = None,
+        fallback: Any = NOTHING,
+        **options: Any,
+    ) -> Any:
+        """Register a function under its name: a decorator. Calls of it go through what it is registered with.
+
+        With `batch`, a function of a list becomes a function of one item, as with `batched`; with `debounce`, a function of a payload is
+        run once for many calls; both over the whole fleet, by whoever has entered `worker`. With both, what was debounced is batched.
+
+        Args:
+            name: default: that of the function.
+            key, cache: texts, or functions of the call's arguments.
+            fallback, options: as `optimize`.
+
+        Raises:
+            ValueError: as `optimize`; the function is a coroutine function, or the name is taken.
+        """
+        if function is None:
+            return functools.partial(self.operation, name=name, key=key, cache=cache, fallback=fallback, **options)
+        registered = self._operations.register(function, name, key, cache, fallback, options)
+        return Operation(self._runner, registered)
+
+    # --- work
+
+    def worker(self, concurrency: int = 1) -> OptimizerWorker:
+        """Whoever works, in the background and for as long as it is entered, for all operations that are batched or debounced.
+
+        Args:
+            concurrency: batches or runs at once, of each operation.
+
+        Raises:
+            ValueError: no operation is batched or debounced, or the argument is out of range.
+        """
+        return OptimizerWorker(self._operations.workers(concurrency))
+
+    def run(self, stop: threading.Event | None = None, *, concurrency: int = 1) -> None:
+        """Work in the foreground until `stop` is set, or Ctrl-C."""
+        with self.worker(concurrency):
+            (threading.Event() if stop is None else stop).wait()
+
+    # --- looking
+
+    def metrics(self) -> OptimizerMetrics:
+        """How all its parts stand, over the whole fleet. One or two script calls for each.
+
+        Raises:
+            Unavailable: Redis did not answer within `command_timeout`.
+        """
+        parts, operations = self._plans.parts, self._operations
+        return OptimizerMetrics(
+            {name: batcher.metrics() for name, batcher in operations.having("batcher").items()},
+            None if parts.grouping is None else parts.grouping.metrics,
+            None if parts.throttler is None else parts.throttler.metrics(),
+            None if parts.debouncer is None else parts.debouncer.metrics(),
+            {name: debouncer.metrics() for name, debouncer in operations.having("debouncer").items()},
+            None if parts.retry is None else parts.retry.metrics(),
+        )
+
+    def close(self) -> None:
+        """Stop its workers, give back what its parts hold, and close the connections unless another primitive uses them."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._runner.close)
+            for made in (*self._plans.parts.made(), *self._operations.made()):
+                stack.callback(made.close)
+
+
+class OptimizerWorker:
+    """The workers of all operations. Enter it, or `start` and `stop` it."""
+
+    def __init__(self, workers: list[Any]) -> None:
+        self._workers = workers
+
+    def start(self) -> Self:
+        """Work in the background from now on."""
+        for worker in self._workers:
+            worker.start()
+        return self
+
+    def stop(self) -> None:
+        """Take nothing more, wait for what is under way for some seconds, and give the rest back."""
+        for worker in self._workers:
+            worker.stop()
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.stop()

@@ -1,0 +1,155 @@
+"""What goes on around a call of an optimizer: which policies, and in which order. Shared by its sync and its async class.
+
+From the outside in: the monitor, the fallback, the cache, the debouncer, the batch, the breaker, the limits, retries, the timeout, and
+the operation. Where closures are batched, the limits go around the batch, and the breaker, retries and the timeout around each closure.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypedDict
+
+from redisopt.commands import Plan, invoke
+from redisopt.functions import check_function
+from redisopt.keys import checked_key
+from redisopt.optimizer.config import OptimizerConfig
+from redisopt.optimizer.parts import Parts
+from redisopt.pipeline.fallback import Fallback
+from redisopt.pipeline.timeout import Timeout
+from redisopt.policies import Policy, fold
+
+MAX_KNOWN = 1000
+"""Combinations of options whose policies are kept."""
+
+
+class _Nothing:
+    """No fallback: None is one."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+NOTHING: Any = _Nothing()
+
+
+class Options(NamedTuple):
+    """What one call goes through, as `optimize` takes it. None stands for what the config says."""
+
+    batch: bool = False
+    throttle: bool = False
+    debounce: bool = False
+    cache: str | None = None
+    breaker: bool | None = None
+    retry: bool | None = None
+    timeout: float | None = None
+    key: str = ""
+    cost: int = 1
+    acquire_timeout: float | None = None
+
+
+class CallOptions(TypedDict, total=False):
+    """`Options` as keywords."""
+
+    batch: bool
+    throttle: bool
+    debounce: bool
+    cache: str | None
+    breaker: bool | None
+    retry: bool | None
+    timeout: float | None
+    key: str
+    cost: int
+    acquire_timeout: float | None
+
+
+def options_of(fields: Mapping[str, Any]) -> Options:
+    """The options that were given as keywords.
+
+    Raises:
+        ValueError: there is no such option.
+    """
+    unknown = sorted(set(fields) - set(Options._fields))
+    if unknown:
+        raise ValueError(f"there is no option {unknown[0]!r}: there are {', '.join(Options._fields)}, fallback")
+    return Options(**fields)
+
+
+_SECTIONS = {"batch": "batching", "throttle": "throttling", "debounce": "debouncing", "retry": "retrying"}
+
+
+class OptimizerPlans:
+    """The plans of one optimizer."""
+
+    def __init__(self, name: str, config: OptimizerConfig, parts: Parts) -> None:
+        self.name = name
+        self.config = config
+        self.parts = parts
+        self._known: dict[Options, list[Policy]] = {}
+
+    def check(self, option: str, value: object) -> bool:
+        """Whether a part is to be used: it was asked for, and is not switched off.
+
+        Raises:
+            ValueError: the option is no bool, or the config has no such section.
+        """
+        section = getattr(self.config, _SECTIONS[option])
+        if value is None:
+            return section is not None and section.enabled
+        if not isinstance(value, bool):
+            raise ValueError(f"{option} must be True or False, not {value!r}")
+        if value and section is None:
+            raise ValueError(
+                f"{option}=True needs a section {_SECTIONS[option]!r} in the config of the optimizer {self.name!r}"
+            )
+        return value and section.enabled
+
+    def optimize(
+        self, operation: Callable[..., Any], args: tuple[Any, ...], options: Options, fallback: Any, *, awaited: bool
+    ) -> Plan[Any]:
+        """Perform an operation with what it asks for around it."""
+        check_function(operation, "operation", awaited=None if awaited else False, instead="an AsyncOptimizer")
+        return self.around(options, fallback, functools.partial(invoke, operation, *args))
+
+    def around(self, options: Options, fallback: Any, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+        """`inner`, with all that a call asks for around it."""
+        checked_key(options.key)
+        policies = self._known.get(options)
+        if policies is None:
+            policies = self._inside(options)
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[options] = policies
+        return self.outside(options, fallback, lambda: fold(policies, inner))
+
+    def outside(self, options: Options, fallback: Any, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+        """`inner`, with what stays with the caller around it."""
+        policies: list[Policy] = []
+        if fallback is not NOTHING:
+            policies.append(fallback if isinstance(fallback, Fallback) else Fallback(fallback))
+        return fold(policies, inner)
+
+    def _inside(self, options: Options) -> list[Policy]:
+        parts = self.parts
+        limits: list[Policy] = []
+        if self.check("throttle", options.throttle):
+            limits.append(parts.throttler.policy(options.cost, options.key, timeout=options.acquire_timeout))
+        policies: list[Policy] = []
+        if self.check("debounce", options.debounce):
+            policies.append(parts.debouncer.policy(key=options.key))
+        if self.check("batch", options.batch) and parts.grouping is not None:
+            place = (options.throttle, options.key, options.cost, options.acquire_timeout)
+            policies.append(parts.grouping.policy(place, limits))
+        else:
+            policies += limits
+        return policies + self.each(options)
+
+    def each(self, options: Options) -> list[Policy]:
+        """What goes on around each try of an operation."""
+        policies: list[Policy] = []
+        if self.check("retry", options.retry):
+            policies.append(self.parts.retry.policy())
+        timeout = self.config.timeout if options.timeout is None else options.timeout
+        if timeout is not None:
+            policies.append(Timeout(timeout))
+        return policies
