@@ -19,7 +19,8 @@ ARGV[10] channel    on which workers are told when something is due
 ARGV[11] partition  its number
 
 Returns ms until more is to be done (0: there is more, -1: nothing); then for each run an array: encoded key, window id, fence, attempt,
-calls, edge, collect, ms since it was opened, payload, number of collected payloads (see debounce_items).
+calls, edge, collect, ms since it was opened, payload, number of collected payloads (see debounce_items), how often it was
+repeated without an attempt being counted, and ms since that began.
 ]]
 -- @include answer_of
 -- @include keep_reply
@@ -45,6 +46,7 @@ local function row_of(at, member, run)
   local collected = run.collect == 'all' and redis.call('LLEN', at.run_items) or 0
   rows[#rows + 1] = {
     member, run.window, run.fence, run.attempt, run.calls, run.edge, run.collect, math.max(0, now - run.opened), run.payload, collected,
+    run.repeats, run.since and math.max(0, now - run.since) or 0,
   }
 end
 

@@ -15,10 +15,10 @@ KEYS[10] letter_items  LIST  its payloads
 
 ARGV[1] member     the key, encoded
 ARGV[2] fence      of the run
-ARGV[3] outcome    "done", "failed" or "returned"
+ARGV[3] outcome    "done", "failed", "repeat" (failed by no fault of its own: no attempt is counted) or "returned"
 ARGV[4] value      that was returned, as bytes
 ARGV[5] error      as text, "" for none
-ARGV[6] retry      of a failed one, ms until it is tried again; -1 for never
+ARGV[6] retry      of one that failed, ms until it is tried again; -1 for never
 ARGV[7] dead_ttl   ms that a dead letter is kept, 0 for none
 ARGV[8] result_ttl  ms that the outcome is kept
 ARGV[9] channel    on which workers are told when something is due; "" where callers hold the functions
@@ -55,9 +55,13 @@ elseif outcome == 'failed' and retry < 0 then
   bury_run(part, at, member, run, failure, dead_ttl, result_ttl, channel, partition)
 else
   local again = part.now
-  if outcome == 'failed' then
+  if outcome ~= 'returned' then
     redis.call('HINCRBY', at.state, 'retried', 1)
     redis.call('HSET', at.window, 'run_state', 'retry', 'run_error', failure)
+    if outcome == 'repeat' then
+      redis.call('HSET', at.window, 'run_attempt', run.attempt - 1, 'run_since', run.since or part.now)
+      redis.call('HINCRBY', at.window, 'run_repeats', 1)
+    end
     again = again + retry
   else
     redis.call('HSET', at.window, 'run_state', 'ready', 'run_attempt', run.attempt - 1)

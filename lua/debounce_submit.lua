@@ -21,9 +21,11 @@ ARGV[12] max_bytes  bytes of payloads likewise
 ARGV[13] options    all of this as text, for who reads it
 ARGV[14] channel    on which workers are told when something is due
 ARGV[15] partition  its number
+ARGV[16] max_queue  calls that may wait in one window, 0 for any number
 
 Returns a line: "pending", "leading" or "dropped"; the window's id; the number of the call in it, 0 for a dropped one; ms until
-it is due; or "stale" for a call that its caller gave up.
+it is due. "full" in place of the first where `max_queue` calls wait already: then nothing was changed. Or "stale" for a call that
+its caller gave up.
 ]]
 -- @include answer_of
 -- @include recall
@@ -36,7 +38,7 @@ local state, due, window, items = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lane, number, member, call_id, payload = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local wait, max_wait, leading, trailing = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1', ARGV[9] == '1'
 local max_items, max_bytes = tonumber(ARGV[11]), tonumber(ARGV[12])
-local options, channel, partition = ARGV[13], ARGV[14], ARGV[15]
+local options, channel, partition, max_queue = ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])
 
 local part = open_partition(state, lane)
 local own_lane = 'call:' .. member .. ':' .. call_id
@@ -47,6 +49,9 @@ end
 local now = part.now
 local placed = place_call(part, window, wait, max_wait, leading, trailing)
 local status, opens = placed.status, not placed.window
+if max_queue > 0 and status == 'pending' and placed.number > max_queue then
+  return string.format('full %s %.0f %.0f', placed.window, placed.number - 1, math.max(0, placed.due - now))
+end
 local bytes = placed.bytes + #payload
 if opens then
   placed.window = next_number(part)

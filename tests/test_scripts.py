@@ -17,6 +17,8 @@ from redisopt.batch.config import BatchConfig
 from redisopt.batch.items import Item, head
 from redisopt.commands import Command, Listen, Plan, Sleep
 from redisopt.identity import next_permit_id, process_id
+from redisopt.retry.budget import RetryBudget
+from redisopt.retry.config import RetryConfig
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.grant import Grant
 from redisopt.throttle.joint import Ask, acquire_all
@@ -49,6 +51,8 @@ def commands() -> list[Command[Any]]:
         plans.line.release(Grant(None, f"{process_id()}:1", "", 2, 1000)),
         plans.line.end("", "id", back=True),
         acquire_all([Ask(plans, 1, "", 1), Ask(plans, 2, "key", 1)], 0.0),
+        RetryBudget("test", RetryConfig()).spend(),
+        RetryBudget("test", RetryConfig()).look(),
     ]
     found = [next(plan) for plan in first_steps]
     found = [

@@ -84,7 +84,8 @@ class Asking:
             if len(self._submits) >= CHUNK:
                 self._submits.clear()
             options = self.config.options_with(wait)
-            constants = (milliseconds(wait), *self._terms, options, self.layout.channel, place.partition)
+            bound = self.config.max_queue or 0
+            constants = (milliseconds(wait), *self._terms, options, self.layout.channel, place.partition, bound)
             self._submits[place.partition, wait] = constants
         return constants
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from redisopt.codec import MAX_PAYLOAD_BYTES, Codec
-from redisopt.config import Config, milliseconds
+from redisopt.config import Config, ErrorTypes, milliseconds
 from redisopt.functions import is_async
 
 MAX_SECONDS = 30 * 86_400
@@ -54,6 +54,11 @@ class DebounceConfig(Config):
     max_bytes: int | None = Field(
         default=None, ge=1, description="Bytes of payloads with which a window is due at once."
     )
+    max_queue: int | None = Field(
+        default=None,
+        ge=1,
+        description="Calls of one key that may wait for a worker: one more is refused (QueueFull). None: any number.",
+    )
 
     lease_ttl: float = Field(
         default=10.0,
@@ -67,6 +72,16 @@ class DebounceConfig(Config):
     )
     max_attempts: int = Field(
         default=3, ge=1, le=1000, description="Starts of a run, after the last of which it is a dead letter."
+    )
+    retry_on: ErrorTypes = Field(
+        default=(ConnectionError, TimeoutError),
+        description="Errors that are not the run's fault: it is tried again, and no attempt is counted.",
+    )
+    retry_for: float = Field(
+        default=600.0,
+        ge=0,
+        le=30 * 86_400,
+        description="Seconds for which errors of retry_on do not count as attempts.",
     )
     backoff_base: float = Field(
         default=0.5,

@@ -118,6 +118,7 @@ class Debouncer(Face):
 
         Raises:
             ValueError: a payload that cannot be stored, a key or call id that is no text or too long, a wait out of range.
+            QueueFull: as many calls of the key wait for a worker as `max_queue` allows.
             Unavailable: Redis did not answer within `command_timeout`. Where its `sent` is true, the call may count.
         """
         return DebounceTicket(

@@ -159,12 +159,20 @@ class Executing:
         config = self._asking.config
         cause = error.error if isinstance(error, Stopped) else error
         text = f"{type(cause).__name__}: {cause}"[:MAX_ERROR]
-        retry = None
-        if run.attempt < config.attempts:
+        outcome, retry = "failed", None
+        if self._is_repeated(run, cause):
+            outcome, retry = "repeat", full_jitter(run.claimed.repeats + 1, config.backoff_base, config.backoff_cap)
+        elif run.attempt < config.attempts:
             retry = full_jitter(run.attempt, config.backoff_base, config.backoff_cap)
         then = "it is a dead letter now" if retry is None else f"it is tried again in {retry:.3f} s"
         events.logger.warning("debounce %r: %r failed, %s", self._asking.name, run, then, exc_info=cause)
-        yield from self.finish(run, "failed", b"", text, retry)
+        yield from self.finish(run, outcome, b"", text, retry)
+
+    def _is_repeated(self, run: HeldRun, cause: BaseException) -> bool:
+        """Whether the run failed by no fault of its own, so that it is tried again and no attempt is counted."""
+        config = self._asking.config
+        is_transient = config.delivery == "at_least_once" and isinstance(cause, config.retry_on)
+        return is_transient and run.claimed.repeating <= config.retry_for
 
     def finish(
         self, run: HeldRun, outcome: str, value: bytes = b"", error: str = "", retry: float | None = None

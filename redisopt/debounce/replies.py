@@ -40,6 +40,8 @@ class Claimed(NamedTuple):
     waited: float
     payload: bytes
     collected: int
+    repeats: int = 0
+    repeating: float = 0.0
 
 
 class Fate(NamedTuple):
@@ -103,7 +105,7 @@ def read_placed(reply: Any) -> Placed:
 
 def read_claimed(layout: Layout, row: Sequence[Any]) -> Claimed:
     """A run that was taken."""
-    member, window, fence, attempt, calls, edge, collect, waited, payload, collected = row
+    member, window, fence, attempt, calls, edge, collect, waited, payload, collected, repeats, repeating = row
     return Claimed(
         layout.place(unquote(text(member))),  # whoever encoded the key escaped the escape as well
         text(window),
@@ -115,6 +117,8 @@ def read_claimed(layout: Layout, row: Sequence[Any]) -> Claimed:
         int(waited) / 1000,
         as_bytes(payload),
         int(collected),
+        int(repeats),
+        int(repeating) / 1000,
     )
 
 

@@ -16,7 +16,7 @@ from redisopt.debounce.config import MAX_SECONDS
 from redisopt.debounce.layout import Place
 from redisopt.debounce.outcome import DebounceResult
 from redisopt.debounce.replies import Fate, Placed
-from redisopt.errors import Cancelled, ResultExpired, RunFailed, StateLost
+from redisopt.errors import Cancelled, QueueFull, ResultExpired, RunFailed, StateLost
 
 MAX_CALL_ID = 256
 """Characters of a caller's own call id."""
@@ -42,6 +42,13 @@ class Submitting:
         else:
             check_wait(wait, config.max_wait)
         placed = yield from call(self._asking.submit(place, body, call_id, wait))
+        if placed.status == "full":
+            raise QueueFull(
+                f"debounce {self._asking.name!r}: {placed.number:,} calls of {key!r} wait already, max_queue={config.max_queue}: "
+                "is there a worker?",
+                retry_after=placed.due_after,
+                reason="queue full",
+            )
         if self._on_debounce is not None and placed.status == "pending":
             events.notify(self._on_debounce, placed.number)
         return place, placed
