@@ -38,6 +38,7 @@ the other.
 -- @include logical_ms
 -- @include reclaim
 -- @include first_waiting
+-- @include first_later
 -- @include take_items
 -- @include words_of
 -- @include keep_state
@@ -127,9 +128,9 @@ local function plan_next(found)
     next_due = now
   else
     next_due = found.first and math.min(found.first, now) + batch.delay
-    local later = redis.call('ZRANGE', batch.later, 0, 0, 'WITHSCORES')[2]
+    local later = first_later(batch.later, batch.items)
     if later then
-      next_due = math.min(next_due or tonumber(later), tonumber(later))
+      next_due = math.min(next_due or later, later)
     end
   end
   if next_due then

@@ -16,6 +16,7 @@ from typing import Protocol
 from redisopt import events
 from redisopt.commands import Plan, Wait
 from redisopt.errors import RedisOptError
+from redisopt.eviction import warn_of_eviction
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at what there is to do, at most."""
@@ -111,6 +112,7 @@ class Shift:
     def work(self, source: Source) -> Plan[None]:
         """Take and hand out until told to stop."""
         yield Wait(self.id, 0.0, source.channel, attentive=True)  # from now on no word is missed
+        yield from warn_of_eviction(source.channel)
         while not self.stopping:
             jobs: Sequence[Job] = ()
             seconds = LOOK_EVERY

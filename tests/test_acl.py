@@ -252,6 +252,8 @@ def test_all_of_a_batcher_works_for_the_documented_user(kind: str, server: Runni
     batcher = BatchFace(kind, url, "test", handle, **fields)
     tickets = batcher.add_many(range(3))
     assert batcher.wait_for(tickets[1].cancel())
+    batcher.add(4, key="customer")
+    assert batcher.cancel_key("customer") == 1
     dropped = batcher.add_many(range(10, 14))
     batcher.flush(key="")
     batcher.flush()

@@ -13,6 +13,7 @@ import redisopt
 from tests.batches import BatchFace, Notes, doubled, noted
 from tests.fragile import Lateness
 from tests.servers import RunningServer
+from tests.waiting import wait_until
 
 MakeBatcher = Callable[..., BatchFace]
 
@@ -237,6 +238,38 @@ def test_what_waits_can_be_cancelled(make_batcher: MakeBatcher, server: RunningS
 
     assert [run.items for run in notes.runs()] == [[1, 3]]
     assert batcher.metrics().cancelled == 1
+
+
+def test_all_that_waits_of_a_key_can_be_cancelled(
+    make_batcher: MakeBatcher, server: RunningServer, notes: Notes
+) -> None:
+    """Also what waits to be run again, and in more pages than one; not what runs, nor other keys."""
+    batcher = make_batcher(noted(server.url, doubled), max_delay=60, max_size=1000)
+    tickets = batcher.add_many(range(1200), "ada")
+    other = batcher.add(7, "bob")
+    assert batcher.cancel_key("ada") == 1200
+    assert batcher.cancel_key("ada") == 0
+    with pytest.raises(redisopt.Cancelled):
+        batcher.result(tickets[1199])
+    assert batcher.metrics().pending == 1
+    with batcher.worker():
+        batcher.flush()
+        assert batcher.result(other) == 14
+    assert [run.items for run in notes.runs()] == [[7]]
+
+
+def test_what_is_to_run_again_is_cancelled_with_its_key(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(failing_always, max_delay=0.01, backoff_base=60, backoff_cap=60, max_attempts=5)
+    with batcher.worker():
+        ticket = batcher.add(1, "ada")
+        wait_until(lambda: batcher.metrics().retried == 1 and batcher.metrics().running == 0)
+        assert batcher.cancel_key("ada") == 1
+        with pytest.raises(redisopt.Cancelled):
+            batcher.result(ticket)
+
+
+def failing_always(items: list[Any]) -> list[Any]:
+    raise ValueError("no")
 
 
 def test_who_waits_hears_of_a_cancel_at_once(make_batcher: MakeBatcher) -> None:

@@ -16,6 +16,7 @@ from redisopt.batch.asking import Asking, Settled
 from redisopt.batch.config import BatchConfig
 from redisopt.batch.items import Item, head
 from redisopt.commands import Command, Listen, Plan, Sleep
+from redisopt.eviction import eviction_policy
 from redisopt.identity import next_permit_id, process_id
 from redisopt.retry.budget import RetryBudget
 from redisopt.retry.config import RetryConfig
@@ -76,7 +77,13 @@ def commands() -> list[Command[Any]]:
     ]
     return [
         command
-        for command in [*found, *undos, *batch_commands(), *debounce_commands.commands()]
+        for command in [
+            *found,
+            *undos,
+            eviction_policy("redisopt:v1:{test}:due"),
+            *batch_commands(),
+            *debounce_commands.commands(),
+        ]
         if isinstance(command, Command)
     ]
 
@@ -98,6 +105,7 @@ def batch_commands() -> list[Command[Any]]:
         asking.fetch(["id"]),
         asking.cancel(["id"]),
         asking.tell("flush"),
+        asking.waiting("=", 0),
         asking.dead(0, 10, ["id"]),
         asking.replay("=", 0, ["id"]),
         asking.look(),

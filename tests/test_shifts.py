@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 
+import redisopt
 from redisopt.awaiting import Awaiting, NotYet
 from redisopt.background import now
 from redisopt.commands import Plan, Sleep, Wait
 from redisopt.errors import ResultTimeout, Unavailable
+from redisopt.eviction import eviction_policy
 from redisopt.leases import Lease, Leases
 from redisopt.shifts import Job, Shift
 from redisopt.wakes import MAX_KEPT_TEXT, Ears
@@ -120,7 +124,8 @@ def test_a_worker_sleeps_until_more_is_due_and_takes_no_more_than_it_can() -> No
     working = shift.work(source)
 
     assert next(working) == Wait(shift.id, 0.0, "due", attentive=True)
-    assert working.send(None) == Sleep(0)
+    assert working.send(None) == eviction_policy("due")
+    assert working.send("") == Sleep(0)
     full: Any = working.send(None)
     assert (started, shift.free, full.seconds) == (jobs[:2], 0, 1.0)
     shift.ended(jobs[0])
@@ -202,3 +207,24 @@ def test_leases_are_renewed_together_and_a_lost_one_is_told() -> None:
         keeper.drop("tag", lease)
     with pytest.raises(StopIteration):
         beating.send(None)
+
+
+@pytest.mark.parametrize(
+    ("maxmemory", "policy", "told"),
+    [("100mb", "allkeys-lru", True), ("100mb", "noeviction", False), ("0", "allkeys-lru", False)],
+)
+def test_a_worker_warns_once_where_its_work_may_be_evicted(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture, maxmemory: str, policy: str, told: bool
+) -> None:
+    before: Any = client.config_get("maxmemory*")
+    client.config_set("maxmemory", maxmemory)
+    client.config_set("maxmemory-policy", policy)
+    name = f"evicted {secrets.token_hex(4)}"
+    try:
+        for _ in range(2):
+            with redisopt.Batcher(client, name, handler=lambda items: items) as batcher, batcher.worker():
+                assert batcher.call(1, timeout=10) == 1
+    finally:
+        client.config_set("maxmemory", before["maxmemory"])
+        client.config_set("maxmemory-policy", before["maxmemory-policy"])
+    assert len([record for record in caplog.records if "evicts keys" in record.message]) == int(told)

@@ -240,6 +240,10 @@ class Asking:
         parts = ("state", "items", "held", "tries", "outcomes", "finished", "counts", "bytes", "gone")
         return Command("batch_cancel", self._keys(*parts), (self._result_ttl, *ids), _cancelled)
 
+    def waiting(self, partition: str, start: int) -> Command[list[str]]:
+        """A page of the items of a partition that wait."""
+        return Command("batch_waiting", self._ready(partition), (start, CHUNK), _texts)
+
     def tell(self, what: str, partition: str = "", stamp: int = 0) -> Command[tuple[int, bool]]:
         """Pause, resume or flush; the stamp of a flush, and whether it is to go on."""
         return Command("batch_tell", self._keys("state", "due", "forced", "since"), (what, partition, stamp), _told)

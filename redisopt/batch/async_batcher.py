@@ -189,6 +189,10 @@ class AsyncBatcher(AsyncFace):
         """See `Batcher.cancel`."""
         return await self._runner.run(self._plans.cancel(id))
 
+    async def cancel_key(self, key: str) -> int:
+        """See `Batcher.cancel_key`."""
+        return await self._runner.run(self._plans.telling.cancel_key(key))
+
     async def dead(self, count: int = 100, after: int = 0) -> list[DeadItem]:
         """See `Batcher.dead`."""
         return await self._runner.run(self._plans.telling.dead(count, after))

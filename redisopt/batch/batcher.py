@@ -247,6 +247,15 @@ class Batcher(Face):
         """Have an item not run at all; its adder gets `Cancelled`. False where it is too late, or there is no such item."""
         return self._runner.run(self._plans.cancel(id))
 
+    def cancel_key(self, key: str) -> int:
+        """Have all items of a key that wait not run at all, as `cancel`; returns how many. Four script calls for each 500 or so.
+
+        Raises:
+            ValueError: the key is no text, or too long.
+            Unavailable: Redis did not answer within `command_timeout`; some may be cancelled.
+        """
+        return self._runner.run(self._plans.telling.cancel_key(key))
+
     def dead(self, count: int = 100, after: int = 0) -> list[DeadItem]:
         """Items that were given up, and why: at most `count`, after the first `after`, the oldest first."""
         return self._runner.run(self._plans.telling.dead(count, after))

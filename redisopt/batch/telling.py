@@ -81,6 +81,18 @@ class Telling:
                 yield from call(self._asking.claim("-", "-", partition, 0))  # what was due for them is not any more
         return letters
 
+    def cancel_key(self, key: str) -> Plan[int]:
+        """Cancel what waits of one key. What workers take meanwhile moves the rest up, so it is gone through until none is found."""
+        partition, cancelled = items.word(keys.checked_key(key)), 0
+        while True:
+            start, found = 0, 0
+            while ids := (yield from call(self._asking.waiting(partition, start))):
+                found += (yield from self.cancel(ids)).count("c")
+                start += CHUNK
+            cancelled += found
+            if not found:
+                return cancelled
+
     def dead(self, count: int, after: int) -> Plan[list[DeadItem]]:
         """A page of the dead letter, the oldest first."""
         for name, number in (("count", count), ("after", after)):
