@@ -38,6 +38,7 @@ from redisopt.errors import (
 )
 from redisopt.events import add_hook, remove_hook
 from redisopt.headers import Advice, Policy, read_headers
+from redisopt.logs import LogEvents, log_events
 from redisopt.optimizer.async_optimizer import AsyncOperation, AsyncOptimizer
 from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.metrics import OptimizerMetrics
@@ -97,6 +98,7 @@ __all__ = [
     "Fatal",
     "JointPermit",
     "LimitState",
+    "LogEvents",
     "Operation",
     "OperationTimeout",
     "Optimizer",
@@ -140,6 +142,7 @@ __all__ = [
     "connect",
     "connect_async",
     "describe",
+    "log_events",
     "progress_bar",
     "read_headers",
     "remove_hook",

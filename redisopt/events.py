@@ -78,6 +78,44 @@ class FellBack:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRan:
+    """A batch was run here: of its `size` items so many are done, were given up, and are to run again; it took `seconds`."""
+
+    name: str
+    key: str
+    size: int
+    done: int
+    dead: int
+    retried: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRan:
+    """A debounced run was over here, which covered so many calls; `error` where it failed."""
+
+    name: str
+    key: str
+    window: str
+    calls: int
+    attempt: int
+    seconds: float
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """How a run of `map` stands; at most ten times a second, and at its end."""
+
+    name: str
+    run: str
+    done: int
+    failed: int
+    total: int
+    retried: int
+
+
+@dataclass(frozen=True, slots=True)
 class ScriptReloaded:
     """The server did not know a script (restart, failover, SCRIPT FLUSH) and was given it."""
 
@@ -98,7 +136,20 @@ class Reachable:
     seconds: float
 
 
-Event = Granted | Refused | Retried | TriedAgain | NotTriedAgain | FellBack | ScriptReloaded | Unreachable | Reachable
+Event = (
+    Granted
+    | Refused
+    | Retried
+    | TriedAgain
+    | NotTriedAgain
+    | FellBack
+    | BatchRan
+    | WindowRan
+    | Progressed
+    | ScriptReloaded
+    | Unreachable
+    | Reachable
+)
 
 
 class Hook(Protocol):

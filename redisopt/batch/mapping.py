@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
+from redisopt import events
 from redisopt.background import now
 from redisopt.batch import items, outcome
 from redisopt.batch.adding import ENDED, Wish
@@ -46,7 +47,8 @@ class Mapping:
         self._wishes = wishes
         self._places = {wish.id: place for place, wish in enumerate(wishes)}
         self._outcomes: dict[int, bytes] = {}
-        self._pace = Pace(len(wishes), on_progress)
+        self._on_progress = on_progress
+        self._pace = Pace(len(wishes), self._tell)
         self._last, self._last_gone = "0-0", "0-0"
         self._standing: list[int] = []
         self._to_add: list[Wish] = []
@@ -97,6 +99,13 @@ class Mapping:
     def _report(self, *, last: bool = False) -> None:
         gone = sum(1 for each in self._outcomes.values() if not each.startswith((b"done", b"failed")))
         self._pace.report(self._standing, gone, now(), last=last)
+
+    def _tell(self, progress: Progress) -> None:
+        name, run = self._asking.name, self._adder.removeprefix(items.RUN)
+        done, failed, total, retried = progress.done, progress.failed, progress.total, progress.retried
+        events.emit(events.Progressed(name, run, done, failed, total, retried))
+        if self._on_progress is not None:
+            events.notify(self._on_progress, progress)
 
     def _add(self, to_add: list[Wish]) -> Plan[list[Wish]]:
         """Add some of what is left, as much as there is room for; returns the rest."""

@@ -8,6 +8,7 @@ What is finished is settled at once, whatever becomes of the rest.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
@@ -43,9 +44,10 @@ class Held(Lease):
         partition: of its items.
         claimed: what was handed out.
         left: the items that are not settled yet, by id.
+        settled: how many were settled as what.
     """
 
-    __slots__ = ("claimed", "id", "left", "partition")
+    __slots__ = ("claimed", "id", "left", "partition", "settled")
 
     def __init__(self, claim_id: str, partition: str, claimed: Claimed, good_until: float) -> None:
         super().__init__(good_until)
@@ -53,6 +55,7 @@ class Held(Lease):
         self.partition = partition
         self.claimed = claimed
         self.left = {item.id: item for item in claimed.items}
+        self.settled: Counter[str] = Counter()
 
     def __repr__(self) -> str:
         """For people."""
@@ -76,8 +79,10 @@ class Processing:
 
     def process(self, held: Held, handler: Handler) -> Plan[None]:
         """Run a batch, and settle all of it; what could not be run is given back. Interrupted, all that is left is."""
+        began = now()
         try:
             yield from self._process(held, handler)
+            self._tell(held, now() - began)
         except GeneratorExit:
             raise
         except BaseException:
@@ -85,6 +90,12 @@ class Processing:
             raise
         finally:
             self.leases.drop("", held)
+
+    def _tell(self, held: Held, seconds: float) -> None:
+        kinds = held.settled
+        name, key, size = self._asking.name, key_of(held.partition), len(held.claimed.items)
+        again = kinds["retry"] + kinds["repeat"]
+        events.emit(events.BatchRan(name, key, size, kinds["done"], kinds["dead"], again, seconds))
 
     def _process(self, held: Held, handler: Handler) -> Plan[None]:
         attempt = partial(self._attempt, held, handler)
@@ -227,6 +238,7 @@ class Processing:
         for part in chunks([each for each in settled if each.item.id in held.left], attrgetter("outcome")):
             for each in part:
                 del held.left[each.item.id]
+                held.settled[each.kind] += 1
             command = self._asking.settle(held.id, held.partition, part, last=not held.left)
             pause = _PAUSE
             while True:

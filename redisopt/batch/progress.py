@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from redisopt import events
-
 EVERY = 0.1
 """Seconds between two reports, at least."""
 
@@ -38,9 +36,9 @@ class Progress:
 class Pace:
     """The progress of one run as seen by one process, and who is told of it."""
 
-    def __init__(self, total: int, on_progress: Callable[[Progress], object] | None) -> None:
+    def __init__(self, total: int, tell: Callable[[Progress], object]) -> None:
         self._total = total
-        self._on_progress = on_progress
+        self._tell = tell
         self._rate = 0.0
         self._ended, self._at = -1, 0.0
         self._told, self._told_at = (-1, -1, -1), -math.inf
@@ -60,9 +58,9 @@ class Pace:
             self._rate = latest if self._rate == 0 else self._rate + weight * (latest - self._rate)
             self._ended, self._at = ended, seconds
         numbers = (done, failed, retried)
-        if self._on_progress is None or numbers == self._told or (at < self._told_at + EVERY and not last):
+        if numbers == self._told or (at < self._told_at + EVERY and not last):
             return
         self._told, self._told_at = numbers, at
         left = self._total - ended
         eta = 0.0 if left == 0 else left / self._rate if self._rate > 0 else None
-        events.notify(self._on_progress, Progress(done, failed, self._total, retried, self._rate, eta))
+        self._tell(Progress(done, failed, self._total, retried, self._rate, eta))

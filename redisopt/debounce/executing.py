@@ -89,6 +89,7 @@ class Executing:
 
     def perform(self, run: HeldRun, handler: Callable[..., Any]) -> Plan[None]:
         """Call the handler and say what became of it. Interrupted, the run is given back."""
+        began = now()
         try:
             try:
                 payload = yield from self._payload(run.claimed)
@@ -99,14 +100,19 @@ class Executing:
             except _Unread:
                 yield from self.give_back(run)  # it was not started
             except (Exception, SystemExit) as error:
+                self._tell(run, now() - began, error.error if isinstance(error, Stopped) else error)
                 yield from self._fail(run, error)
             except BaseException:
                 yield from self.give_back(run)
                 raise
             else:
+                self._tell(run, now() - began, None)
                 yield from self.finish(run, *self.stored(run, value))
         finally:
             self.leases.drop(run.claimed.place.tag, run)
+
+    def _tell(self, run: HeldRun, seconds: float, error: BaseException | None) -> None:
+        events.emit(events.WindowRan(self._asking.name, run.key, run.window, run.calls, run.attempt, seconds, error))
 
     def give_back(self, run: HeldRun) -> Plan[None]:
         """Somebody else is to have it, at once. It does not count as an attempt. What runs at most once has failed instead."""

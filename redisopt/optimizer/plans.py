@@ -122,7 +122,7 @@ class OptimizerPlans:
             self._known[options] = policies
         return self.outside(options, fallback, lambda: fold(policies, inner))
 
-    def outside(self, options: Options, fallback: Any, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+    def outside(self, options: Options, fallback: Any, inner: Callable[[], Plan[Any]]) -> Plan[Any]:  # noqa: ARG002 - the cache will use them
         """`inner`, with what stays with the caller around it."""
         policies: list[Policy] = []
         if fallback is not NOTHING:

@@ -1,0 +1,87 @@
+"""Structured logs: every event as a record of the stdlib logger ``redisopt``, whose fields a formatter can write as JSON.
+
+The library is quiet by default: its logger has a NullHandler, warns of what an operator should know, and says nothing of single
+calls. `log_events` has all events logged: what was granted and refused, batches and debounced runs, progress, retries, fallbacks,
+changes of state, and Redis coming and going.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+from redisopt import events
+
+LEVELS: dict[type[Any], int] = {
+    events.Granted: logging.DEBUG,
+    events.Refused: logging.DEBUG,
+    events.Retried: logging.DEBUG,
+    events.ScriptReloaded: logging.DEBUG,
+    events.TriedAgain: logging.INFO,
+    events.Progressed: logging.INFO,
+    events.BatchRan: logging.INFO,
+    events.WindowRan: logging.INFO,
+    events.Reachable: logging.INFO,
+    events.FellBack: logging.WARNING,
+    events.NotTriedAgain: logging.WARNING,
+    events.Unreachable: logging.WARNING,
+}
+"""The level of each event; INFO for those that are not in it. What failed is logged at WARNING at least."""
+
+
+class LogEvents:
+    """A hook that logs events; what `log_events` returns.
+
+    Args:
+        logger: where to.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def __call__(self, event: Any, /) -> None:
+        """Log one event."""
+        fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+        level = LEVELS.get(type(event), logging.INFO)
+        error = fields.get("error")
+        if (isinstance(error, BaseException) and type(event) is events.WindowRan) or fields.get("dead"):
+            level = max(level, logging.WARNING)
+        if not self._logger.isEnabledFor(level):
+            return
+        name = type(event).__name__
+        told = {
+            key: f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else value
+            for key, value in fields.items()
+        }
+        text = " ".join(f"{key}={value!r}" for key, value in told.items())
+        self._logger.log(level, "%s %s", name, text, extra={"redisopt": {"event": name, **told}})
+
+    def stop(self) -> None:
+        """Log no more."""
+        events.remove_hook(self)
+
+
+def log_events(logger: logging.Logger | None = None) -> LogEvents:
+    """Log every event of this process from now on, at the levels of `LEVELS`.
+
+    Each record has ``record.redisopt``, a dict of the event's name and its fields, for formatters that write JSON; the message is
+    text with the same fields.
+
+    >>> logging.basicConfig(level=logging.INFO)
+    >>> logs = redisopt.log_events()
+
+    Args:
+        logger: default: ``logging.getLogger("redisopt")``.
+
+    Returns:
+        The hook, whose `stop` ends it.
+
+    Raises:
+        ValueError: `logger` is none.
+    """
+    if logger is not None and not isinstance(logger, logging.Logger | logging.LoggerAdapter):
+        raise ValueError(f"logger must be a logging.Logger, not {logger!r}")
+    hook = LogEvents(logger or events.logger)
+    events.add_hook(hook)
+    return hook
