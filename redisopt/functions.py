@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 
@@ -50,3 +52,37 @@ def takes(function: Any, count: int) -> bool:
     except ValueError:  # a builtin without a signature
         return True
     return True
+
+
+def guarded(handler: Callable[..., Any], *, awaited: bool) -> Callable[..., Any]:
+    """A worker's handler, whose errors never end the worker: an exit, or a task of its own that was cancelled, is a RuntimeError.
+
+    Of a task that is cancelled because its worker stops, the cancellation passes; and so does Ctrl-C in an event loop.
+    """
+
+    @functools.wraps(handler)
+    def guarded_call(*args: Any) -> Any:
+        try:
+            return handler(*args)
+        except Exception:
+            raise
+        except BaseException as error:  # no signal is delivered to a worker's thread: this is the handler's own
+            raise RuntimeError(f"the handler raised {error!r}") from error
+
+    @functools.wraps(handler)
+    async def guarded_task(*args: Any) -> Any:
+        try:
+            return await handler(*args)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # the worker is stopped
+            raise RuntimeError("the handler was cancelled from within") from error
+        except GeneratorExit:
+            raise  # the event loop has gone
+        except BaseException as error:
+            raise RuntimeError(f"the handler raised {error!r}") from error
+
+    return guarded_task if awaited else guarded_call

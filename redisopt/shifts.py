@@ -15,7 +15,7 @@ from typing import Protocol
 
 from redisopt import events
 from redisopt.commands import Plan, Wait
-from redisopt.errors import RedisOptError
+from redisopt.errors import RedisOptError, Unavailable
 from redisopt.eviction import warn_of_eviction
 
 LOOK_EVERY = 1.0
@@ -86,6 +86,7 @@ class Shift:
         self._concurrency = concurrency
         self._lock = threading.Lock()
         self._jobs: set[Job] = set()
+        self._complained = False
 
     @property
     def free(self) -> int:
@@ -99,8 +100,9 @@ class Shift:
             return list(self._jobs)
 
     def stop(self) -> None:
-        """Take nothing more."""
-        self.stopping = True
+        """Take nothing more: what is taken at this moment is given back."""
+        with self._lock:
+            self.stopping = True
         self.wake(self.id)
 
     def ended(self, job: Job) -> None:
@@ -119,13 +121,16 @@ class Shift:
             if self.free > 0:
                 try:
                     jobs, seconds = yield from source.take(self.free)
+                    self._could_look()
                 except RedisOptError as error:
-                    events.logger.debug("a worker could not look: %s", error)
+                    self._could_not_look(source, error)
                     seconds = _AFTER_FAILURE
                 except Exception:
                     events.logger.exception("a worker could not take what is due")
-                with self._lock:
-                    self._jobs.update(jobs)
+                if not self._accept(jobs):
+                    for job in jobs:
+                        yield from _given_back(job)
+                    break
                 for job in jobs:
                     self.start(job)
                 if jobs and self.free > 0 and seconds <= 0:
@@ -136,5 +141,33 @@ class Shift:
                 break
             heard = yield Wait(self.id, max(0.0, min(seconds, LOOK_EVERY)), source.channel, attentive=True)
             if heard is not None:
-                source.hear(heard)
+                try:
+                    source.hear(heard)
+                except Exception:  # whatever it was, it was not one of ours
+                    events.logger.exception("a worker was sent %.100r on %r", heard, source.channel)
         yield Wait(self.id, 0.0, heard=False)  # nothing is to be kept for it any more
+
+    def _accept(self, jobs: Sequence[Job]) -> bool:
+        """Note that jobs are under way, unless this is to stop."""
+        with self._lock:
+            if not self.stopping:
+                self._jobs.update(jobs)
+            return not self.stopping
+
+    def _could_look(self) -> None:
+        self._complained = False
+
+    def _could_not_look(self, source: Source, error: RedisOptError) -> None:
+        """Say so once, until it can again. Of a server that is away, the breaker says so."""
+        if isinstance(error, Unavailable) or self._complained:
+            events.logger.debug("a worker could not look: %s", error)
+            return
+        self._complained = True
+        events.logger.error("a worker of %s can take nothing, and goes on trying: %s", source.channel, error)
+
+
+def _given_back(job: Job) -> Plan[None]:
+    try:
+        yield from job.give_back()
+    except RedisOptError as error:
+        events.logger.debug("what was taken by a worker that stops comes back when its lease ends: %s", error)

@@ -21,6 +21,9 @@ from redisopt.identity import process_id
 from redisopt.runner import AsyncRunner, Runner
 from redisopt.shifts import Job, Shift, Source
 
+TO_END = 2.0
+"""Seconds that tasks which were cancelled have to end."""
+
 
 class Worker:
     """Does in threads what a source has to do. Enter it, or `start` and `stop` it.
@@ -103,7 +106,7 @@ class Worker:
     def _do(self, job: Job) -> None:
         try:
             self._runner.run(job.perform())
-        except Exception:
+        except BaseException:  # a worker that ends with a job would say that it works
             events.logger.exception("a worker could not say what became of its job: it will be done again")
         finally:
             self._shift.ended(job)
@@ -129,12 +132,13 @@ class AsyncWorker:
         self._concurrency = concurrency
         self._grace = grace
         self._taker: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> Self:
         """As `Worker.start`."""
         if self.is_working:
             raise ValueError("the worker works already: make another one, or stop it first")
+        self._process = process_id()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._shift = Shift(self._concurrency)
         self._shift.wake = self._runner.wake
         self._shift.start = self._start
@@ -143,13 +147,21 @@ class AsyncWorker:
 
     @property
     def is_working(self) -> bool:
-        """As `Worker.is_working`."""
-        return self._taker is not None
+        """As `Worker.is_working`: also not where its event loop has ended."""
+        taker = self._taker
+        return (
+            taker is not None and self._process == process_id() and not (taker.done() or taker.get_loop().is_closed())
+        )
 
     async def stop(self) -> None:
-        """As `Worker.stop`."""
+        """As `Worker.stop`. A worker of another event loop that runs still is told to take nothing more, and not waited for."""
         taker, self._taker = self._taker, None
-        if taker is None:
+        if taker is None or self._process != process_id():
+            return
+        loop = taker.get_loop()
+        if loop is not asyncio.get_running_loop():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._shift.stop)
             return
         self._shift.stop()
         until = now() + self._grace
@@ -164,7 +176,10 @@ class AsyncWorker:
             for task in left:
                 task.cancel()
             if left:
-                await asyncio.wait(left)
+                await asyncio.wait(left, timeout=TO_END)
+            for job in self._shift.jobs:  # of handlers that do not heed their cancellation
+                with suppress(RedisOptError):
+                    await self._runner.run(job.give_back())
 
     def _start(self, job: Job) -> None:
         task = asyncio.create_task(self._do(job), name=f"{self._name}-job")

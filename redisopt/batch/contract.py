@@ -6,12 +6,11 @@ id. An element is the item's result; or an exception, which fails that item alon
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from redisopt.functions import check_function, takes
+from redisopt.functions import check_function, guarded, takes
 
 _LONGEST = 2_592_000
 """Seconds: a month."""
@@ -94,34 +93,7 @@ def checked_handler(handler: Any, *, awaited: bool) -> Handler:
     instead = "an async function" if awaited else "an AsyncBatcher"
     check_function(handler, "handler", awaited=awaited, instead=instead)
     if takes(handler, 1):  # also where a second argument has a default: that is the user's own
-        return _guarded(lambda items, _: handler(items), awaited=awaited)
+        return guarded(lambda items, _: handler(items), awaited=awaited)
     if takes(handler, 2):
-        return _guarded(handler, awaited=awaited)
+        return guarded(handler, awaited=awaited)
     raise ValueError(f"handler {handler!r} must take (items) or (items, run)")
-
-
-def _guarded(handler: Handler, *, awaited: bool) -> Handler:
-    """A handler whose errors fail its items, and never its worker: an exit, or a task of its own that was cancelled, too."""
-
-    def guarded(items: Any, run: BatchRun) -> Any:
-        try:
-            return handler(items, run)
-        except SystemExit as error:
-            raise _left(error) from error
-
-    async def guarded_task(items: Any, run: BatchRun) -> Any:
-        try:
-            return await handler(items, run)
-        except SystemExit as error:
-            raise _left(error) from error
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise  # the worker is stopped
-            raise RuntimeError("the handler was cancelled from within") from error
-
-    return guarded_task if awaited else guarded
-
-
-def _left(error: SystemExit) -> RuntimeError:
-    return RuntimeError(f"the handler asked its process to exit: {error!r}")

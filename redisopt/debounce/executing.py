@@ -99,7 +99,7 @@ class Executing:
                 raise
             except _Unread:
                 yield from self.give_back(run)  # it was not started
-            except (Exception, SystemExit) as error:
+            except Exception as error:
                 self._tell(run, now() - began, error.error if isinstance(error, Stopped) else error)
                 yield from self._fail(run, error)
             except BaseException:

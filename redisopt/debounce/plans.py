@@ -13,7 +13,7 @@ from redisopt.debounce.config import CLUSTER_PARTITIONS, DebounceConfig
 from redisopt.debounce.controlling import Controlling
 from redisopt.debounce.executing import Due, Executing, Throttling
 from redisopt.debounce.submitting import Submitting, check_timeout
-from redisopt.functions import check_function, takes
+from redisopt.functions import check_function, guarded, takes
 
 GRACE = 10.0
 """Seconds that a worker's stop waits for runs under way, unless it is told otherwise."""
@@ -80,9 +80,9 @@ class DebouncePlans:
         if self.handler is not None:
             raise ValueError(f"debounce {self.name!r} has the handler {self.handler!r}: there can be but one")
         if takes(handler, 2):
-            self.handler = handler
+            self.handler = guarded(handler, awaited=awaited)
         elif takes(handler, 1):
-            self.handler = lambda payload, _: handler(payload)
+            self.handler = guarded(lambda payload, _: handler(payload), awaited=awaited)
         else:
             raise ValueError(f"handler {handler!r} must take a payload, or a payload and the run")
 
