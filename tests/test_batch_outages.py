@@ -153,7 +153,7 @@ def test_a_full_server_refuses_adds_whole_and_lets_workers_drain(
     assert batcher.add(1, key="other")
     batcher.flush()
     with batcher.worker():
-        wait_until(lambda: batcher.metrics().pending == 0)
+        wait_until(lambda: batcher.metrics().pending == batcher.metrics().running == 0)
     batcher.close()
 
 
