@@ -50,7 +50,7 @@ class Bound:
 
     def for_client(self, client: object) -> Policy:
         """The policy for plans that are performed with `client`: with another one than ours, what it asks goes its own way."""
-        return self if client is self.runner.client else _Elsewhere(self)
+        return self.policy if client is self.runner.client else _Elsewhere(self)
 
 
 class _Elsewhere:
@@ -79,11 +79,25 @@ class _Inner:
     step: Step
 
 
-def fold(policies: Iterable[Policy], operation: Callable[[], Plan[Any]]) -> Plan[Any]:
-    """The plan of an operation with policies around it, the first one outermost."""
-    for policy in reversed(list(policies)):
-        operation = functools.partial(policy.around, operation)
-    return operation()
+class Fold:
+    """Several policies as one, the first one outermost."""
+
+    __slots__ = ("_arounds", "_outermost")
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        arounds = [policy.around for policy in policies]
+        self._outermost = arounds[0] if arounds else _perform
+        self._arounds = arounds[:0:-1]
+
+    def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+        """All of them around `inner`."""
+        for around in self._arounds:
+            inner = functools.partial(around, inner)
+        return self._outermost(inner)
+
+
+def _perform(inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+    return inner()
 
 
 def _single(step: Step) -> Plan[Any]:

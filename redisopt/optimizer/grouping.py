@@ -19,7 +19,7 @@ from redisopt import events
 from redisopt.background import Performer, now
 from redisopt.commands import Plan, Wait
 from redisopt.identity import process_id
-from redisopt.policies import Policy, fold
+from redisopt.policies import Fold, Policy
 
 _LOST_WORD = 0.05
 """Seconds after which who waits looks for itself: word may come between a look and a wait."""
@@ -162,7 +162,7 @@ class Grouping:
                 if self._gathering.get(place) is batch:
                     del self._gathering[place]
             if batch.left:
-                yield from fold(shared, lambda: self._open(batch))
+                yield from Fold(shared).around(lambda: self._open(batch))
         except BaseException as error:
             batch.error = error if isinstance(error, Exception) else RuntimeError(f"the batch was given up: {error!r}")
             if not isinstance(error, Exception):

@@ -20,7 +20,7 @@ from redisopt.functions import check_function, takes
 from redisopt.keys import checked_name
 from redisopt.optimizer.parts import Kinds
 from redisopt.optimizer.plans import OptimizerPlans, Options, options_of
-from redisopt.policies import fold
+from redisopt.policies import Fold
 
 NOT_THEIR_FAULT = (Throttled, Unavailable)
 """Errors of what is around a handler: no attempt of the items is counted for them."""
@@ -86,7 +86,7 @@ class Registered:
     def run(self, *args: Any) -> Plan[Any]:
         """The plan of a run of its function, by whoever works."""
         policies = self._plans.each(self.wanted.options._replace(retry=False))
-        return fold(policies, functools.partial(invoke, self.function, *args))
+        return Fold(policies).around(functools.partial(invoke, self.function, *args))
 
 
 class Operations:

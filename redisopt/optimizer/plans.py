@@ -17,7 +17,7 @@ from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.parts import Parts
 from redisopt.pipeline.fallback import Fallback
 from redisopt.pipeline.timeout import Timeout
-from redisopt.policies import Policy, fold
+from redisopt.policies import Fold, Policy
 
 MAX_KNOWN = 1000
 """Combinations of options whose policies are kept."""
@@ -69,10 +69,13 @@ def options_of(fields: Mapping[str, Any]) -> Options:
     Raises:
         ValueError: there is no such option.
     """
-    unknown = sorted(set(fields) - set(Options._fields))
-    if unknown:
-        raise ValueError(f"there is no option {unknown[0]!r}: there are {', '.join(Options._fields)}, fallback")
-    return Options(**fields)
+    try:
+        return Options(**fields)
+    except TypeError:
+        unknown = sorted(set(fields) - set(Options._fields))
+        raise ValueError(
+            f"there is no option {unknown[0]!r}: there are {', '.join(Options._fields)}, fallback"
+        ) from None
 
 
 _SECTIONS = {"batch": "batching", "throttle": "throttling", "debounce": "debouncing", "retry": "retrying"}
@@ -85,7 +88,7 @@ class OptimizerPlans:
         self.name = name
         self.config = config
         self.parts = parts
-        self._known: dict[Options, list[Policy]] = {}
+        self._known: dict[Options, Fold] = {}
 
     def check(self, option: str, value: object) -> bool:
         """Whether a part is to be used: it was asked for, and is not switched off.
@@ -114,29 +117,33 @@ class OptimizerPlans:
     def around(self, options: Options, fallback: Any, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """`inner`, with all that a call asks for around it."""
         checked_key(options.key)
-        policies = self._known.get(options)
-        if policies is None:
-            policies = self._inside(options)
+        inside = self._known.get(options)
+        if inside is None:
+            inside = Fold(self._inside(options))
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            self._known[options] = policies
-        return self.outside(options, fallback, lambda: fold(policies, inner))
+            self._known[options] = inside
+        outside = self._outside(options, fallback)
+        return Fold([*outside, inside]).around(inner) if outside else inside.around(inner)
 
-    def outside(self, options: Options, fallback: Any, inner: Callable[[], Plan[Any]]) -> Plan[Any]:  # noqa: ARG002 - the cache will use them
+    def outside(self, options: Options, fallback: Any, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """`inner`, with what stays with the caller around it."""
+        return Fold(self._outside(options, fallback)).around(inner)
+
+    def _outside(self, options: Options, fallback: Any) -> list[Policy]:  # noqa: ARG002 - the cache will use them
         policies: list[Policy] = []
         if fallback is not NOTHING:
             policies.append(fallback if isinstance(fallback, Fallback) else Fallback(fallback))
-        return fold(policies, inner)
+        return policies
 
     def _inside(self, options: Options) -> list[Policy]:
         parts = self.parts
         limits: list[Policy] = []
         if self.check("throttle", options.throttle):
-            limits.append(parts.throttler.policy(options.cost, options.key, timeout=options.acquire_timeout))
+            limits.append(self._of(parts.throttler.policy(options.cost, options.key, timeout=options.acquire_timeout)))
         policies: list[Policy] = []
         if self.check("debounce", options.debounce):
-            policies.append(parts.debouncer.policy(key=options.key))
+            policies.append(self._of(parts.debouncer.policy(key=options.key)))
         if self.check("batch", options.batch) and parts.grouping is not None:
             place = (options.throttle, options.key, options.cost, options.acquire_timeout)
             policies.append(parts.grouping.policy(place, limits))
@@ -148,8 +155,12 @@ class OptimizerPlans:
         """What goes on around each try of an operation."""
         policies: list[Policy] = []
         if self.check("retry", options.retry):
-            policies.append(self.parts.retry.policy())
+            policies.append(self._of(self.parts.retry.policy()))
         timeout = self.config.timeout if options.timeout is None else options.timeout
         if timeout is not None:
             policies.append(Timeout(timeout))
         return policies
+
+    def _of(self, policy: Any) -> Policy:
+        """A part's policy: all parts have the optimizer's client."""
+        return policy.policy  # type: ignore[no-any-return]

@@ -8,9 +8,8 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from redisopt.commands import Plan
 from redisopt.faces import AsyncFace, Face
-from redisopt.policies import Bound, Policy, fold
+from redisopt.policies import Bound, Fold, Policy
 from redisopt.policy_faces import AsyncPolicyFace, PolicyFace
 from redisopt.runner import AsyncRunner, Runner
 
@@ -19,17 +18,6 @@ COMMAND_TIMEOUT = 0.5
 
 Part = Policy | Face | AsyncFace | Callable[..., Policy]
 """What a pipeline is made of."""
-
-
-class _Fold:
-    """Several policies as one, the first one outermost."""
-
-    def __init__(self, policies: list[Policy]) -> None:
-        self._policies = policies
-
-    def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
-        """All of them around `inner`."""
-        return fold(self._policies, inner)
 
 
 class _Folded:
@@ -42,7 +30,7 @@ class _Folded:
 
     def policy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Policy:
         """All in one, for a call with these arguments."""
-        return _Fold(
+        return Fold(
             [
                 part if hasattr(part, "around") else placed(part(*args, **kwargs), self._client, awaited=self._awaited)
                 for part in self._parts

@@ -13,15 +13,17 @@ class ThrottlePolicy:
 
     Args:
         acquire: waits for the permit; the method of a throttler.
+        let_go: the plan that releases it.
     """
 
-    def __init__(self, acquire: Callable[[], Any]) -> None:
-        self._acquire = acquire
+    def __init__(self, acquire: Callable[[], Any], let_go: Callable[[Any], Plan[None]]) -> None:
+        self._acquire = Invoke(acquire)
+        self._let_go = let_go
 
     def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """Wait for a permit, perform `inner`, and release it."""
-        permit = yield Invoke(self._acquire)
-        return (yield from holding(inner, lambda: _let_go(permit)))
+        permit = yield self._acquire
+        return (yield from holding(inner, lambda: self._let_go(permit)))
 
 
 def holding(inner: Callable[[], Plan[Any]], let_go: Callable[[], Plan[None]]) -> Plan[Any]:
@@ -35,7 +37,3 @@ def holding(inner: Callable[[], Plan[Any]], let_go: Callable[[], Plan[None]]) ->
         raise
     yield from let_go()
     return result
-
-
-def _let_go(permit: Any) -> Plan[None]:
-    yield Invoke(permit.let_go, final=True)

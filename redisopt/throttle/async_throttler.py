@@ -284,7 +284,7 @@ class AsyncThrottler(AsyncFace):
         """See `Throttler.policy`."""
         Terms(cost, key, timeout, weight, priority).check(self._plans.asking)
         acquire = functools.partial(self.acquire, cost, key, timeout=timeout, priority=priority, weight=weight)
-        return Bound(ThrottlePolicy(acquire), self._runner)
+        return Bound(ThrottlePolicy(acquire, self._plans.returning.let_go), self._runner)
 
     def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> AsyncRequest:
         """See `Throttler.request`."""
