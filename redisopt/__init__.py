@@ -36,6 +36,11 @@ from redisopt.errors import (
     Unavailable,
 )
 from redisopt.events import add_hook, remove_hook
+from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
+from redisopt.monitor.config import MonitorConfig
+from redisopt.monitor.measuring import Measure, Profile
+from redisopt.monitor.monitor import PerformanceMonitor
+from redisopt.monitor.report import Breach, MonitorMetrics, PerformanceReport
 from redisopt.throttle.async_throttler import AsyncRequest, AsyncThrottler, async_acquire_all
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.decision import Decision, LimitState, Outage, ThrottleMetrics
@@ -55,6 +60,7 @@ __all__ = [
     "AsyncDebounceTicket",
     "AsyncDebouncer",
     "AsyncJointPermit",
+    "AsyncPerformanceMonitor",
     "AsyncPermit",
     "AsyncRequest",
     "AsyncThrottler",
@@ -66,6 +72,7 @@ __all__ = [
     "BatchRun",
     "BatchTicket",
     "Batcher",
+    "Breach",
     "Cancelled",
     "Client",
     "ConfigConflict",
@@ -81,11 +88,17 @@ __all__ = [
     "Fatal",
     "JointPermit",
     "LimitState",
+    "Measure",
+    "MonitorConfig",
+    "MonitorMetrics",
     "Outage",
     "Pending",
+    "PerformanceMonitor",
+    "PerformanceReport",
     "Permit",
     "PermitLost",
     "Policy",
+    "Profile",
     "Progress",
     "QueueFull",
     "Rate",

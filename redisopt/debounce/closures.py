@@ -15,7 +15,7 @@ from typing import Any
 from redisopt import events
 from redisopt.awaiting import ASK_EVERY, Awaiting, NotYet
 from redisopt.background import now
-from redisopt.commands import Invoke, Plan, Stopped, call
+from redisopt.commands import Plan, Stopped, call
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.executing import MAX_ERROR, Executing, HeldRun
 from redisopt.debounce.layout import Place
@@ -143,7 +143,7 @@ class Closures:
         try:
             try:
                 run.called = True
-                value = yield Invoke(function, args, kwargs)
+                value = yield from self._executing.watch.invoke(function, args, kwargs)
             except GeneratorExit:
                 raise
             except Exception as error:
