@@ -27,6 +27,7 @@ TWINS = (
     *("Worker", "AsyncWorker"),
     *("Batcher", "AsyncBatcher"),
     *("BatchTicket", "AsyncBatchTicket"),
+    *("PerformanceMonitor", "AsyncPerformanceMonitor"),
 )
 
 

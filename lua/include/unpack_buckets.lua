@@ -44,7 +44,7 @@ local function unpack_buckets(packed, counts)
         k, two_k = k - 1, two_k / 2
       end
       local count = floor((before + older) / 2) + (code % 2 == 0 and code / 2 or -(code + 1) / 2)
-      if count ~= 0 then
+      if count > 0 and count < 2 ^ 48 and index < 1400 then -- as all are that we have packed
         counts[index] = (counts[index] or 0) + count
       end
       before, older, index = count, before, index + 1

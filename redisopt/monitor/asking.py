@@ -10,7 +10,7 @@ from redisopt.commands import Command
 from redisopt.monitor import slots
 from redisopt.monitor.config import MonitorConfig
 from redisopt.monitor.slots import Slot
-from redisopt.monitor.tracking import Delta, Part
+from redisopt.monitor.tracking import Part
 
 KEPT_MS = 25 * 3_600_000 + 120_000
 """How long a name is kept that is not measured any more: its last hour and the day before it."""
@@ -37,7 +37,7 @@ class Asking:
         """Add a part to what the fleet has. Its own lane and number see to it that it counts once, however often it is sent."""
         members = [delta.member for delta in part.deltas]
         lists = [f"{self._tag}{kind}:{member}" for member in members for kind in ("minutes", "hours")]
-        figures = [text for delta in part.deltas for text in _figures(delta)]
+        figures = [text for delta in part.deltas for text in (delta.member, *slots.figures(delta.tally), delta.packs)]
         args = (lane, part.number, self._most, KEPT_MS, *figures)
         return Command("monitor_flush", (*self._keys, *lists), args, _read_refused)
 
@@ -48,19 +48,6 @@ class Asking:
     def names(self) -> Command[tuple[float, list[Found]]]:
         """Which names there are."""
         return Command("monitor_read", self._keys, (self._tag, 0, 0, "*"), _read_found)
-
-
-def _figures(delta: Delta) -> tuple[str | bytes, ...]:
-    tally = delta.tally
-    return (
-        delta.member,
-        str(tally.count),
-        str(tally.errors),
-        f"{tally.sum:.15g}",
-        f"{tally.min:.12g}",
-        f"{tally.max:.12g}",
-        delta.packs,
-    )
 
 
 def _read_refused(reply: Any) -> list[int]:

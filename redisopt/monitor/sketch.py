@@ -58,13 +58,13 @@ class Tally:
         return replace(self, buckets=buckets)
 
     def quantile(self, q: float) -> float:
-        """The duration in seconds that a share `q` of all did not exceed, within 1 %; 0.0 of none."""
+        """The shortest duration in seconds that a share `q` of all did not exceed, within 1 %; 0.0 of none."""
         if not self.count:
             return 0.0
-        rank, seen, index = q * (self.count - 1), 0, 0
+        seen = index = 0
         for index in sorted(self.buckets):
             seen += self.buckets[index]
-            if seen > rank:
+            if seen >= q * self.count:
                 break
         return min(max(value_of(index), self.min), self.max)
 
