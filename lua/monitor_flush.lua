@@ -29,10 +29,10 @@ if known then
   return known
 end
 local now = monitor.now
-local parts, refused, size = {}, {}, redis.call('ZCARD', names)
+local parts, refused, size = {}, {}, redis.call('ZCOUNT', names, now - ttl, '+inf')
 for i = 1, (#KEYS - 2) / 2 do
   local at = 7 * i - 2
-  local is_new = not redis.call('ZSCORE', names, ARGV[at])
+  local is_new = tonumber(redis.call('ZSCORE', names, ARGV[at]) or 0) < now - ttl
   if is_new and size >= most then
     refused[#refused + 1] = i
   else

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
 import redisopt
 from redisopt.monitor.slots import HOURS, MINUTES
 from redisopt.testing import ServerClock
-from tests.monitor_faces import MonitorFace
+from tests.monitor_faces import QUIET, MonitorFace
+from tests.servers import RunningServer
 from tests.waiting import wait_until
 
 Make = Callable[..., MonitorFace]
@@ -160,6 +162,27 @@ def test_names_beyond_the_bound_of_a_process_are_dropped_and_counted(make_monito
     assert len(monitor.real._plans.tracking._series) <= 40
 
 
+def test_names_that_are_not_measured_any_more_make_room(
+    make_monitor: Make, clock: ServerClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the process and in the fleet, after a day."""
+    minute = [0]
+    monkeypatch.setattr("redisopt.monitor.plans._minute", lambda: minute[0])
+    monitor = make_monitor(max_names=3, max_label_sets=2)
+    for day in range(3):
+        for user in (1, 2):
+            monitor.track("op", 0.1, labels={"day": day, "user": user})
+        monitor.flush()
+        clock.advance(86_400 + 7200)
+        minute[0] += 26 * 60
+        monitor.flush()
+    monitor.track("op", 0.1, labels={"day": 3})
+    monitor.flush()
+
+    assert (monitor.metrics().folded, monitor.metrics().dropped, monitor.metrics().names) == (0, 0, 1)
+    assert len(monitor.real._plans.tracking._members) == 1
+
+
 def test_a_thousand_names_go_in_one_script_call(make_monitor: Make, client: redis.Redis) -> None:
     monitor = make_monitor(max_names=1500)
     monitor.track("warm", 0.1)
@@ -284,7 +307,7 @@ def test_what_is_measured_is_flushed_in_the_background(make_monitor: Make) -> No
     wait_until(lambda: watcher.report("op").count == 2)
 
 
-def test_close_flushes_and_ends_what_runs(make_monitor: Make, server: Any) -> None:
+def test_close_flushes_and_ends_what_runs(make_monitor: Make, server: RunningServer) -> None:
     monitor, watcher = MonitorFace("sync", server.url, "closing", flush_interval=5), make_monitor("closing")
     monitor.track("op", 0.1)
     monitor.close()
@@ -307,6 +330,31 @@ def test_many_threads_lose_nothing(make_monitor: Make) -> None:
         thread.join()
 
     assert monitor.report("op").count == 20_000
+
+
+def test_a_monitor_that_is_used_in_one_event_loop_after_another_goes_on(
+    server: RunningServer, client: redis.Redis
+) -> None:
+    """And what threads without one measure goes along."""
+    theirs = redis.asyncio.from_url(server.url)
+    monitor = redisopt.AsyncPerformanceMonitor(theirs, "test", flush_interval=0.05, command_timeout=10)
+    watcher = redisopt.PerformanceMonitor(client, "test", **QUIET)
+
+    async def work(expected: int) -> None:
+        monitor.track("op", 0.1)
+        while (await asyncio.to_thread(watcher.report, "op")).count < expected:
+            await asyncio.sleep(0.05)
+
+    monitor.track("op", 0.1)  # outside of every loop
+    for number in range(2):
+        asyncio.run(work(number + 2))
+
+    async def end() -> None:
+        await monitor.aclose()
+        await theirs.aclose()
+
+    asyncio.run(end())
+    watcher.close()
 
 
 # --- thresholds

@@ -59,18 +59,25 @@ class MonitorPlans(Background[_Beats]):
 
     # --- in the background
 
-    def run(self) -> None:
-        """There is something to do in the background, unless it is closed. Outside of an event loop, an async one waits for one."""
+    def run(self) -> bool:
+        """There is something to do in the background. Whether it is done: not outside of an event loop, where that is needed."""
         self._enter()
         with self._lock:
-            if self._closed or (self._awaited and self._place() is None):
-                return
+            if self._closed:
+                return True  # nobody is to ask again
+            if self._awaited and self._place() is None:
+                return False
             self._here().idle = 0
             self._run()
+            return True
 
     def keep(self) -> Plan[None]:
         """What runs in the background."""
-        return self.beat(lambda: 0.0 if self._closed else self.config.flush_interval, self._due, self._beat)
+        try:
+            yield from self.beat(lambda: 0.0 if self._closed else self.config.flush_interval, self._due, self._beat)
+        except BaseException:
+            self.tracking.unattended = True  # its event loop ends; another one may go on
+            raise
 
     def _due(self) -> Sequence[None]:
         self._enter()
@@ -84,7 +91,7 @@ class MonitorPlans(Background[_Beats]):
 
     def _beat(self, _: None) -> Plan[None]:
         try:
-            yield from self.flush()
+            yield from self._flush()
             if self.thresholds.names:
                 yield from self._check()
         except RedisOptError as error:
@@ -105,9 +112,17 @@ class MonitorPlans(Background[_Beats]):
 
     def flush(self) -> Plan[None]:
         """Have Redis know all that was measured until now."""
-        yield from self._send()
+        if self.thresholds.watched:
+            self.run()
+        yield from self._flush()
+
+    def _flush(self) -> Plan[None]:
+        waited = self.tracking.part() is not None
         self.tracking.hand_out(_minute())
         yield from self._send()
+        if waited:  # what has gathered since
+            self.tracking.hand_out(_minute())
+            yield from self._send()
 
     def _send(self) -> Plan[None]:
         while (part := self.tracking.part()) is not None:
@@ -155,7 +170,7 @@ class MonitorPlans(Background[_Beats]):
     def close(self) -> Plan[None]:
         """Flush what there is, as far as Redis answers, and let the background end."""
         try:
-            yield from self.flush()
+            yield from self._flush()
         except RedisOptError as error:
             lost = self.tracking.pending
             events.logger.warning("monitor %r: closed with %d measurements unflushed: %s", self.name, lost, error)

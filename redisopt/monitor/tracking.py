@@ -28,12 +28,18 @@ from redisopt.monitor.sketch import GAMMA, INDEXES, NO_BUCKETS, SCALE, Tally, co
 MOST_IN_PART = 1000
 """Names that one script call carries."""
 
+_LOOK_AGAIN = 1023  # of so many measurements of a name one asks anew: an event loop may have been closed meanwhile
+
+FORGOTTEN = 25 * 60
+"""Minutes after which a name that is not measured is forgotten here."""
+
 LONGEST = 1e9
 """Seconds of one measurement, at most."""
 
 _PER_LOG = 1 / math.log(GAMMA)
 _HIGHEST = INDEXES - 1
 _EMPTY = bytes(4 * INDEXES)
+_BEFORE_FULL = 2**31  # what a bucket holds is twice that
 _log, _ceil = math.log, math.ceil
 _numbers = itertools.count(1)
 
@@ -56,12 +62,13 @@ class Part(NamedTuple):
 class Series:
     """One name with its labels: what was measured since it was last handed out, and before."""
 
-    __slots__ = ("buckets", "count", "errors", "history", "least", "member", "most", "name", "refused", "sum")
+    __slots__ = ("buckets", "count", "errors", "history", "last", "least", "member", "most", "name", "refused", "sum")
 
     def __init__(self, name: str, member: str) -> None:
         self.name = name
         self.member = member
         self.history = History()
+        self.last = -math.inf  # the minute in which it was last handed out
         self.refused = False
         self.clear()
 
@@ -92,10 +99,11 @@ class Tracking:
     Attributes:
         lane: under which its parts are numbered.
         flushed, folded: measurements that are in Redis, and that came with too many label sets.
+        unattended: whether nobody flushes in the background, so that the next measurement asks for it.
     """
 
-    def __init__(self, config: MonitorConfig, begun: Callable[[], object]) -> None:
-        """`begun` is called when there is something to flush that was not there before: with each name's first measurement."""
+    def __init__(self, config: MonitorConfig, begun: Callable[[], bool]) -> None:
+        """`begun` is called when there is something to flush that was not there before, and says whether anybody will."""
         self._config = config
         self._begun = begun
         self._number = next(_numbers)
@@ -112,6 +120,7 @@ class Tracking:
         self._parts = itertools.count(1)
         self._overflow = Series("", "")
         self.flushed = self.folded = self._dropped = 0
+        self.unattended = False
 
     def track(self, name: str, seconds: float, error: object = None, labels: Mapping[str, Any] | None = None) -> None:
         """Count one operation. See `PerformanceMonitor.track`."""
@@ -143,8 +152,8 @@ class Tracking:
                 series.most = seconds
             if error:
                 series.errors += 1
-        if not count:
-            self._begun()
+        if not count & _LOOK_AGAIN or self.unattended:
+            self.unattended = not self._begun()
 
     def _find(self, name: str, labels: Mapping[str, Any] | None) -> Series:
         """The series of a name that was not looked up so before."""
@@ -209,18 +218,28 @@ class Tracking:
     def hand_out(self, minute: int) -> None:
         """Have all that was measured sent in parts, unless earlier parts are still to be sent. `minute` is for the history."""
         with self._lock:
-            if self._queue:
+            if self._queue and all(series.count < _BEFORE_FULL for series in self._members.values()):
                 return
             deltas = [self._delta(series, minute) for series in self._members.values() if series.count]
+            for series in [each for each in self._members.values() if each.last < minute - FORGOTTEN]:
+                self._forget(series)
             for start in range(0, len(deltas), MOST_IN_PART):
                 self._queue.append(Part(next(self._parts), deltas[start : start + MOST_IN_PART]))
 
     def _delta(self, series: Series, minute: int) -> Delta:
+        series.last = minute
         tally = series.tally()
         series.clear()
         delta = Delta(series.member, tally.with_buckets(NO_BUCKETS), pack(tally.buckets))
         series.history.add(minute, delta.tally, delta.packs)
         return delta
+
+    def _forget(self, series: Series) -> None:
+        """A name that was not measured for so long makes room for others; so does one that was refused, to try again."""
+        del self._members[series.member]
+        self._series = {how: known for how, known in self._series.items() if known is not series}
+        if ";" in series.member and series.member != names.other(series.name):
+            self._sets[series.name] -= 1
 
     def done(self, part: Part, refused: Sequence[int]) -> None:
         """Redis has a part, but for the names of these numbers, from 1: the fleet has too many."""
