@@ -4,7 +4,7 @@ read_globals = {
   "ARGV", "KEYS", "redis",
   "ipairs", "pairs", "tonumber", "tostring", "unpack",
   math = { fields = { "ceil", "floor", "max", "min" } },
-  string = { fields = { "find", "format", "gmatch", "gsub", "match", "sub" } },
+  string = { fields = { "byte", "char", "find", "format", "gmatch", "gsub", "match", "sub" } },
   table = { fields = { "concat", "sort" } },
 }
 max_line_length = 150

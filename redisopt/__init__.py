@@ -39,6 +39,11 @@ from redisopt.errors import (
 from redisopt.events import add_hook, remove_hook
 from redisopt.headers import Advice, Policy, read_headers
 from redisopt.logs import LogEvents, log_events
+from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
+from redisopt.monitor.config import MonitorConfig
+from redisopt.monitor.measuring import Measure, Profile
+from redisopt.monitor.monitor import PerformanceMonitor
+from redisopt.monitor.report import Breach, MonitorMetrics, PerformanceReport
 from redisopt.optimizer.async_optimizer import AsyncOperation, AsyncOptimizer
 from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.metrics import OptimizerMetrics
@@ -69,6 +74,7 @@ __all__ = [
     "AsyncJointPermit",
     "AsyncOperation",
     "AsyncOptimizer",
+    "AsyncPerformanceMonitor",
     "AsyncPermit",
     "AsyncPipeline",
     "AsyncRequest",
@@ -82,6 +88,7 @@ __all__ = [
     "BatchRun",
     "BatchTicket",
     "Batcher",
+    "Breach",
     "Cancelled",
     "Client",
     "ConfigConflict",
@@ -99,6 +106,9 @@ __all__ = [
     "JointPermit",
     "LimitState",
     "LogEvents",
+    "Measure",
+    "MonitorConfig",
+    "MonitorMetrics",
     "Operation",
     "OperationTimeout",
     "Optimizer",
@@ -106,10 +116,13 @@ __all__ = [
     "OptimizerMetrics",
     "Outage",
     "Pending",
+    "PerformanceMonitor",
+    "PerformanceReport",
     "Permit",
     "PermitLost",
     "Pipeline",
     "Policy",
+    "Profile",
     "Progress",
     "QueueFull",
     "Rate",

@@ -139,6 +139,6 @@ def sleep(seconds: float) -> Plan[None]:
     yield Sleep(seconds)
 
 
-def invoke(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Plan[Any]:
+def invoke(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any]:
     """Call the user's function and return its result."""
     return (yield Invoke(function, args, kwargs))

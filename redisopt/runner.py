@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import redis
 import redis.asyncio
 
-from redisopt import probes
+from redisopt import probes, spans
 from redisopt.async_links import AsyncLinks
 from redisopt.async_wakes import AsyncWakes
 from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Step, Stopped, Wait, Within
@@ -90,7 +90,7 @@ class Runner:
         if self._users is not self._links.users:
             self._enter()
         try:
-            return drive(plan, self._perform)
+            return drive(plan, self._perform_timed if spans.profiled else self._perform)
         except Stopped as stopped:
             error = stopped.error
         raise error
@@ -139,6 +139,10 @@ class Runner:
         if isinstance(step, Within):
             return drive_within(step, self._perform, self._abandoned)
         raise TypeError(f"a plan yielded {step!r}, which is no step")
+
+    def _perform_timed(self, step: Step) -> Any:
+        with spans.span(_kind(step)):
+            return self._perform(step)
 
     def _call(self, command: Command[R]) -> R:
         link = self._links.take(command.keys[0], self._timeout)
@@ -214,7 +218,7 @@ class AsyncRunner:
         if self._users is not self._links.users:
             self._enter()
         try:
-            return await drive_async(plan, self._perform)
+            return await drive_async(plan, self._perform_timed if spans.profiled else self._perform)
         except Stopped as stopped:
             error = stopped.error
         raise error
@@ -225,7 +229,7 @@ class AsyncRunner:
 
     def start(self, plan: Callable[[], Plan[object]], name: str) -> None:
         """Perform a plan in the background, in a task of the running event loop."""
-        task = asyncio.create_task(self.run(plan()), name=name)
+        task = asyncio.create_task(self.run(plan()), name=name, context=spans.elsewhere())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -281,6 +285,10 @@ class AsyncRunner:
             return await drive_within_async(step, self._perform)
         raise TypeError(f"a plan yielded {step!r}, which is no step")
 
+    async def _perform_timed(self, step: Step, interrupted: bool) -> Any:  # noqa: FBT001
+        with spans.span(_kind(step)):
+            return await self._perform(step, interrupted)
+
     async def _call(self, command: Command[R], interrupted: bool) -> R:  # noqa: FBT001
         link, deadline = await self._links.take(command.keys[0], self._timeout, urgent=interrupted)
         try:
@@ -319,6 +327,13 @@ class AsyncRunner:
         if self._direct:
             return await self._links.send(link, call.packed(name, whole=whole), timeout, call.command.keys[0], hop)
         return await self._links.send_through_client(link, call.parts(name, whole=whole), timeout)
+
+
+def _kind(step: Step) -> spans.Kind | None:
+    """Whose time a step takes, for who collects; that of the user's function is its own."""
+    if isinstance(step, Command):
+        return "redis"
+    return "wait" if isinstance(step, Sleep | Wait) else None
 
 
 def _check_client(client: object, kinds: tuple[type, ...], wanted: str) -> None:

@@ -15,6 +15,7 @@ from tests.batches import BatchFace, Notes
 from tests.debounce_faces import DebounceFace
 from tests.faces import Face
 from tests.kinds import Kind
+from tests.monitor_faces import MonitorFace
 from tests.servers import RunningServer, flavours
 
 # A test must find the servers that it starts, not one that a developer's shell names.
@@ -112,6 +113,22 @@ def make_batcher(
 
     def make(handler: Any = None, **fields: Any) -> BatchFace:
         faces.append(BatchFace(request.param, server.url, "test", handler, **fields))
+        return faces[-1]
+
+    yield make
+    for face in faces:
+        face.close()
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_monitor(
+    request: pytest.FixtureRequest, server: RunningServer, client: redis.Redis
+) -> Iterator[Callable[..., MonitorFace]]:
+    """Makes monitors of one kind, each with a client of its own as another process would have; closes them after."""
+    faces: list[MonitorFace] = []
+
+    def make(name: str = "test", **fields: Any) -> MonitorFace:
+        faces.append(MonitorFace(request.param, server.url, name, **fields))
         return faces[-1]
 
     yield make

@@ -15,8 +15,10 @@ import redis
 
 import redisopt
 from redisopt import scripts
+from redisopt.testing import server_clock
 from tests.batches import BatchFace
 from tests.faces import Face
+from tests.monitor_faces import MonitorFace
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 
@@ -273,3 +275,26 @@ def test_all_of_a_batcher_works_for_the_documented_user(kind: str, server: Runni
     assert [entry for entry in admin.acl_log() if entry["reason"] != "auth"] == []
     ran = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
     assert commands_of_the_scripts("batch") - ran == set(), "this test no longer makes the scripts run these"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_all_of_a_monitor_works_for_the_documented_user(kind: str, server: RunningServer, admin: redis.Redis) -> None:
+    """Minutes and hours that roll over, reports, names and metrics: ACL LOG stays empty."""
+    make_user(admin, [*acl_line(), "~redisopt-test:*"])  # where the clock stands that this test sets
+    admin.config_resetstat()
+    with server_clock(admin) as clock:
+        monitor = MonitorFace(kind, as_user(server.url, USER, PASSWORD), max_names=2)
+        for _ in range(130):
+            for name in ("op", "other", "refused"):
+                monitor.real.track(name, 0.1)
+            monitor.flush()
+            clock.advance(60)
+        assert monitor.names() == ["op", "other"]
+        assert monitor.report("op", "day").count == 130
+        assert monitor.metrics().dropped == 130
+        monitor.close()
+
+    assert [entry for entry in admin.acl_log() if entry["reason"] != "auth"] == []
+    ran = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")} | {"time"}
+    swept = {"hscan", "hget", "hdel"}  # of lanes, now and then
+    assert commands_of_the_scripts("monitor") - ran - swept == set(), "this test no longer makes the scripts run these"

@@ -25,7 +25,7 @@ from redisopt.throttle.grant import Grant
 from redisopt.throttle.joint import Ask, acquire_all
 from redisopt.throttle.layout import Unregistered, Verdict
 from redisopt.throttle.line import Place
-from tests import debounce_commands
+from tests import debounce_commands, monitor_commands
 from tests.plans import bare_plans
 
 FIELDS: Any = {"rates": ("10/s", "100/10s"), "max_burst_size": 5}
@@ -83,6 +83,7 @@ def commands() -> list[Command[Any]]:
             eviction_policy("redisopt:v1:{test}:due"),
             *batch_commands(),
             *debounce_commands.commands(),
+            *monitor_commands.commands(),
         ]
         if isinstance(command, Command)
     ]

@@ -20,6 +20,7 @@ from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import AsyncBatchTicket
 from redisopt.faces import AsyncFace
+from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.runner import AsyncRunner
 from redisopt.workers import AsyncWorker
 
@@ -43,6 +44,7 @@ class AsyncBatcher(AsyncFace):
         name, config, limit_by, fields: as `Batcher`.
         handler: a coroutine function, as the decorator `handler` takes it.
         limiter: as `Batcher`, but an `AsyncThrottler`.
+        monitor: an `AsyncPerformanceMonitor`.
 
     Raises:
         ValueError, pydantic.ValidationError: as `Batcher`.
@@ -57,11 +59,12 @@ class AsyncBatcher(AsyncFace):
         handler: Callable[..., Any] | None = None,
         limiter: Limiter | None = None,
         limit_by: LimitBy = "batch",
+        monitor: AsyncPerformanceMonitor | None = None,
         **fields: Any,
     ) -> None:
         given = BatchConfig.given(config, fields)
         checked = None if handler is None else checked_handler(handler, awaited=True)
-        self._plans = BatchPlans(name, given, checked, limiter, limit_by, awaited=True)
+        self._plans = BatchPlans(name, given, checked, limiter, limit_by, monitor, awaited=True)
         self._runner = AsyncRunner(client, given.command_timeout)
         self._plans.attach(self._runner)
         self._gathering = Gathering(self._runner, self._plans)

@@ -18,6 +18,7 @@ from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import BatchTicket
 from redisopt.faces import Face
+from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.runner import Runner
 from redisopt.workers import Worker
 
@@ -47,6 +48,8 @@ class Batcher(Face):
         limiter: a `Throttler` that batches wait for: the permit is taken before the batch is claimed, so that nothing is held
             meanwhile.
         limit_by: what a batch costs there: 1 ("batch"), or as much as it has items ("items").
+        monitor: a `PerformanceMonitor`: calls of the handler are counted there, as `batched_operation` with the label `batcher`,
+            and reported in `metrics().performance`.
 
     Raises:
         ValueError: the client is not a sync redis-py client, or the name, handler or limiter will not do.
@@ -62,11 +65,12 @@ class Batcher(Face):
         handler: Callable[..., Any] | None = None,
         limiter: Limiter | None = None,
         limit_by: LimitBy = "batch",
+        monitor: PerformanceMonitor | None = None,
         **fields: Any,
     ) -> None:
         given = BatchConfig.given(config, fields)
         checked = None if handler is None else checked_handler(handler, awaited=False)
-        self._plans = BatchPlans(name, given, checked, limiter, limit_by, awaited=False)
+        self._plans = BatchPlans(name, given, checked, limiter, limit_by, monitor, awaited=False)
         self._runner = Runner(client, given.command_timeout)
         self._plans.attach(self._runner)
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
@@ -265,7 +269,7 @@ class Batcher(Face):
         return self._runner.run(self._plans.telling.replay(ids))
 
     def metrics(self) -> BatchMetrics:
-        """How the batcher stands, over the whole fleet. One script call."""
+        """How the batcher stands, over the whole fleet. One script call, and those of `PerformanceMonitor.report` with a monitor."""
         return self._runner.run(self._plans.telling.metrics())
 
     # --- the end

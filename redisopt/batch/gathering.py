@@ -11,6 +11,7 @@ import copy
 from collections import deque
 from typing import TYPE_CHECKING
 
+from redisopt import spans
 from redisopt.batch.adding import Wish
 from redisopt.batch.asking import CHUNK
 from redisopt.batch.inbox import Inbox
@@ -42,8 +43,8 @@ class Gathering:
         lane.gathered.append((added, wish))
         lane.listens = lane.listens or listens
         if lane.task is None:
-            lane.task = loop.create_task(lane.run(), name="redisopt-gather")
-        return await added
+            lane.task = loop.create_task(lane.run(), name="redisopt-gather", context=spans.elsewhere())
+        return await (spans.awaited("redis", added) if spans.profiled else added)
 
     async def send(self, wishes: list[Wish], inbox: Inbox, *, listens: bool) -> list[AsyncBatchTicket]:
         """Add what has gathered."""

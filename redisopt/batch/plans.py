@@ -24,6 +24,7 @@ from redisopt.batch.working import Work
 from redisopt.commands import Listen, Plan
 from redisopt.functions import check_function
 from redisopt.identity import process_id
+from redisopt.monitor.watching import Monitor, Watch
 from redisopt.shifts import check_worker
 
 T = TypeVar("T", bound="Ticket")
@@ -78,15 +79,17 @@ class BatchPlans:
         handler: Handler | None,
         limiter: Limiter | None,
         limit_by: LimitBy,
+        monitor: Monitor | None,
         *,
         awaited: bool,
     ) -> None:
         checked_limiter(limiter, limit_by, awaited=awaited)
         self.asking = Asking(name, config)
         self.adding = Adding(self.asking)
-        self.processing = Processing(self.asking)
+        watch = Watch(monitor, "batched_operation", {"batcher": name}, awaited=awaited)
+        self.processing = Processing(self.asking, watch)
         self._fetching = Fetching(self.asking)
-        self.telling = Telling(self.asking)
+        self.telling = Telling(self.asking, watch)
         self.handler = handler
         self._limiter, self._limit_by = limiter, limit_by
         self._lock = threading.Lock()

@@ -24,10 +24,11 @@ from redisopt.batch.isolating import isolate
 from redisopt.batch.items import Item, key_of
 from redisopt.batch.judging import Verdict, judge
 from redisopt.codec import PayloadError, decode
-from redisopt.commands import Invoke, Plan, Sleep, Stopped, call
+from redisopt.commands import Plan, Sleep, Stopped, call, invoke
 from redisopt.config import milliseconds
 from redisopt.errors import RedisOptError, ResultCountError
 from redisopt.leases import Lease, Leases
+from redisopt.monitor.watching import Watch
 
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
@@ -69,8 +70,9 @@ class Processing:
         leases: of the batches of this process.
     """
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: Asking, watch: Watch) -> None:
         self._asking = asking
+        self._watch = watch
         self.leases: Leases[Held] = Leases(asking.config.lease_ttl, self._renew)
 
     def _renew(self, _: str, held: Sequence[Held]) -> Plan[Sequence[bool]]:
@@ -164,7 +166,7 @@ class Processing:
             lambda: held.lost,
         )
         try:
-            answer = yield Invoke(handler, (values, run))
+            answer = yield from self._watch.around(partial(invoke, handler, values, run))
             return judge(config, items, answer)
         except GeneratorExit:
             raise

@@ -12,6 +12,8 @@ from redisopt.batch.asking import CHUNK, Asking
 from redisopt.batch.outcome import DeadItem
 from redisopt.codec import PayloadError, decode
 from redisopt.commands import Plan, call
+from redisopt.monitor.report import PerformanceReport
+from redisopt.monitor.watching import Watch
 
 REASONS = ("size", "bytes", "delay", "flush", "again")
 
@@ -30,6 +32,7 @@ class BatchMetrics:
             month); `failed` were given up, `reclaimed` taken back from workers that were not heard of.
         dead: items in the dead letter now.
         flushed_by: batches by what made them due: size, bytes, delay, flush, or that items ran again.
+        performance: of the handler's calls in the fleet's last minute, where the batcher has a monitor.
     """
 
     pending: int
@@ -46,13 +49,15 @@ class BatchMetrics:
     dropped: int
     dead: int
     flushed_by: dict[str, int] = field(default_factory=dict)
+    performance: PerformanceReport | None = None
 
 
 class Telling:
     """The plans that tell and look."""
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: Asking, watch: Watch) -> None:
         self._asking = asking
+        self._watch = watch
 
     def flush(self, key: str | None) -> Plan[None]:
         """Have all that waits be due now."""
@@ -168,4 +173,5 @@ class Telling:
             dropped=count("dropped"),
             dead=look.dead,
             flushed_by={reason: count(f"by_{reason}") for reason in REASONS},
+            performance=(yield from self._watch.report()),
         )

@@ -19,6 +19,7 @@ from redisopt.debounce.plans import GRACE, MAX_GRACE, DebouncePlans, Terms
 from redisopt.debounce.ticket import RESULT_TIMEOUT, AsyncDebounceTicket
 from redisopt.faces import AsyncFace
 from redisopt.functions import check_function
+from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.policies import Bound, Policy
 from redisopt.runner import AsyncRunner
 from redisopt.shifts import check_worker
@@ -43,6 +44,7 @@ class AsyncDebouncer(AsyncFace):
         client: a `redis.asyncio.Redis` (of one server or a Sentinel master) or `redis.asyncio.RedisCluster`.
         name, config, on_debounce, fields: as `Debouncer`.
         throttler: an `AsyncThrottler`.
+        monitor: an `AsyncPerformanceMonitor`.
 
     Raises:
         ValueError, pydantic.ValidationError: as `Debouncer`.
@@ -56,6 +58,7 @@ class AsyncDebouncer(AsyncFace):
         *,
         on_debounce: Callable[[int], object] | None = None,
         throttler: Throttling | None = None,
+        monitor: AsyncPerformanceMonitor | None = None,
         **fields: Any,
     ) -> None:
         self._plans = DebouncePlans(
@@ -63,6 +66,8 @@ class AsyncDebouncer(AsyncFace):
             DebounceConfig.given(config, fields),
             on_debounce,
             throttler,
+            monitor,
+            awaited=True,
             clustered=isinstance(client, redis.asyncio.RedisCluster),
         )
         self._runner = AsyncRunner(client, self.config.command_timeout)

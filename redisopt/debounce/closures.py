@@ -155,7 +155,7 @@ class Closures:
         try:
             try:
                 run.called = True
-                value = yield from operation()
+                value = yield from self._executing.watch.around(operation)
             except GeneratorExit:
                 raise
             except Exception as error:

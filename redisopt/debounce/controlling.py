@@ -13,6 +13,7 @@ from redisopt.debounce.asking import Asking
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
 from redisopt.debounce.replies import Letter
 from redisopt.debounce.submitting import Submitting, check_timeout
+from redisopt.monitor.watching import Watch
 
 MAX_LETTERS = 10_000
 
@@ -20,9 +21,10 @@ MAX_LETTERS = 10_000
 class Controlling:
     """The plans of those who look and interfere."""
 
-    def __init__(self, asking: Asking, submitting: Submitting) -> None:
+    def __init__(self, asking: Asking, submitting: Submitting, watch: Watch) -> None:
         self._asking = asking
         self._submitting = submitting
+        self._watch = watch
 
     def cancel(self, key: str) -> Plan[int]:
         """Drop what has not been started; how many calls that were."""
@@ -73,9 +75,15 @@ class Controlling:
                 called, ran, *counts = yield from call(self._asking.metrics(f"{tag}{kind}"))
                 last_call, last_run = max(last_call, called), max(last_run, ran)
                 sums = [total + count for total, count in zip(sums, counts, strict=True)]
-        pending, running, *counts = sums
+        pending, running, calls, runs, done, retried, dead, letters = sums
+        performance = yield from self._watch.report()
         return DebounceMetrics(
-            last_call / 1000 or None, last_run / 1000 or None, pending > 0, pending, running, *counts
+            last_call / 1000 or None,
+            last_run / 1000 or None,
+            pending > 0,
+            pending,
+            *(running, calls, runs, done, retried, dead, letters),
+            performance,
         )
 
     def dead(self) -> Plan[list[DeadLetter]]:

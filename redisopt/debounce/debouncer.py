@@ -19,6 +19,7 @@ from redisopt.debounce.plans import GRACE, MAX_GRACE, DebouncePlans, Terms
 from redisopt.debounce.ticket import RESULT_TIMEOUT, DebounceTicket
 from redisopt.faces import Face
 from redisopt.functions import check_function
+from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.policies import Bound, Policy
 from redisopt.runner import Runner
 from redisopt.shifts import check_worker
@@ -50,6 +51,8 @@ class Debouncer(Face):
         config: a `DebounceConfig`; or give its fields as keywords.
         on_debounce: called with the number of calls in the window whenever a call goes into one that is pending.
         throttler: a `Throttler`: each run waits for a permit first, and what is called meanwhile goes into the same run.
+        monitor: a `PerformanceMonitor`: runs are counted there, as `debounced_operation` with the label `debouncer`, those that
+            failed as `debounce_error` as well, and reported in `metrics().performance`.
 
     Raises:
         ValueError: the client is not a sync redis-py client, or the name is not allowed.
@@ -64,6 +67,7 @@ class Debouncer(Face):
         *,
         on_debounce: Callable[[int], object] | None = None,
         throttler: Throttling | None = None,
+        monitor: PerformanceMonitor | None = None,
         **fields: Any,
     ) -> None:
         self._plans = DebouncePlans(
@@ -71,6 +75,8 @@ class Debouncer(Face):
             DebounceConfig.given(config, fields),
             on_debounce,
             throttler,
+            monitor,
+            awaited=False,
             clustered=isinstance(client, redis.RedisCluster),
         )
         self._runner = Runner(client, self.config.command_timeout)
@@ -239,7 +245,10 @@ class Debouncer(Face):
         return self._runner.run(self._plans.controlling.peek(key))
 
     def metrics(self) -> DebounceMetrics:
-        """How the debouncer stands, over the whole fleet and all keys. Two script calls for each partition."""
+        """How the debouncer stands, over the whole fleet and all keys.
+
+        Two script calls for each partition, and those of `PerformanceMonitor.report` with a monitor.
+        """
         return self._runner.run(self._plans.controlling.metrics())
 
     def dead(self) -> list[DeadLetter]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 from typing import Any, Protocol
 
@@ -10,13 +11,14 @@ from redisopt import events
 from redisopt.background import now
 from redisopt.backoff import full_jitter
 from redisopt.codec import PayloadError, decode, encode
-from redisopt.commands import Invoke, Plan, Sleep, Stopped, call
+from redisopt.commands import Invoke, Plan, Sleep, Stopped, call, invoke
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.outcome import Run
 from redisopt.debounce.replies import Claimed
 from redisopt.errors import RedisOptError, StateLost, Throttled, Unavailable
 from redisopt.identity import process_id
 from redisopt.leases import Leases
+from redisopt.monitor.watching import Watch
 from redisopt.shifts import LOOK_EVERY, Job
 
 MAX_ERROR = 1000
@@ -67,10 +69,12 @@ class Executing:
 
     Attributes:
         leases: of the runs of this process.
+        watch: what is measured of them.
     """
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: Asking, watch: Watch) -> None:
         self._asking = asking
+        self.watch = watch
         self.leases: Leases[HeldRun] = Leases(asking.config.lease_ttl, self._renew)
 
     def _renew(self, tag: str, runs: Sequence[HeldRun]) -> Plan[Sequence[bool]]:
@@ -94,7 +98,7 @@ class Executing:
             try:
                 payload = yield from self._payload(run.claimed)
                 run.called = True
-                value = yield Invoke(handler, (payload, run))
+                value = yield from self.watch.around(partial(invoke, handler, payload, run))
             except GeneratorExit:
                 raise
             except _Unread:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from redisopt.errors import RunLost
 from redisopt.leases import Lease
+from redisopt.monitor.report import PerformanceReport
 
 Edge = Literal["leading", "trailing"]
 
@@ -104,6 +105,7 @@ class DebounceMetrics(NamedTuple):
         calls, runs, done, retried, dead: counts of calls, of starts, of runs that were done, that failed and were to be tried
             again, and that were given up.
         dead_letters: that are kept now.
+        performance: of the runs of the fleet's last minute, where the debouncer has a monitor.
     """
 
     last_call_time: float | None
@@ -117,3 +119,4 @@ class DebounceMetrics(NamedTuple):
     retried: int
     dead: int
     dead_letters: int
+    performance: PerformanceReport | None = None

@@ -14,6 +14,7 @@ from redisopt.debounce.controlling import Controlling
 from redisopt.debounce.executing import Due, Executing, Throttling
 from redisopt.debounce.submitting import Submitting, check_timeout
 from redisopt.functions import check_function, guarded, takes
+from redisopt.monitor.watching import Monitor, Watch
 
 GRACE = 10.0
 """Seconds that a worker's stop waits for runs under way, unless it is told otherwise."""
@@ -52,8 +53,10 @@ class DebouncePlans:
         config: DebounceConfig,
         on_debounce: Callable[[int], object] | None,
         throttler: Throttling | None,
+        monitor: Monitor | None,
         *,
         clustered: bool,
+        awaited: bool,
     ) -> None:
         if on_debounce is not None:
             check_function(on_debounce, "on_debounce", awaited=False, instead="a plain function that starts a task")
@@ -64,9 +67,10 @@ class DebouncePlans:
         self.asking = Asking(name, config, config.partitions or (CLUSTER_PARTITIONS if clustered else 1))
         self.awaiting = Awaiting()
         self.submitting = Submitting(self.asking, self.awaiting, on_debounce)
-        self.executing = Executing(self.asking)
+        watch = Watch(monitor, "debounced_operation", {"debouncer": name}, "debounce_error", awaited=awaited)
+        self.executing = Executing(self.asking, watch)
         self.closures = Closures(self.asking, self.awaiting, self.submitting, self.executing, on_debounce)
-        self.controlling = Controlling(self.asking, self.submitting)
+        self.controlling = Controlling(self.asking, self.submitting, watch)
         self.handler: Callable[..., Any] | None = None
         self._throttler = throttler
 

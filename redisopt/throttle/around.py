@@ -14,16 +14,23 @@ class ThrottlePolicy:
     Args:
         acquire: waits for the permit; the method of a throttler.
         let_go: the plan that releases it.
+        watched: goes around what is done under it.
     """
 
-    def __init__(self, acquire: Callable[[], Any], let_go: Callable[[Any], Plan[None]]) -> None:
+    def __init__(
+        self,
+        acquire: Callable[[], Any],
+        let_go: Callable[[Any], Plan[None]],
+        watched: Callable[[Callable[[], Plan[Any]]], Plan[Any]],
+    ) -> None:
         self._acquire = Invoke(acquire)
         self._let_go = let_go
+        self._watched = watched
 
     def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """Wait for a permit, perform `inner`, and release it."""
         permit = yield self._acquire
-        return (yield from holding(inner, lambda: self._let_go(permit)))
+        return (yield from holding(lambda: self._watched(inner), lambda: self._let_go(permit)))
 
 
 def holding(inner: Callable[[], Plan[Any]], let_go: Callable[[], Plan[None]]) -> Plan[Any]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 import redis.asyncio
 
+from redisopt import spans
 from redisopt.commands import Plan, invoke
 from redisopt.faces import AsyncFace
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
+from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.policies import Bound, Policy
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.around import ThrottlePolicy
@@ -96,7 +98,8 @@ class AsyncThrottler(AsyncFace):
 
     Args:
         client: a `redis.asyncio.Redis` (of one server or a Sentinel master) or `redis.asyncio.RedisCluster`.
-        name, config, on_throttle, fields: as `Throttler`.
+        name, config, on_throttle, on_lost, fields: as `Throttler`.
+        monitor: an `AsyncPerformanceMonitor`.
 
     Raises:
         ValueError, pydantic.ValidationError: as `Throttler`.
@@ -110,6 +113,7 @@ class AsyncThrottler(AsyncFace):
         *,
         on_throttle: Callable[[int], object] | None = None,
         on_lost: Callable[[AsyncPermit], object] | None = None,
+        monitor: AsyncPerformanceMonitor | None = None,
         **fields: Unpack[ThrottleFields],
     ) -> None:
         self._plans: ThrottlePlans[AsyncPermit] = ThrottlePlans(
@@ -117,6 +121,8 @@ class AsyncThrottler(AsyncFace):
             ThrottleConfig.given(config, fields),
             on_throttle,
             on_lost,
+            monitor=monitor,
+            awaited=True,
             spread=isinstance(client, redis.asyncio.RedisCluster),
         )
         self._runner = AsyncRunner(client, self.config.command_timeout)
@@ -162,7 +168,7 @@ class AsyncThrottler(AsyncFace):
             wish = ONE_NOW if cost == 1 else (cost, 0)
             call = self._coalescing.add(wish, key)
             try:  # as in `_acquire_in_redis`: a coroutine of its own would be one more for each call
-                answer = await call
+                answer = await (spans.awaited("redis", call) if spans.profiled else call)
             except GeneratorExit:
                 self._coalescing.closed(call, wish, key)
                 raise
@@ -216,7 +222,7 @@ class AsyncThrottler(AsyncFace):
                     return decision.permit
             call = self._coalescing.add(wish, key)
             try:
-                answer = await call
+                answer = await (spans.awaited("redis", call) if spans.profiled else call)
             except GeneratorExit:
                 self._coalescing.closed(call, wish, key)
                 raise
@@ -284,7 +290,7 @@ class AsyncThrottler(AsyncFace):
         """See `Throttler.policy`."""
         Terms(cost, key, timeout, weight, priority).check(self._plans.asking)
         acquire = functools.partial(self.acquire, cost, key, timeout=timeout, priority=priority, weight=weight)
-        return Bound(ThrottlePolicy(acquire, self._plans.returning.let_go), self._runner)
+        return Bound(ThrottlePolicy(acquire, self._plans.returning.let_go, self._plans.watch.around), self._runner)
 
     def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> AsyncRequest:
         """See `Throttler.request`."""

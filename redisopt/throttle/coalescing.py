@@ -14,6 +14,7 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from redisopt import spans
 from redisopt.keys import checked_key
 from redisopt.throttle.many import MAX_CALLS, Outcomes, Solo, Wish
 
@@ -110,7 +111,7 @@ class _Lane:
 
     def start(self) -> None:
         """Begin to send batches. The tasks that run in this turn of the loop still go along with the first."""
-        self.task = self.loop.create_task(self._run(), name="redisopt-batch")
+        self.task = self.loop.create_task(self._run(), name="redisopt-batch", context=spans.elsewhere())
 
     def carries(self, call: asyncio.Future[Answer]) -> bool:
         """Whether the batch under way carries this call."""

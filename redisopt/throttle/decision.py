@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from redisopt.monitor.report import PerformanceReport
 from redisopt.throttle.rate import Rate
 
 P = TypeVar("P")
@@ -136,6 +137,8 @@ class ThrottleMetrics:
         limits: each limit by itself.
         conflicts: how many other limits this process has seen other processes use the name with.
         shadowed: calls that were let through and would have been refused, where the limits are only measured (`shadow`).
+        performance: of the functions that `execute` and the decorator called in the fleet's last minute, where the throttler
+            has a monitor; of all keys together.
     """
 
     active_operations: int
@@ -145,3 +148,4 @@ class ThrottleMetrics:
     limits: tuple[LimitState, ...]
     conflicts: int = 0
     shadowed: int = 0
+    performance: PerformanceReport | None = None

@@ -15,6 +15,7 @@ from redisopt.background import Performer
 from redisopt.commands import Plan, invoke
 from redisopt.errors import Unavailable
 from redisopt.functions import check_function
+from redisopt.monitor.watching import Monitor, Watch
 from redisopt.throttle.ahead import Ahead
 from redisopt.throttle.around import holding
 from redisopt.throttle.asking import Asking
@@ -49,6 +50,7 @@ class ThrottlePlans(Generic[G]):
         ahead: on calls that are granted from memory.
         shadow: where the limits are only measured.
         telling: what the whole fleet is told.
+        watch: what is measured of the functions that are called under a permit.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class ThrottlePlans(Generic[G]):
         on_throttle: Callable[[int], object] | None = None,
         on_lost: Callable[[Any], object] | None = None,
         *,
+        monitor: Monitor | None = None,
         spread: bool = False,
+        awaited: bool = False,
     ) -> None:
         for field, function in (("on_throttle", on_throttle), ("on_lost", on_lost)):
             if function is not None:
@@ -73,6 +77,7 @@ class ThrottlePlans(Generic[G]):
         self.ahead = Ahead(self.asking, self.keeping, self.deciding)
         self.shadow = Shadow(self.asking, self.deciding)
         self.telling = Telling(self.asking)
+        self.watch = Watch(monitor, "throttled_operation", {"throttler": name}, awaited=awaited)
 
     def attach(self, performer: Performer, make_permit: Callable[..., G]) -> None:
         """Have `performer` do what goes on in the background; `make_permit` takes the arguments of a `Grant` from the id on."""
@@ -94,7 +99,8 @@ class ThrottlePlans(Generic[G]):
     ) -> Plan[Any]:
         """Call the user's function under a permit, and release that."""
         return holding(
-            functools.partial(invoke, function, *args, **kwargs), functools.partial(self.returning.let_go, permit)
+            functools.partial(self.watch.around, functools.partial(invoke, function, *args, **kwargs)),
+            functools.partial(self.returning.let_go, permit),
         )
 
     def peek(self, cost: int, key: str) -> Plan[Decision[G]]:
@@ -114,6 +120,7 @@ class ThrottlePlans(Generic[G]):
             verdict.states(),
             len(self.asking.conflicts),
             shadowed,
+            (yield from self.watch.report()),
         )
 
     def reset(self, key: str) -> Plan[None]:

@@ -13,6 +13,7 @@ from redisopt.commands import Plan, invoke
 from redisopt.faces import Face
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
+from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.policies import Bound, Policy
 from redisopt.runner import Runner
 from redisopt.throttle.around import ThrottlePolicy
@@ -64,6 +65,8 @@ class Throttler(Face):
         on_throttle: called with the number of waiters in the fleet whenever a call is refused or has to wait.
         on_lost: called with a permit whose lease is lost, in a background thread: within a third of `lease_ttl` after
             somebody else may hold its place, and once.
+        monitor: a `PerformanceMonitor`: what `execute` and the decorator call is counted there, as `throttled_operation` with
+            the label `throttler`, and reported in `metrics().performance`.
 
     Raises:
         ValueError: the client is not a sync redis-py client, or the name is not allowed.
@@ -78,6 +81,7 @@ class Throttler(Face):
         *,
         on_throttle: Callable[[int], object] | None = None,
         on_lost: Callable[[Permit], object] | None = None,
+        monitor: PerformanceMonitor | None = None,
         **fields: Unpack[ThrottleFields],
     ) -> None:
         self._plans: ThrottlePlans[Permit] = ThrottlePlans(
@@ -85,6 +89,8 @@ class Throttler(Face):
             ThrottleConfig.given(config, fields),
             on_throttle,
             on_lost,
+            monitor=monitor,
+            awaited=False,
             spread=isinstance(client, redis.RedisCluster),
         )
         self._runner = Runner(client, self.config.command_timeout)
@@ -260,7 +266,7 @@ class Throttler(Face):
         """
         Terms(cost, key, timeout, weight, priority).check(self._plans.asking)
         acquire = functools.partial(self.acquire, cost, key, timeout=timeout, priority=priority, weight=weight)
-        return Bound(ThrottlePolicy(acquire, self._plans.returning.let_go), self._runner)
+        return Bound(ThrottlePolicy(acquire, self._plans.returning.let_go, self._plans.watch.around), self._runner)
 
     def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> Request:
         """What to ask of this limiter in an `acquire_all`; charges nothing yet. Arguments as `try_acquire`."""
@@ -273,7 +279,7 @@ class Throttler(Face):
         return self._runner.run(self._plans.peek(cost, key))
 
     def metrics(self, key: str = "") -> ThrottleMetrics:
-        """How the limiter stands, over the whole fleet. One script call."""
+        """How the limiter stands, over the whole fleet. One script call, and those of `PerformanceMonitor.report` with a monitor."""
         return self._runner.run(self._plans.metrics(key))
 
     def reset(self, key: str = "") -> None:

@@ -1,0 +1,54 @@
+"""What a monitor may be told: `MonitorConfig`."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from redisopt.config import Config
+from redisopt.monitor.report import FIELDS
+
+
+class MonitorConfig(Config):
+    """How often measurements go to Redis, how many names there may be, and which figures are worth a word.
+
+    Raises:
+        pydantic.ValidationError: a field is unknown or out of range, or a threshold names no field of a report.
+    """
+
+    flush_interval: float = Field(
+        default=5.0,
+        ge=0.05,
+        le=3600,
+        description="Seconds between two flushes: the death of a process costs what it measured since the last one.",
+    )
+    thresholds: dict[str, float] = Field(
+        default_factory=dict,
+        description='Limits by name and field, such as {"optimized_operation.p95": 0.5}: above it, the last minute is a breach.',
+    )
+    max_label_sets: int = Field(
+        default=100,
+        ge=1,
+        le=1000,
+        description='Sets of labels that a name may have in one process; what comes with others counts as "other".',
+    )
+    max_names: int = Field(
+        default=1000,
+        ge=1,
+        le=10_000,
+        description="Names, each label set counted, that the monitor may have in a process and over the fleet.",
+    )
+
+    @model_validator(mode="after")
+    def _check_thresholds(self) -> Self:
+        for threshold, limit in self.thresholds.items():
+            name, dot, field = threshold.rpartition(".")
+            if not dot or not name or field not in FIELDS:
+                raise ValueError(
+                    f"thresholds: {threshold!r} must be a name, a dot and one of {', '.join(FIELDS)}, such as 'charge_card.p95'"
+                )
+            if not math.isfinite(limit):
+                raise ValueError(f"thresholds: the limit of {threshold!r} must be a finite number, not {limit!r}")
+        return self

@@ -1,0 +1,198 @@
+"""All that one monitor decides, shared by its sync and its async class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+from redisopt import events
+from redisopt.background import Background, Performer, now
+from redisopt.commands import Plan, call
+from redisopt.errors import RedisOptError
+from redisopt.functions import check_function
+from redisopt.monitor import names, slots
+from redisopt.monitor.asking import Asking, Found
+from redisopt.monitor.config import MonitorConfig
+from redisopt.monitor.report import Breach, MonitorMetrics, PerformanceReport, report_of
+from redisopt.monitor.sketch import merged
+from redisopt.monitor.slots import MINUTE, Window
+from redisopt.monitor.thresholds import Thresholds
+from redisopt.monitor.tracking import Tracking
+
+IDLE_BEATS = 12
+"""Beats without anything to flush after which the background rests: to start it takes longer than to let it sleep on."""
+
+
+class _Beats:
+    """How long the background of one place has had nothing to do."""
+
+    def __init__(self) -> None:
+        self.idle = 0
+
+    def inherit(self, other: Self, /) -> None:
+        """Nothing is kept for one event loop alone."""
+
+
+class MonitorPlans(Background[_Beats]):
+    """The plans of one monitor.
+
+    Attributes:
+        name, config: as the user gave them.
+        tracking: what this process has measured.
+        thresholds: what is watched.
+    """
+
+    def __init__(
+        self, name: str, config: MonitorConfig, on_threshold: Callable[[Breach], object] | None, *, awaited: bool
+    ) -> None:
+        if on_threshold is not None:
+            check_function(on_threshold, "on_threshold", awaited=False, instead="a plain function that starts a task")
+        self.name = name
+        self.config = config
+        self.asking = Asking(name, config)
+        self.thresholds = Thresholds(config.thresholds, on_threshold)
+        self.tracking = Tracking(config, self.run)
+        self._awaited = awaited
+        self._closed = False
+        self._failed = 0
+        super().__init__(_Beats)
+
+    # --- in the background
+
+    def run(self) -> bool:
+        """There is something to do in the background. Whether it is done: not outside of an event loop, where that is needed."""
+        self._enter()
+        with self._lock:
+            if self._closed:
+                return True  # nobody is to ask again
+            if self._awaited and self._place() is None:
+                return False
+            self._here().idle = 0
+            self._run()
+            return True
+
+    def keep(self) -> Plan[None]:
+        """What runs in the background."""
+        try:
+            yield from self.beat(lambda: 0.0 if self._closed else self.config.flush_interval, self._due, self._beat)
+        except BaseException:
+            self.tracking.unattended = True  # its event loop ends; another one may go on
+            raise
+
+    def _due(self) -> Sequence[None]:
+        self._enter()
+        with self._lock:
+            beats = self._here()
+            beats.idle = 0 if self.tracking.pending or self.thresholds.watched else beats.idle + 1
+            if self._closed or beats.idle > IDLE_BEATS:
+                self._rest()
+                return []
+            return [None]
+
+    def _beat(self, _: None) -> Plan[None]:
+        try:
+            yield from self._flush()
+            if self.thresholds.names:
+                yield from self._check()
+        except RedisOptError as error:
+            events.logger.debug("monitor %r: what was measured is kept until Redis answers: %s", self.name, error)
+        except Exception:
+            events.logger.exception("monitor %r: a beat failed", self.name)
+
+    def _check(self) -> Plan[None]:
+        wanted = self.thresholds.names
+        at, found = yield from call(self.asking.read(MINUTE, [names.all_of(name) for name in wanted]))
+        reports = {}
+        for name in wanted:
+            base = names.member(name)
+            reports[name] = _report(at, MINUTE, [each for each in found if names.base_of(each.member) == base])
+        self.thresholds.check(reports)
+
+    # --- asked for
+
+    def flush(self) -> Plan[None]:
+        """Have Redis know all that was measured until now."""
+        if self.thresholds.watched:
+            self.run()
+        yield from self._flush()
+
+    def _flush(self) -> Plan[None]:
+        waited = self.tracking.part() is not None
+        self.tracking.hand_out(_minute())
+        yield from self._send()
+        if waited:  # what has gathered since
+            self.tracking.hand_out(_minute())
+            yield from self._send()
+
+    def _send(self) -> Plan[None]:
+        while (part := self.tracking.part()) is not None:
+            try:
+                refused = yield from call(self.asking.flush(self.tracking.lane, part))
+            except RedisOptError:
+                self._failed += 1
+                raise
+            self.tracking.done(part, refused)
+
+    def report(
+        self, name: str, window: Window | float, labels: Mapping[str, Any] | None, *, local: bool
+    ) -> Plan[PerformanceReport]:
+        """How an operation did: in the fleet, or here."""
+        seconds = slots.seconds_of(window)
+        wanted = names.all_of(name) if labels is None else names.member(name, labels)
+        if local:
+            at = now()
+            start = slots.start_of(at, seconds)
+            return report_of(merged(self.tracking.tallies(name, labels, start, seconds)), at - start)
+        yield from self.flush()
+        at, found = yield from call(self.asking.read(seconds, [wanted]))
+        return _report(at, seconds, found)
+
+    def names(self) -> Plan[list[str]]:
+        """What the fleet measures."""
+        yield from self.flush()
+        _, found = yield from call(self.asking.names())
+        return sorted({names.plain(each.member) for each in found})
+
+    def metrics(self) -> Plan[MonitorMetrics]:
+        """How the monitor does."""
+        _, found = yield from call(self.asking.names())
+        tracking = self.tracking
+        return MonitorMetrics(
+            len(found),
+            tracking.pending,
+            tracking.flushed,
+            tracking.folded,
+            tracking.dropped,
+            self._failed,
+            self.thresholds.breached,
+        )
+
+    def close(self) -> Plan[None]:
+        """Flush what there is, as far as Redis answers, and let the background end."""
+        try:
+            yield from self._flush()
+        except RedisOptError as error:
+            lost = self.tracking.pending
+            events.logger.warning("monitor %r: closed with %d measurements unflushed: %s", self.name, lost, error)
+        finally:
+            self._enter()
+            with self._lock:
+                self._closed = True
+            self.wake(self.id)
+
+
+def _minute() -> int:
+    return int(now() // MINUTE)
+
+
+def _report(at: float, seconds: float, found: Sequence[Found]) -> PerformanceReport:
+    start = slots.start_of(at, seconds)
+    tally = merged(slots.total(each.minutes, each.hours, start, seconds) for each in found)
+    return report_of(tally, max(at - start, 1e-3))
+
+
+def attach(plans: MonitorPlans, performer: Performer) -> None:
+    """Have `performer` do what goes on in the background."""
+    plans.attach(performer, plans.keep, f"redisopt-monitor-{plans.name}")
+    if plans.thresholds.watched:
+        plans.run()

@@ -1,0 +1,283 @@
+"""What one process has measured: counted in memory, and handed out in parts to be flushed.
+
+A measurement adds to a few numbers under a lock; nothing is sent. What is handed out stays here until Redis has it, under a number of
+its own, so that it counts once however often it is sent. Meanwhile measurements go on adding to numbers of their own:
+memory is bounded by the names, not by how long Redis is away. A forked child begins with nothing, since what its parent
+has measured is its parent's to flush.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from array import array
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any, NamedTuple
+
+from redisopt import events
+from redisopt.identity import process_id
+from redisopt.monitor import names
+from redisopt.monitor.config import MonitorConfig
+from redisopt.monitor.history import History
+from redisopt.monitor.packing import pack, unpack
+from redisopt.monitor.sketch import GAMMA, INDEXES, NO_BUCKETS, SCALE, Tally, collapsed
+
+MOST_IN_PART = 1000
+"""Names that one script call carries."""
+
+_LOOK_AGAIN = 1023  # of so many measurements of a name one asks anew: an event loop may have been closed meanwhile
+
+FORGOTTEN = 25 * 60
+"""Minutes after which a name that is not measured is forgotten here."""
+
+LONGEST = 1e9
+"""Seconds of one measurement, at most."""
+
+_PER_LOG = 1 / math.log(GAMMA)
+_HIGHEST = INDEXES - 1
+_EMPTY = bytes(4 * INDEXES)
+_BEFORE_FULL = 2**31  # what a bucket holds is twice that
+_log, _ceil = math.log, math.ceil
+_numbers = itertools.count(1)
+
+
+class Delta(NamedTuple):
+    """What was measured of one name since it was last handed out: `tally` without buckets, and those as a pack."""
+
+    member: str
+    tally: Tally
+    packs: bytes
+
+
+class Part(NamedTuple):
+    """What one script call carries, and the call's number."""
+
+    number: int
+    deltas: Sequence[Delta]
+
+
+class Series:
+    """One name with its labels: what was measured since it was last handed out, and before."""
+
+    __slots__ = ("buckets", "count", "errors", "history", "last", "least", "member", "most", "name", "refused", "sum")
+
+    def __init__(self, name: str, member: str) -> None:
+        self.name = name
+        self.member = member
+        self.history = History()
+        self.last = -math.inf  # the minute in which it was last handed out
+        self.refused = False
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing was measured."""
+        self.count = self.errors = 0
+        self.sum, self.least, self.most = 0.0, inf, 0.0
+        self.buckets = array("I", _EMPTY)
+
+    def tally(self) -> Tally:
+        """What was measured."""
+        counts = {index: count for index, count in enumerate(self.buckets) if count}
+        return Tally(self.count, self.errors, self.sum, self.least, self.most, collapsed(counts))
+
+    def add(self, tally: Tally, buckets: Mapping[int, int]) -> None:
+        """What was measured elsewhere counts here."""
+        self.count += tally.count
+        self.errors += tally.errors
+        self.sum += tally.sum
+        self.least, self.most = min(self.least, tally.min), max(self.most, tally.max)
+        for index, count in buckets.items():
+            self.buckets[index] += count
+
+
+class Tracking:
+    """The measurements of one monitor in this process. Thread-safe, and safe in a forked child.
+
+    Attributes:
+        lane: under which its parts are numbered.
+        flushed, folded: measurements that are in Redis, and that came with too many label sets.
+        unattended: whether nobody flushes in the background, so that the next measurement asks for it.
+    """
+
+    def __init__(self, config: MonitorConfig, begun: Callable[[], bool]) -> None:
+        """`begun` is called when there is something to flush that was not there before, and says whether anybody will."""
+        self._config = config
+        self._begun = begun
+        self._number = next(_numbers)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = process_id()
+        self.lane = f"{self._process}.{self._number}"
+        self._lock = threading.RLock()
+        self._series: dict[Any, Series] = {}  # by name, and by name and labels
+        self._members: dict[str, Series] = {}
+        self._sets: dict[str, int] = {}
+        self._queue: deque[Part] = deque()
+        self._parts = itertools.count(1)
+        self._overflow = Series("", "")
+        self.flushed = self.folded = self._dropped = 0
+        self.unattended = False
+
+    def track(self, name: str, seconds: float, error: object = None, labels: Mapping[str, Any] | None = None) -> None:
+        """Count one operation. See `PerformanceMonitor.track`."""
+        if self._process != process_id():
+            self._begin()
+        try:
+            series = self._series.get((name, *labels.items()) if labels else name)
+        except (AttributeError, TypeError):
+            series = None  # neither a name nor labels: says so
+        if series is None:
+            series = self._find(name, labels)
+        try:
+            if not 0 <= seconds <= LONGEST:
+                raise ValueError
+            micros = seconds * SCALE
+        except (TypeError, ValueError):
+            raise ValueError(f"seconds must be a number from 0 to {LONGEST:,.0f}, not {seconds!r}") from None
+        index = _ceil(_log(micros) * _PER_LOG) if micros > 1 else 0
+        if index > _HIGHEST:  # noqa: PLR1730 - here and below, a call of min or max would cost a tenth of all
+            index = _HIGHEST
+        with self._lock:
+            count = series.count
+            series.count = count + 1
+            series.sum += seconds
+            series.buckets[index] += 1
+            if seconds < series.least:  # noqa: PLR1730
+                series.least = seconds
+            if seconds > series.most:  # noqa: PLR1730
+                series.most = seconds
+            if error:
+                series.errors += 1
+        if not count & _LOOK_AGAIN or self.unattended:
+            self.unattended = not self._begun()
+
+    def _find(self, name: str, labels: Mapping[str, Any] | None) -> Series:
+        """The series of a name that was not looked up so before."""
+        member = names.member(name, labels)
+        with self._lock:
+            series = self._members.get(member)
+            if series is None or series.refused:
+                series = self._other(name, series, bool(labels)) or self._open(name, member)
+            if series.member == member or not labels:
+                if len(self._series) >= 4 * self._config.max_names:
+                    self._series.clear()  # labels that come in ever other orders: forget how they were written
+                self._series[(name, *labels.items()) if labels else name] = series
+            return series
+
+    def _other(self, name: str, known: Series | None, labelled: bool) -> Series | None:  # noqa: FBT001
+        """Where a measurement goes whose name or labels are one too many; None where they are not."""
+        sets = self._sets.get(name, 0)
+        full = len(self._members) >= self._config.max_names
+        if labelled and (known is not None or full or sets >= self._config.max_label_sets):
+            self.folded += 1
+            member = names.other(name)
+            return self._members.get(member) or self._open(name, member)
+        if known is not None:
+            return known  # it is refused, and says so when it is flushed
+        if labelled:
+            self._sets[name] = sets + 1
+        return None
+
+    def _open(self, name: str, member: str) -> Series:
+        if len(self._members) >= self._config.max_names + len(self._sets):
+            if not self._overflow.count:
+                events.logger.warning(
+                    "monitor: %r and more are names too many, and are not counted (max_names)", member
+                )
+            return self._overflow
+        series = self._members[member] = Series(name, member)
+        return series
+
+    # --- flushing
+
+    @property
+    def dropped(self) -> int:
+        """Measurements that were lost, since there are too many names."""
+        return self._dropped + self._overflow.count
+
+    @property
+    def pending(self) -> int:
+        """Measurements that Redis does not have, as far as is known."""
+        if self._process != process_id():
+            self._begin()
+        with self._lock:
+            queued = sum(delta.tally.count for part in self._queue for delta in part.deltas)
+            return queued + sum(series.count for series in self._members.values())
+
+    def part(self) -> Part | None:
+        """What is to be sent next; the same until it is done. None for nothing."""
+        if self._process != process_id():
+            self._begin()
+        with self._lock:
+            return self._queue[0] if self._queue else None
+
+    def hand_out(self, minute: int) -> None:
+        """Have all that was measured sent in parts, unless earlier parts are still to be sent. `minute` is for the history."""
+        with self._lock:
+            if self._queue and all(series.count < _BEFORE_FULL for series in self._members.values()):
+                return
+            deltas = [self._delta(series, minute) for series in self._members.values() if series.count]
+            for series in [each for each in self._members.values() if each.last < minute - FORGOTTEN]:
+                self._forget(series)
+            for start in range(0, len(deltas), MOST_IN_PART):
+                self._queue.append(Part(next(self._parts), deltas[start : start + MOST_IN_PART]))
+
+    def _delta(self, series: Series, minute: int) -> Delta:
+        series.last = minute
+        tally = series.tally()
+        series.clear()
+        delta = Delta(series.member, tally.with_buckets(NO_BUCKETS), pack(tally.buckets))
+        series.history.add(minute, delta.tally, delta.packs)
+        return delta
+
+    def _forget(self, series: Series) -> None:
+        """A name that was not measured for so long makes room for others; so does one that was refused, to try again."""
+        del self._members[series.member]
+        self._series = {how: known for how, known in self._series.items() if known is not series}
+        if ";" in series.member and series.member != names.other(series.name):
+            self._sets[series.name] -= 1
+
+    def done(self, part: Part, refused: Sequence[int]) -> None:
+        """Redis has a part, but for the names of these numbers, from 1: the fleet has too many."""
+        with self._lock:
+            if not self._queue or self._queue[0].number != part.number:
+                return  # somebody else was told so
+            self._queue.popleft()
+            counts = [delta.tally.count for delta in part.deltas]
+            self.flushed += sum(counts) - sum(counts[number - 1] for number in refused)
+            for number in refused:
+                self._refuse(part.deltas[number - 1])
+
+    def _refuse(self, delta: Delta) -> None:
+        """The fleet has no room for a name: with labels, it counts as "other" from now on; without, it is lost."""
+        series = self._members.get(delta.member)
+        if series is None or ";" not in delta.member or delta.member == names.other(series.name):
+            self._dropped += delta.tally.count
+            return
+        series.refused = True
+        self._series = {how: known for how, known in self._series.items() if known is not series}
+        self.folded += delta.tally.count
+        member = names.other(series.name)
+        into = self._members.get(member) or self._open(series.name, member)
+        into.add(delta.tally, unpack(delta.packs))
+
+    # --- looking
+
+    def tallies(self, name: str, labels: Mapping[str, Any] | None, start: float, seconds: float) -> list[Tally]:
+        """What this process has measured of a name in a window."""
+        member = names.member(name, labels)
+        if self._process != process_id():
+            self._begin()
+        with self._lock:
+            found = [
+                series
+                for series in self._members.values()
+                if (series.member == member if labels is not None else series.name == name)
+            ]
+            tallies = [series.tally() for series in found]
+            tallies += [series.history.tally(start, seconds) for series in found]
+        return tallies
