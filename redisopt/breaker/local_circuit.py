@@ -133,7 +133,7 @@ class LocalCircuit:
         """How it stands."""
         with self._lock:
             time = now()
-            counts = self._results if self._state == "half_open" else self._window.counts(time)
+            counts = self._window.counts(time) if self._state == "closed" else self._results
             return CircuitMetrics(
                 self._state,
                 self._since,
@@ -202,7 +202,9 @@ class LocalCircuit:
                 seconds = min(seconds * config.open_growth, longest)
             seconds *= 1 + config.open_jitter * random.random()  # noqa: S311 - nothing secret
         self._opened += 1
+        counts = self._window.counts(now()) if self._state == "closed" else self._results
         self._turn("open", changes)
+        self._results = counts  # what opened it
         self._open_until = self._since + seconds
 
     def _turn(self, to: State, changes: list[tuple[State, State]]) -> None:
