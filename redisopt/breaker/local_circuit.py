@@ -119,7 +119,8 @@ class LocalCircuit:
         changes: list[tuple[State, State]] = []
         with self._lock:
             was_probe = holder is not None and holder in self._probes
-            self._probes.discard(holder)
+            if was_probe:
+                self._probes.discard(holder)
             if generation is None and self._state == "closed":
                 generation = self._generation
             if generation == self._generation and outcome >= 0:
