@@ -101,9 +101,9 @@ def test_functions_of_the_other_kind_are_refused() -> None:
     async def coroutine() -> None: ...
 
     breaker, twin = make("sync", "test"), make("async", "test")
-    for refused in (lambda: breaker.execute(coroutine), lambda: breaker(coroutine), lambda: breaker.execute(5)):
+    for take, what in ((breaker.execute, coroutine), (breaker, coroutine), (breaker.execute, 5)):
         with pytest.raises(ValueError, match="function"):
-            refused()
+            take(what)
     with pytest.raises(ValueError, match="not a coroutine function"):
         twin(lambda: 1)
 

@@ -59,14 +59,10 @@ def rule_sets(draw: st.DrawFn) -> Rules:
     )
 
 
+calls = ["call"] * 6 + ["begin"] * 5 + ["end"] * 6 + ["wait"] * 5
+rare = ["undo", "renew", "again", "stale", "back", "look", "closed", "forced_open", "disabled", "reset"]
 acts = st.tuples(
-    st.sampled_from(
-        ["call"] * 6
-        + ["begin"] * 5
-        + ["end"] * 6
-        + ["wait"] * 5
-        + ["undo", "renew", "again", "stale", "back", "look", "closed", "forced_open", "disabled", "reset"]
-    ),  # fmt: skip
+    st.sampled_from(calls + rare),
     st.integers(0, LANES - 1),
     st.sampled_from([0, 0, 1, 1, 1, 2, 3, -1]),
     st.sampled_from([0, 1, 9, 10, 11, 100, 249, 250, 251, 999, 1_000, 2_500, 4_000, 10_000]),
