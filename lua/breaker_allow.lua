@@ -18,22 +18,16 @@ ARGV[9] lease      ms that a probe has unless it is renewed
 Returns a line: "pass", "probe" or "refuse"; the state; its number; then the id of the probe, or ms until it is worth to come
 back; or "stale" for a call that its caller gave up.
 ]]
--- @include answer_of
+-- @include plain_allow
+local plain = plain_allow()
+if plain then
+  return plain
+end
+
 -- @include read_circuit
 -- @include turn_circuit
 -- @include save_circuit
-local state, probes = KEYS[1], KEYS[2]
-local lane, number = ARGV[1], tonumber(ARGV[2])
-
-local brief = redis.call('HMGET', state, 'state', 'generation', 'lane:' .. lane)
-local known = answer_of(brief[3], number)
-if known then
-  return known
-end
-if brief[1] == 'closed' then
-  return 'pass closed ' .. brief[2]
-end
-
+local probes, lane, number = KEYS[2], ARGV[1], tonumber(ARGV[2])
 local open_for, growth, open_max, jitter = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local half_open_calls, patience, lease = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local circuit = read_circuit(lane)

@@ -23,6 +23,12 @@ ARGV[15] last        so many
 
 Returns a line: the state, its number; or "stale" for a call that its caller gave up.
 ]]
+-- @include plain_count
+local plain = plain_count()
+if plain then
+  return plain
+end
+
 -- @include answer_of
 -- @include read_circuit
 -- @include roll_window
@@ -57,16 +63,13 @@ local function count_last()
   redis.call('PEXPIRE', last, 2592000000)
 end
 
--- The slot that is counted in, and this one.
+-- Those of the window that are counted, and this one.
 local function count_slot()
-  local slots = circuit.slots
-  roll_window(circuit, length)
-  if circuit.slots ~= slots or circuit.calls == 0 then
+  if roll_window(circuit, length) then
+    change_field(circuit, 'slot', circuit.slot)
     change_field(circuit, 'slots', circuit.slots)
     change_field(circuit, 'oldest', circuit.oldest)
   end
-  local start, calls, failures, slowly = string.match(circuit.slot, '^(%d+) (%d+) (%d+) (%d+)$')
-  change_field(circuit, 'slot', string.format('%s %.0f %.0f %.0f', start, calls + 1, failures + failed, slowly + slow))
 end
 
 local function count()
