@@ -73,10 +73,8 @@ def server_time(client: redis.Redis) -> None:
         breaker = redisopt.CircuitBreaker(client, f"{before} {window}".translate({123: None, 125: None}), **window)
         for _ in range(before):
             breaker.execute(int)
-        passages = []
         with _script_calls(client) as allows:
-            for _ in range(1000):
-                passages.append(breaker.allow())
+            passages = [breaker.allow() for _ in range(1000)]
         with _script_calls(client) as records:
             for passage in passages:
                 passage.succeed()
