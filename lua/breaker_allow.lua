@@ -14,6 +14,7 @@ ARGV[6] jitter     by which that may be longer when it opens again, in millionth
 ARGV[7] probes     that a half-open one lets through
 ARGV[8] patience   ms after which a half-open one opens again, 0 for never
 ARGV[9] lease      ms that a probe has unless it is renewed
+ARGV[10] options    all the rules as text, for who reads them
 
 Returns a line: "pass", "probe" or "refuse"; the state; its number; then the id of the probe, or ms until it is worth to come
 back; or "stale" for a call that its caller gave up.
@@ -34,8 +35,10 @@ local circuit = read_circuit(lane)
 local now, wait = circuit.now, open_for
 if circuit.is_new then
   turn_circuit(circuit, 'closed')
+  change_field(circuit, 'options', ARGV[10])
 elseif circuit.state == 'open' and now >= circuit.open_until then
   turn_circuit(circuit, 'half_open')
+  change_field(circuit, 'options', ARGV[10])
 elseif circuit.state == 'half_open' and patience > 0 and now >= circuit.since + patience then
   turn_circuit(circuit, 'open', open_for, growth, open_max, jitter)
 end

@@ -8,6 +8,7 @@ KEYS[3] last    LIST    outcomes of the last calls, oldest first, where those ar
 ARGV[1] lane       of the caller
 ARGV[2] number     of this call in its lane, rising
 ARGV[3] to         "closed", "forced_open" or "disabled"; "reset" for closed, with all counts forgotten and whatever is not ours
+ARGV[4] options    all the rules as text, for who reads them
 
 Returns a line: the state, its number; or "stale" for a call that its caller gave up.
 ]]
@@ -31,4 +32,5 @@ if to == 'reset' then
   change_field(circuit, 'offset', circuit.offset)
 end
 turn_circuit(circuit, to)
+change_field(circuit, 'options', ARGV[4])
 return save_circuit(circuit, lane, number, circuit.state .. ' ' .. circuit.generation)

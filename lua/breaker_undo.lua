@@ -15,6 +15,7 @@ ARGV[6] jitter     as breaker_allow
 ARGV[7] probes     as breaker_allow
 ARGV[8] patience   as breaker_allow
 ARGV[9] lease      as breaker_allow
+ARGV[10] options    as breaker_allow
 
 Returns "undone", or "stale" where the lane is further already.
 ]]

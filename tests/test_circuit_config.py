@@ -142,6 +142,9 @@ def test_what_the_scripts_are_told() -> None:
     config = redisopt.CircuitBreakerConfig(window_calls=5)
     assert (config.minimum, config.window_ms, config.failures, config.slow) == (5, 0, 500_000, 1_000_001)
     assert config.open_max_ms == 100_000
+    assert config.options == "failure_rate=0.5 minimum_calls=5 window_calls=5 open_for=10000ms half_open_calls=3"
+    slow = redisopt.CircuitBreakerConfig(slow_call_after=2, slow_call_rate=0.8).options
+    assert "window=30000ms slow_call_rate=0.8 slow_call_after=2000ms open_for" in slow
     assert redisopt.CircuitBreakerConfig(open_for_max=60).open_max_ms == 60_000
 
 

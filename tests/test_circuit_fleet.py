@@ -96,7 +96,8 @@ def test_a_fleet_opens_it_once_and_nobody_calls_after(server: RunningServer, mak
     assert metrics.calls == metrics.failures == 100
     assert 100 <= made <= 100 + 19  # those that were under way when it opened
     assert refused == 800 - made == metrics.not_permitted
-    assert {tuple(each[2]) for each in told} == {("open",)}
+    assert all(changes == ["open"] for _, refused, changes in told if refused)
+    assert sum(changes != ["open"] for _, _, changes in told) < 20  # a quick one may have made all of its calls before
 
 
 def test_a_change_holds_for_every_process_from_its_next_call_on(server: RunningServer, make_breaker: Make) -> None:
@@ -234,7 +235,7 @@ def test_what_stands_is_bounded_and_readable(make_breaker: Make, client: redis.R
     assert client.keys() == [f"{tag}state".encode()]
     assert set(state) - {b"lane_cursor"} == {
         *(b"state", b"generation", b"since", b"seen", b"calls", b"failures", b"slow", b"window"),
-        *(b"slot", b"slots", b"oldest", b"reopened"),
+        *(b"slot", b"slots", b"oldest", b"reopened", b"options"),
         *(name for name in state if name.startswith(b"lane:")),
     }
     assert len(state[b"slots"].split()) <= 10

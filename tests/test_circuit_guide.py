@@ -46,6 +46,7 @@ def test_every_block_runs_and_redis_shows_what_is_shown(
     ((probe, until),) = probes
     assert re.fullmatch(r"\S+-\d+-[0-9a-f]{16}\.\d+:\d+", probe)
     assert int(until) == int(state["since"]) + 10_000
+    assert f'"{state["options"]}"' in TEXT
     assert endless == []
 
 

@@ -37,7 +37,7 @@ class Asking:
             self._keys,
             (),
             self._read_verdict,
-            (*opens, patience, self._lease),
+            (*opens, patience, self._lease, c.options),
             once=True,
             undo="breaker_undo",
         )
@@ -59,7 +59,7 @@ class Asking:
 
     def tell(self, to: str) -> Command[tuple[State, int]]:
         """Set the state by hand."""
-        return Command("breaker_tell", self._keys, (to,), read_state, once=True)
+        return Command("breaker_tell", self._keys, (to,), read_state, (self.config.options,), once=True)
 
     def look(self) -> Command[CircuitMetrics]:
         """How the breaker stands."""

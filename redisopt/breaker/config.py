@@ -151,6 +151,18 @@ class CircuitBreakerConfig(Config):
         return NEVER if self.slow_call_after is None else round(self.slow_call_rate * MILLION)
 
     @property
+    def options(self) -> str:
+        """All of it as text, for who reads it in Redis."""
+        counted = f"window={self.window_ms}ms" if self.window_calls is None else f"window_calls={self.window_calls}"
+        words = [f"failure_rate={self.failure_rate:g}", f"minimum_calls={self.minimum}", counted]
+        if self.slow_call_after is not None:
+            words.append(
+                f"slow_call_rate={self.slow_call_rate:g} slow_call_after={milliseconds(self.slow_call_after)}ms"
+            )
+        words += [f"open_for={milliseconds(self.open_for)}ms", f"half_open_calls={self.half_open_calls}"]
+        return " ".join(words)
+
+    @property
     def open_max_ms(self) -> int:
         """Ms that it is open at most."""
         return milliseconds(LONGEST * self.open_for if self.open_for_max is None else self.open_for_max)
