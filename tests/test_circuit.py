@@ -424,6 +424,15 @@ def test_which_exceptions_count_and_which_are_ignored(make_breaker: Make, clock:
     assert face.metrics()[2:4] == (4, 3)
 
 
+def test_a_limit_that_refuses_within_the_call_is_no_failure(make_breaker: Make, clock: ServerClock) -> None:
+    face, strict = make_breaker(), make_breaker("strict", ignore=())
+    for error in (redisopt.CircuitOpen("inner"), redisopt.ThrottleTimeout("full", retry_after=1, reason="10/s")):
+        for each in (face, strict):
+            with pytest.raises(type(error)):
+                each.execute(partial(_raise, error))
+    assert (face.metrics().calls, strict.metrics().failures) == (0, 2)
+
+
 def test_functions_may_say_which_exceptions_count(make_breaker: Make, clock: ServerClock) -> None:
     face = make_breaker(record=lambda error: "5" in str(error), ignore=lambda error: "404" in str(error))
     for text in ("500", "503", "404", "400", "405 ignored? no"):
@@ -599,3 +608,7 @@ def _raiser(error: type[BaseException], *args: Any) -> Callable[[], None]:
         raise error(*args)
 
     return act
+
+
+def _raise(error: BaseException) -> None:
+    raise error

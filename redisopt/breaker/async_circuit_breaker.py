@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import redis.asyncio
 
 from redisopt.breaker.config import CircuitBreakerConfig
-from redisopt.breaker.judging import Kinds
+from redisopt.breaker.judging import REFUSALS, Kinds
 from redisopt.breaker.passage import AsyncPassage, Entry
 from redisopt.breaker.plans import BreakerPlans, BreakerPolicy
 from redisopt.breaker.state import CircuitMetrics, State
@@ -45,7 +45,7 @@ class AsyncCircuitBreaker(AsyncFace):
         config: CircuitBreakerConfig | None = None,
         *,
         record: Kinds = Exception,
-        ignore: Kinds = (),
+        ignore: Kinds = REFUSALS,
         record_result: Callable[[Any], object] | None = None,
         on_state_change: StateCallback | None = None,
         **fields: Any,
@@ -71,7 +71,8 @@ class AsyncCircuitBreaker(AsyncFace):
     async def execute(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """See `CircuitBreaker.execute`; of a coroutine function. A plain function is called in the event loop.
 
-        A call that is cancelled records nothing; if it was a probe, another one takes its place.
+        A call that is cancelled records nothing; if it was a probe, another one takes its place. So does one that ends with
+        an `asyncio.timeout` around it: a timeout that is to count as a failure belongs inside the function.
         """
         check_function(function, "function", awaited=None)
         value: R = await self._runner.run(self._plans.guard(lambda: invoke(function, *args, **kwargs)))

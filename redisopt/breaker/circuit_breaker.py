@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import redis
 
 from redisopt.breaker.config import CircuitBreakerConfig
-from redisopt.breaker.judging import Kinds
+from redisopt.breaker.judging import REFUSALS, Kinds
 from redisopt.breaker.passage import Passage
 from redisopt.breaker.plans import BreakerPlans, BreakerPolicy
 from redisopt.breaker.state import CircuitMetrics, State
@@ -46,7 +46,8 @@ class CircuitBreaker(Face):
         config: a `CircuitBreakerConfig`; or give its fields as keywords.
         record: exceptions that count as failures: a class, a tuple of them, or a function of the exception. Others count as calls
             that went well. Default: every `Exception`.
-        ignore: likewise, exceptions that are not counted at all, whatever `record` says. Default: none.
+        ignore: likewise, exceptions that are not counted at all, whatever `record` says. Default: `Throttled` and `CircuitOpen`,
+            with which a limit of one's own refused within the call.
         record_result: a function that says of a call's result whether it counts as a failure, such as a response of status 503.
         on_state_change: called with a `redisopt.events.CircuitChanged` when this process sees another state than before: in the
             thread of the call that brought it about, or found it so.
@@ -63,7 +64,7 @@ class CircuitBreaker(Face):
         config: CircuitBreakerConfig | None = None,
         *,
         record: Kinds = Exception,
-        ignore: Kinds = (),
+        ignore: Kinds = REFUSALS,
         record_result: Callable[[Any], object] | None = None,
         on_state_change: StateCallback | None = None,
         **fields: Any,
@@ -89,7 +90,8 @@ class CircuitBreaker(Face):
     def execute(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``function(*args, **kwargs)`` if the breaker lets it through, and record how it ended.
 
-        A call that is interrupted (Ctrl-C) records nothing; if it was a probe, another one takes its place.
+        A call that is interrupted (Ctrl-C) records nothing; if it was a probe, another one takes its place. So a timeout that is
+        to count as a failure belongs inside the function.
 
         Raises:
             Whatever `function` raises.
