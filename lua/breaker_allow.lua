@@ -17,7 +17,7 @@ ARGV[9] lease      ms that a probe has unless it is renewed
 ARGV[10] options    all the rules as text, for who reads them
 
 Returns a line: "pass", "probe" or "refuse"; the state; its number; then the id of the probe, or ms until it is worth to come
-back; or "stale" for a call that its caller gave up.
+back; and after "\n!" the rules of another process, where they differ; or "stale" for a call that its caller gave up.
 ]]
 -- @include plain_allow
 local plain = plain_allow()

@@ -140,6 +140,19 @@ def test_processes_with_different_windows_are_judged_by_the_shorter_one(make_bre
     assert len(str(short.do(short.client.hget, STATE, "slots"))) < 300
 
 
+def test_other_rules_of_another_process_are_said_once(
+    make_breaker: Make, clock: ServerClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    face, other = make_breaker(minimum_calls=5), make_breaker(minimum_calls=2)
+    face.calls(3)
+    other.calls(3)
+    said = [record.getMessage() for record in caplog.records if "other rules" in record.getMessage()]
+    assert len(said) == 1
+    assert "minimum_calls=5" in said[0]
+    opened(other)
+    assert face.state() == "open"
+
+
 def face_calls(face: BreakerFace) -> int:
     calls: int = face.metrics().calls
     return calls

@@ -152,9 +152,10 @@ class Side:
         was_closed = self.model.state == "closed" and not was_new
         word, wait = self.model.allow(probe)
         verdict = self.send(self.asking.allow(), lane, writes=not was_closed)
-        assert verdict == (
+        assert verdict[:5] == (
             word != "refuse", self.model.state, self.model.generation, probe if word == "probe" else "", wait / 1000,
         )  # fmt: skip
+        assert not verdict.others
         if verdict.passes and self.model.state != "disabled":
             sent = Sent(self.asking.allow(), f"lane-{lane}", self.numbers[lane])
             self.open.append((verdict.generation, verdict.probe, sent))

@@ -82,6 +82,8 @@ class BreakerPlans:
         if self._outage.is_on:
             self._outage.over()
         self._watching.see(verdict.state, verdict.generation)
+        if verdict.others:
+            self._watching.differs(verdict.others)
         if not verdict.passes:
             self._watching.refused(verdict.state, verdict.retry_after)
             raise CircuitOpen(

@@ -22,6 +22,7 @@ class Verdict(NamedTuple):
         generation: the state's number, which only rises.
         probe: the id of a probe, "" where it is none.
         retry_after: seconds until it is worth to come back.
+        others: the rules of another process, where they are not ours.
     """
 
     passes: bool
@@ -29,6 +30,7 @@ class Verdict(NamedTuple):
     generation: int
     probe: str = ""
     retry_after: float = 0.0
+    others: str = ""
 
 
 class CircuitMetrics(NamedTuple):
@@ -72,11 +74,12 @@ def read_verdict(reply: Any) -> Verdict:
         StateLost: the script answered anything else.
     """
     try:
-        word, state, generation, *rest = text(reply).split(" ")
+        line, _, others = text(reply).partition("\n!")
+        word, state, generation, *rest = line.split(" ")
         known = cast("State", state)
         if word == "refuse":
             return Verdict(False, known, int(generation), retry_after=int(rest[0]) / 1000)  # noqa: FBT003
-        return Verdict(True, known, int(generation), rest[0] if word == "probe" else "")  # noqa: FBT003
+        return Verdict(True, known, int(generation), rest[0] if word == "probe" else "", others=others)  # noqa: FBT003
     except (ValueError, IndexError):
         raise _unknown(reply) from None
 

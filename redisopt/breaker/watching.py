@@ -30,6 +30,7 @@ class Watching:
         self._on_state_change = on_state_change
         self.state: State = "closed"
         self._generation = 0
+        self._others = ""
         self._begin()
 
     def _begin(self) -> None:
@@ -59,6 +60,16 @@ class Watching:
         events.emit(change)
         if self._on_state_change is not None:
             events.notify(self._on_state_change, change)
+
+    def differs(self, others: str) -> None:
+        """Another process uses the name with other rules: said once for each."""
+        if others != self._others:
+            self._others = others
+            events.logger.warning(
+                "breaker %r: another process has other rules, and each call is judged by its own: %s",
+                self._name,
+                others,
+            )
 
     def refused(self, state: str, retry_after: float) -> None:
         """A call was not let through."""
