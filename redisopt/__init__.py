@@ -10,6 +10,12 @@ from redisopt.batch.outcome import DeadItem
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import AsyncBatchTicket, BatchTicket
+from redisopt.breaker.async_circuit_breaker import AsyncCircuitBreaker
+from redisopt.breaker.circuit_breaker import CircuitBreaker
+from redisopt.breaker.config import CircuitBreakerConfig
+from redisopt.breaker.passage import AsyncPassage, Passage
+from redisopt.breaker.plans import BreakerPolicy
+from redisopt.breaker.state import CircuitMetrics
 from redisopt.clients import AsyncClient, Client, connect, connect_async, describe
 from redisopt.dead import DeadLetter
 from redisopt.debounce.async_debouncer import AsyncDebouncer
@@ -20,6 +26,7 @@ from redisopt.debounce.ticket import AsyncDebounceTicket, DebounceTicket
 from redisopt.errors import (
     BatchItemFailed,
     Cancelled,
+    CircuitOpen,
     ConfigConflict,
     CostExceedsLimit,
     OperationTimeout,
@@ -68,12 +75,14 @@ __all__ = [
     "Advice",
     "AsyncBatchTicket",
     "AsyncBatcher",
+    "AsyncCircuitBreaker",
     "AsyncClient",
     "AsyncDebounceTicket",
     "AsyncDebouncer",
     "AsyncJointPermit",
     "AsyncOperation",
     "AsyncOptimizer",
+    "AsyncPassage",
     "AsyncPerformanceMonitor",
     "AsyncPermit",
     "AsyncPipeline",
@@ -89,7 +98,12 @@ __all__ = [
     "BatchTicket",
     "Batcher",
     "Breach",
+    "BreakerPolicy",
     "Cancelled",
+    "CircuitBreaker",
+    "CircuitBreakerConfig",
+    "CircuitMetrics",
+    "CircuitOpen",
     "Client",
     "ConfigConflict",
     "CostExceedsLimit",
@@ -115,6 +129,7 @@ __all__ = [
     "OptimizerConfig",
     "OptimizerMetrics",
     "Outage",
+    "Passage",
     "Pending",
     "PerformanceMonitor",
     "PerformanceReport",

@@ -5,6 +5,7 @@
     |   +-- ThrottleTimeout     the wait for the limit would outlast `timeout`
     |   +-- QueueFull           as many wait already as may
     +-- PermitLost              the lease of a permit ended before it was released
+    +-- CircuitOpen             a circuit breaker lets no call through; `retry_after` says when to come back
     +-- CostExceedsLimit        no wait could ever help (also a ValueError)
     +-- BatchItemFailed         an item of a batch was given up; says why, and after how many attempts
     +-- ResultCountError        a handler's answer does not fit the items that it got
@@ -58,6 +59,25 @@ class QueueFull(Throttled):
 
 class PermitLost(RedisOptError):
     """The lease of a permit ended before it was released: its holder was not heard of for `lease_ttl`."""
+
+
+class CircuitOpen(RedisOptError):
+    """A circuit breaker did not let the call through: what it would call has failed too often.
+
+    Attributes:
+        retry_after: seconds until it is worth to come back: when an open one lets probes through; a guess where that depends on
+            probes that are under way, or on whoever forced it open.
+        state: why: "open", "half_open" (as many probes as may are under way), "forced_open"; "unavailable" where Redis was away
+            and `on_unavailable` is "deny".
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float = 0.0, state: str = "open") -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.state = state
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_open, (type(self), str(self), self.retry_after, self.state))
 
 
 class CostExceedsLimit(RedisOptError, ValueError):
@@ -159,3 +179,7 @@ def _rebuild_throttled(kind: type[Throttled], message: str, retry_after: float, 
 
 def _rebuild_failed(message: str, window: str, error: str, attempts: int) -> RunFailed:
     return RunFailed(message, window=window, error=error, attempts=attempts)
+
+
+def _rebuild_open(kind: type[CircuitOpen], message: str, retry_after: float, state: str) -> CircuitOpen:
+    return kind(message, retry_after=retry_after, state=state)

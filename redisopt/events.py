@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 logger = logging.getLogger("redisopt")
 logger.addHandler(logging.NullHandler())  # quiet unless the application configures logging
@@ -136,6 +136,31 @@ class Reachable:
     seconds: float
 
 
+CircuitState = Literal["closed", "open", "half_open", "forced_open", "disabled"]
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitChanged:
+    """A circuit breaker went from one state to another, as this process sees it: its own call did it, or was the first to find it so.
+
+    `is_local` where that is the breaker of this process, which goes on while Redis is away.
+    """
+
+    name: str
+    before: CircuitState
+    after: CircuitState
+    is_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitRefused:
+    """A circuit breaker in this state did not let a call through; without Redis, the `state` may be "unavailable"."""
+
+    name: str
+    state: str
+    retry_after: float
+
+
 Event = (
     Granted
     | Refused
@@ -146,6 +171,8 @@ Event = (
     | BatchRan
     | WindowRan
     | Progressed
+    | CircuitChanged
+    | CircuitRefused
     | ScriptReloaded
     | Unreachable
     | Reachable

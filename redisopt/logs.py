@@ -23,6 +23,8 @@ LEVELS: dict[type[Any], int] = {
     events.BatchRan: logging.INFO,
     events.WindowRan: logging.INFO,
     events.Reachable: logging.INFO,
+    events.CircuitRefused: logging.DEBUG,
+    events.CircuitChanged: logging.WARNING,
     events.FellBack: logging.WARNING,
     events.NotTriedAgain: logging.WARNING,
     events.Unreachable: logging.WARNING,

@@ -12,6 +12,7 @@ import redis
 
 from redisopt.testing import ServerClock, server_clock
 from tests.batches import BatchFace, Notes
+from tests.breaker_faces import BreakerFace
 from tests.debounce_faces import DebounceFace
 from tests.faces import Face
 from tests.kinds import Kind
@@ -142,3 +143,19 @@ def notes(server: RunningServer, client: redis.Redis) -> Iterator[Notes]:
     notes = Notes(server.url)
     yield notes
     notes.close()
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_breaker(
+    request: pytest.FixtureRequest, server: RunningServer, client: redis.Redis
+) -> Iterator[Callable[..., BreakerFace]]:
+    """Makes circuit breakers of one kind, each with a client of its own as another process would have; closes them after."""
+    faces: list[BreakerFace] = []
+
+    def make(name: str = "test", *args: Any, **fields: Any) -> BreakerFace:
+        faces.append(BreakerFace(request.param, server.url, name, *args, **fields))
+        return faces[-1]
+
+    yield make
+    for face in faces:
+        face.shut()

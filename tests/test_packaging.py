@@ -28,6 +28,8 @@ TWINS = (
     *("Batcher", "AsyncBatcher"),
     *("BatchTicket", "AsyncBatchTicket"),
     *("PerformanceMonitor", "AsyncPerformanceMonitor"),
+    *("CircuitBreaker", "AsyncCircuitBreaker"),
+    *("Passage", "AsyncPassage"),
 )
 
 

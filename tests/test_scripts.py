@@ -15,6 +15,8 @@ from redisopt import scripts
 from redisopt.batch.asking import Asking, Settled
 from redisopt.batch.config import BatchConfig
 from redisopt.batch.items import Item, head
+from redisopt.breaker.asking import Asking as BreakerAsking
+from redisopt.breaker.config import CircuitBreakerConfig
 from redisopt.commands import Command, Listen, Plan, Sleep
 from redisopt.eviction import eviction_policy
 from redisopt.identity import next_permit_id, process_id
@@ -84,6 +86,7 @@ def commands() -> list[Command[Any]]:
             *batch_commands(),
             *debounce_commands.commands(),
             *monitor_commands.commands(),
+            *breaker_commands(),
         ]
         if isinstance(command, Command)
     ]
@@ -111,6 +114,21 @@ def batch_commands() -> list[Command[Any]]:
         asking.replay("=", 0, ["id"]),
         asking.look(),
         asking.run("run:1", 2),
+    ]
+
+
+def breaker_commands() -> list[Command[Any]]:
+    """A command of every script of a circuit breaker."""
+    asking = BreakerAsking("test", CircuitBreakerConfig())
+    allow = asking.allow()
+    assert allow.undo is not None
+    return [
+        allow,
+        allow._replace(script=allow.undo),
+        asking.record(1, "", 0),
+        asking.beat(["one", "two"]),
+        asking.tell("closed"),
+        asking.look(),
     ]
 
 
