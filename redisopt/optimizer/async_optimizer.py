@@ -12,20 +12,30 @@ from typing import Any, Self, TypeVar, Unpack
 import redis.asyncio
 
 from redisopt.batch.async_batcher import AsyncBatcher
+from redisopt.breaker.async_circuit_breaker import AsyncCircuitBreaker
 from redisopt.debounce.async_debouncer import AsyncDebouncer
 from redisopt.faces import AsyncFace
+from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.metrics import OptimizerMetrics
 from redisopt.optimizer.operations import Operations, Registered
-from redisopt.optimizer.parts import Kinds, make_parts
-from redisopt.optimizer.plans import NOTHING, CallOptions, OptimizerPlans, options_of
+from redisopt.optimizer.parts import Callbacks, Kinds, make_parts
+from redisopt.optimizer.plans import MEASURED, NOTHING, CallOptions, OptimizerPlans, options_of
 from redisopt.retry.retrying import AsyncRetryPolicy
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.async_throttler import AsyncThrottler
 
 R = TypeVar("R")
 
-KINDS = Kinds(AsyncThrottler, AsyncDebouncer, AsyncBatcher, AsyncRetryPolicy, awaited=True)
+KINDS = Kinds(
+    AsyncThrottler,
+    AsyncDebouncer,
+    AsyncBatcher,
+    AsyncCircuitBreaker,
+    AsyncRetryPolicy,
+    AsyncPerformanceMonitor,
+    awaited=True,
+)
 
 
 class AsyncOperation:
@@ -52,7 +62,7 @@ class AsyncOptimizer(AsyncFace):
 
     Args:
         client: a `redis.asyncio.Redis` (of one server or a Sentinel master) or `redis.asyncio.RedisCluster`.
-        name, config, fields: as `Optimizer`.
+        name, config, ignore, callbacks, fields: as `Optimizer`.
 
     Raises:
         ValueError, pydantic.ValidationError: as `Optimizer`.
@@ -63,11 +73,15 @@ class AsyncOptimizer(AsyncFace):
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
         name: str,
         config: OptimizerConfig | None = None,
+        *,
+        ignore: tuple[type[Exception], ...] = (),
+        callbacks: Callbacks | None = None,
         **fields: Any,
     ) -> None:
         given = OptimizerConfig.given(config, fields)
         self._runner = AsyncRunner(client, given.command_timeout)
-        self._plans = OptimizerPlans(name, given, make_parts(KINDS, self._runner, name, given))
+        parts = make_parts(KINDS, self._runner, name, given, ignore, callbacks or {})
+        self._plans = OptimizerPlans(name, given, parts, awaited=KINDS.awaited)
         self._operations = Operations(KINDS, self._runner, self._plans)
 
     @property
@@ -89,6 +103,16 @@ class AsyncOptimizer(AsyncFace):
     def debouncer(self) -> AsyncDebouncer | None:
         """See `Optimizer.debouncer`."""
         return self._plans.parts.debouncer  # type: ignore[no-any-return]
+
+    @property
+    def breaker(self) -> AsyncCircuitBreaker | None:
+        """See `Optimizer.breaker`."""
+        return self._plans.parts.breaker  # type: ignore[no-any-return]
+
+    @property
+    def monitor(self) -> AsyncPerformanceMonitor | None:
+        """See `Optimizer.monitor`."""
+        return self._plans.parts.monitor  # type: ignore[no-any-return]
 
     async def optimize(
         self,
@@ -141,7 +165,9 @@ class AsyncOptimizer(AsyncFace):
             None if parts.throttler is None else await parts.throttler.metrics(),
             None if parts.debouncer is None else await parts.debouncer.metrics(),
             {name: await debouncer.metrics() for name, debouncer in operations.having("debouncer").items()},
+            None if parts.breaker is None else await parts.breaker.metrics(),
             None if parts.retry is None else await parts.retry.metrics(),
+            None if parts.monitor is None else await parts.monitor.report(MEASURED),
         )
 
     async def aclose(self) -> None:

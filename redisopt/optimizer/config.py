@@ -9,8 +9,10 @@ from typing import Any, Self, TypeVar, get_args
 from pydantic import BaseModel, Field
 
 from redisopt.batch.config import BatchConfig
+from redisopt.breaker.config import CircuitBreakerConfig
 from redisopt.config import Config
 from redisopt.debounce.config import DebounceConfig
+from redisopt.monitor.config import MonitorConfig
 from redisopt.retry.config import RetryConfig
 from redisopt.throttle.config import ThrottleConfig
 
@@ -35,6 +37,14 @@ class BatchingSection(Switch, BatchConfig):
     """As `BatchConfig`, and `enabled`. Batches of closures, which stay in their process, only use `max_size` and `max_delay`."""
 
 
+class BreakingSection(Switch, CircuitBreakerConfig):
+    """As `CircuitBreakerConfig`, and `enabled`."""
+
+
+class MonitoringSection(Switch, MonitorConfig):
+    """As `MonitorConfig`, and `enabled`."""
+
+
 class RetryingSection(Switch, RetryConfig):
     """As `RetryConfig`, and `enabled`."""
 
@@ -51,7 +61,9 @@ class OptimizerConfig(Config):
     batching: BatchingSection | None = Field(default=None, description="Batches, of closures and of operations.")
     throttling: ThrottlingSection | None = Field(default=None, description="The limits of the fleet.")
     debouncing: DebouncingSection | None = Field(default=None, description="Many calls become one.")
+    breaking: BreakingSection | None = Field(default=None, description="Calling is given up where too much fails.")
     retrying: RetryingSection | None = Field(default=None, description="What fails is tried again.")
+    monitoring: MonitoringSection | None = Field(default=None, description="How long it all takes, and thresholds.")
     timeout: float | None = Field(
         default=None, gt=0, le=86_400, description="Seconds that one try of an operation may take. None: any time."
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from redisopt.batch.telling import BatchMetrics
+from redisopt.breaker.state import CircuitMetrics
 from redisopt.debounce.outcome import DebounceMetrics
+from redisopt.monitor.report import PerformanceReport
 from redisopt.optimizer.grouping import ClosureMetrics
 from redisopt.retry.budget import RetryMetrics
 from redisopt.throttle.decision import ThrottleMetrics
@@ -20,7 +22,9 @@ class OptimizerMetrics(NamedTuple):
         throttling: the limits.
         debouncing: of closures.
         debounced: of operations, by name.
+        breaking: the breaker.
         retrying: the budget of retries.
+        performance: of all calls in the last minute, where there is a monitor.
     """
 
     batching: dict[str, BatchMetrics]
@@ -28,4 +32,6 @@ class OptimizerMetrics(NamedTuple):
     throttling: ThrottleMetrics | None
     debouncing: DebounceMetrics | None
     debounced: dict[str, DebounceMetrics]
+    breaking: CircuitMetrics | None
     retrying: RetryMetrics | None
+    performance: PerformanceReport | None

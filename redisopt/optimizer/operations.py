@@ -15,14 +15,14 @@ from typing import Any
 from redisopt.batch.config import BatchConfig
 from redisopt.commands import Plan, invoke
 from redisopt.debounce.config import DebounceConfig
-from redisopt.errors import Throttled, Unavailable
+from redisopt.errors import CircuitOpen, Throttled, Unavailable
 from redisopt.functions import check_function, takes
 from redisopt.keys import checked_name
 from redisopt.optimizer.parts import Kinds
 from redisopt.optimizer.plans import OptimizerPlans, Options, options_of
 from redisopt.policies import Fold
 
-NOT_THEIR_FAULT = (Throttled, Unavailable)
+NOT_THEIR_FAULT = (CircuitOpen, Throttled, Unavailable)
 """Errors of what is around a handler: no attempt of the items is counted for them."""
 
 
@@ -171,12 +171,17 @@ class Operations:
             plans.config.part("debouncing", DebounceConfig) if plans.check("debounce", options.debounce) else None
         )
         if batching is not None:
-            lenient = batching.model_copy(update={"retry_on": (*batching.retry_on, *NOT_THEIR_FAULT)})
+            patient = batching.model_copy(update={"retry_on": (*batching.retry_on, *NOT_THEIR_FAULT)})
             handler = self._handler(registered)
-            registered.batcher = self._kinds.batcher(client, name, lenient, handler=handler, limiter=limiter)
+            registered.batcher = self._kinds.batcher(
+                client, name, patient, handler=handler, limiter=limiter, monitor=plans.parts.monitor
+            )
         if debouncing is not None:
             throttler = limiter if batching is None else None
-            registered.debouncer = self._kinds.debouncer(client, name, debouncing, throttler=throttler)
+            patient = debouncing.model_copy(update={"retry_on": (*debouncing.retry_on, *NOT_THEIR_FAULT)})
+            registered.debouncer = self._kinds.debouncer(
+                client, name, patient, throttler=throttler, monitor=plans.parts.monitor
+            )
             registered.debouncer.handler(self._handler(registered) if batching is None else self._to_batch(registered))
 
     def _handler(self, registered: Registered) -> Callable[..., Any]:

@@ -12,20 +12,22 @@ from typing import Any, Self, TypeVar, Unpack
 import redis
 
 from redisopt.batch.batcher import Batcher
+from redisopt.breaker.circuit_breaker import CircuitBreaker
 from redisopt.debounce.debouncer import Debouncer
 from redisopt.faces import Face
+from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.metrics import OptimizerMetrics
 from redisopt.optimizer.operations import Operations, Registered
-from redisopt.optimizer.parts import Kinds, make_parts
-from redisopt.optimizer.plans import NOTHING, CallOptions, OptimizerPlans, options_of
+from redisopt.optimizer.parts import Callbacks, Kinds, make_parts
+from redisopt.optimizer.plans import MEASURED, NOTHING, CallOptions, OptimizerPlans, options_of
 from redisopt.retry.retrying import RetryPolicy
 from redisopt.runner import Runner
 from redisopt.throttle.throttler import Throttler
 
 R = TypeVar("R")
 
-KINDS = Kinds(Throttler, Debouncer, Batcher, RetryPolicy, awaited=False)
+KINDS = Kinds(Throttler, Debouncer, Batcher, CircuitBreaker, RetryPolicy, PerformanceMonitor, awaited=False)
 
 
 class Operation:
@@ -69,6 +71,8 @@ class Optimizer(Face):
         client: a `redis.Redis` (of one server or a Sentinel master) or `redis.RedisCluster`.
         name: what is optimized; the same in all processes that share it. No braces or control characters.
         config: an `OptimizerConfig`; or give its fields as keywords.
+        ignore: errors of operations that the breaker does not count, such as a LookupError; those of redisopt itself never count.
+        callbacks: a dict of `on_throttle`, `on_debounce`, `on_state_change` and `on_threshold`, for the parts.
 
     Raises:
         ValueError: the client is not a sync redis-py client, or the name is not allowed.
@@ -76,11 +80,19 @@ class Optimizer(Face):
     """
 
     def __init__(
-        self, client: redis.Redis | redis.RedisCluster, name: str, config: OptimizerConfig | None = None, **fields: Any
+        self,
+        client: redis.Redis | redis.RedisCluster,
+        name: str,
+        config: OptimizerConfig | None = None,
+        *,
+        ignore: tuple[type[Exception], ...] = (),
+        callbacks: Callbacks | None = None,
+        **fields: Any,
     ) -> None:
         given = OptimizerConfig.given(config, fields)
         self._runner = Runner(client, given.command_timeout)
-        self._plans = OptimizerPlans(name, given, make_parts(KINDS, self._runner, name, given))
+        parts = make_parts(KINDS, self._runner, name, given, ignore, callbacks or {})
+        self._plans = OptimizerPlans(name, given, parts, awaited=KINDS.awaited)
         self._operations = Operations(KINDS, self._runner, self._plans)
 
     @property
@@ -102,6 +114,16 @@ class Optimizer(Face):
     def debouncer(self) -> Debouncer | None:
         """What debounces closures; None where the config has no such section."""
         return self._plans.parts.debouncer  # type: ignore[no-any-return]
+
+    @property
+    def breaker(self) -> CircuitBreaker | None:
+        """The breaker around its calls; None where the config has no such section."""
+        return self._plans.parts.breaker  # type: ignore[no-any-return]
+
+    @property
+    def monitor(self) -> PerformanceMonitor | None:
+        """Where its calls are measured; None where the config has no such section."""
+        return self._plans.parts.monitor  # type: ignore[no-any-return]
 
     # --- calls
 
@@ -199,7 +221,9 @@ class Optimizer(Face):
             None if parts.throttler is None else parts.throttler.metrics(),
             None if parts.debouncer is None else parts.debouncer.metrics(),
             {name: debouncer.metrics() for name, debouncer in operations.having("debouncer").items()},
+            None if parts.breaker is None else parts.breaker.metrics(),
             None if parts.retry is None else parts.retry.metrics(),
+            None if parts.monitor is None else parts.monitor.report(MEASURED),
         )
 
     def close(self) -> None:

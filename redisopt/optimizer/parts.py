@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from redisopt.batch.config import BatchConfig
+from redisopt.breaker.config import CircuitBreakerConfig
 from redisopt.debounce.config import DebounceConfig
+from redisopt.errors import RedisOptError
+from redisopt.events import CircuitChanged
+from redisopt.monitor.config import MonitorConfig
+from redisopt.monitor.report import Breach
 from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.grouping import Grouping
 from redisopt.retry.config import RetryConfig
 from redisopt.throttle.config import ThrottleConfig
+
+
+class Callbacks(TypedDict, total=False):
+    """What an optimizer tells whom, as its parts do."""
+
+    on_throttle: Callable[[int], object]
+    on_debounce: Callable[[int], object]
+    on_state_change: Callable[[CircuitChanged], object]
+    on_threshold: Callable[[Breach], object]
 
 
 class Kinds(NamedTuple):
@@ -20,7 +34,9 @@ class Kinds(NamedTuple):
     throttler: Callable[..., Any]
     debouncer: Callable[..., Any]
     batcher: Callable[..., Any]
+    breaker: Callable[..., Any]
     retry: Callable[..., Any]
+    monitor: Callable[..., Any]
     awaited: bool
 
 
@@ -30,24 +46,51 @@ class Parts:
 
     throttler: Any
     debouncer: Any
+    breaker: Any
     retry: Any
+    monitor: Any
     grouping: Grouping | None
 
     def made(self) -> list[Any]:
-        """Those that have to be closed."""
-        return [part for part in (self.throttler, self.debouncer, self.retry) if part is not None]
+        """Those that have to be closed, the monitor first: the others are measured there until they are closed."""
+        parts = (self.monitor, self.throttler, self.debouncer, self.breaker, self.retry)
+        return [part for part in parts if part is not None]
 
 
-def make_parts(kinds: Kinds, runner: Any, name: str, config: OptimizerConfig) -> Parts:
-    """The parts that the config has sections for."""
-    throttling = config.part("throttling", ThrottleConfig)
-    debouncing = config.part("debouncing", DebounceConfig)
-    batching = config.part("batching", BatchConfig)
-    retrying = config.part("retrying", RetryConfig)
+def make_parts(
+    kinds: Kinds,
+    runner: Any,
+    name: str,
+    config: OptimizerConfig,
+    ignore: tuple[type[Exception], ...],
+    callbacks: Callbacks,
+) -> Parts:
+    """The parts that the config has sections for.
+
+    Args:
+        kinds, runner, name, config: of the optimizer.
+        ignore: errors that are no failures of what the breaker guards.
+        callbacks: for its parts.
+    """
     client = runner.client
+    told = callbacks.get
+
+    def make(kind: Callable[..., Any], own: Any, **fields: Any) -> Any:
+        return None if own is None else kind(client, name, own, **fields)
+
+    monitor = make(kinds.monitor, config.part("monitoring", MonitorConfig), on_threshold=told("on_threshold"))
+    throttling, debouncing = config.part("throttling", ThrottleConfig), config.part("debouncing", DebounceConfig)
+    batching = config.part("batching", BatchConfig)
     return Parts(
-        throttler=None if throttling is None else kinds.throttler(client, name, throttling),
-        debouncer=None if debouncing is None else kinds.debouncer(client, name, debouncing),
-        retry=None if retrying is None else kinds.retry(client, name, retrying),
+        throttler=make(kinds.throttler, throttling, on_throttle=told("on_throttle"), monitor=monitor),
+        debouncer=make(kinds.debouncer, debouncing, on_debounce=told("on_debounce"), monitor=monitor),
+        breaker=make(
+            kinds.breaker,
+            config.part("breaking", CircuitBreakerConfig),
+            ignore=(RedisOptError, *ignore),
+            on_state_change=told("on_state_change"),
+        ),
+        retry=make(kinds.retry, config.part("retrying", RetryConfig)),
+        monitor=monitor,
         grouping=None if batching is None else Grouping(runner, batching.max_size, batching.max_delay),
     )

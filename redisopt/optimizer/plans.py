@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypedDict
 from redisopt.commands import Plan, invoke
 from redisopt.functions import check_function
 from redisopt.keys import checked_key
+from redisopt.monitor.watching import Watch
 from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.parts import Parts
 from redisopt.pipeline.fallback import Fallback
@@ -78,17 +79,27 @@ def options_of(fields: Mapping[str, Any]) -> Options:
         ) from None
 
 
-_SECTIONS = {"batch": "batching", "throttle": "throttling", "debounce": "debouncing", "retry": "retrying"}
+_SECTIONS = {
+    "batch": "batching",
+    "throttle": "throttling",
+    "debounce": "debouncing",
+    "breaker": "breaking",
+    "retry": "retrying",
+}
+
+MEASURED = "optimized_operation"
+"""The name under which a monitor counts all calls."""
 
 
 class OptimizerPlans:
     """The plans of one optimizer."""
 
-    def __init__(self, name: str, config: OptimizerConfig, parts: Parts) -> None:
+    def __init__(self, name: str, config: OptimizerConfig, parts: Parts, *, awaited: bool) -> None:
         self.name = name
         self.config = config
         self.parts = parts
         self._known: dict[Options, Fold] = {}
+        self._watch = Watch(parts.monitor, MEASURED, {}, awaited=awaited)
 
     def check(self, option: str, value: object) -> bool:
         """Whether a part is to be used: it was asked for, and is not switched off.
@@ -132,6 +143,8 @@ class OptimizerPlans:
 
     def _outside(self, options: Options, fallback: Any) -> list[Policy]:  # noqa: ARG002 - the cache will use them
         policies: list[Policy] = []
+        if self.parts.monitor is not None:
+            policies.append(self._watch)
         if fallback is not NOTHING:
             policies.append(fallback if isinstance(fallback, Fallback) else Fallback(fallback))
         return policies
@@ -148,12 +161,16 @@ class OptimizerPlans:
             place = (options.throttle, options.key, options.cost, options.acquire_timeout)
             policies.append(parts.grouping.policy(place, limits))
         else:
-            policies += limits
+            each = self.each(options)
+            guards = [each.pop(0)] if self.check("breaker", options.breaker) else []
+            return [*policies, *guards, *limits, *each]
         return policies + self.each(options)
 
     def each(self, options: Options) -> list[Policy]:
         """What goes on around each try of an operation."""
         policies: list[Policy] = []
+        if self.check("breaker", options.breaker):
+            policies.append(self._of(self.parts.breaker.policy()))
         if self.check("retry", options.retry):
             policies.append(self._of(self.parts.retry.policy()))
         timeout = self.config.timeout if options.timeout is None else options.timeout
