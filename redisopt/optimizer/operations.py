@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from redisopt.batch.config import BatchConfig
 from redisopt.commands import Plan, invoke
@@ -21,6 +21,8 @@ from redisopt.keys import checked_name
 from redisopt.optimizer.parts import Kinds
 from redisopt.optimizer.plans import OptimizerPlans, Options, options_of
 from redisopt.policies import Fold
+
+C = TypeVar("C", BatchConfig, DebounceConfig)
 
 NOT_THEIR_FAULT = (CircuitOpen, Throttled, Unavailable)
 """Errors of what is around a handler: no attempt of the items is counted for them."""
@@ -163,24 +165,20 @@ class Operations:
 
     def _join(self, registered: Registered, options: Options) -> None:
         """Give an operation the batcher and the debouncer that it is registered with."""
-        plans, client = self._plans, self._runner.client
+        plans, kinds, client = self._plans, self._kinds, self._runner.client
         limiter = plans.parts.throttler if plans.check("throttle", options.throttle) else None
-        name = f"{plans.name}.{registered.name}"
-        batching = plans.config.part("batching", BatchConfig) if plans.check("batch", options.batch) else None
-        debouncing = (
-            plans.config.part("debouncing", DebounceConfig) if plans.check("debounce", options.debounce) else None
-        )
+        name, monitor = f"{plans.name}.{registered.name}", plans.parts.monitor
+        batches, debounces = plans.check("batch", options.batch), plans.check("debounce", options.debounce)
+        batching = plans.config.part("batching", BatchConfig) if batches else None
+        debouncing = plans.config.part("debouncing", DebounceConfig) if debounces else None
         if batching is not None:
-            patient = batching.model_copy(update={"retry_on": (*batching.retry_on, *NOT_THEIR_FAULT)})
-            handler = self._handler(registered)
-            registered.batcher = self._kinds.batcher(
-                client, name, patient, handler=handler, limiter=limiter, monitor=plans.parts.monitor
+            registered.batcher = kinds.batcher(
+                client, name, _patient(batching), handler=self._handler(registered), limiter=limiter, monitor=monitor
             )
         if debouncing is not None:
             throttler = limiter if batching is None else None
-            patient = debouncing.model_copy(update={"retry_on": (*debouncing.retry_on, *NOT_THEIR_FAULT)})
-            registered.debouncer = self._kinds.debouncer(
-                client, name, patient, throttler=throttler, monitor=plans.parts.monitor
+            registered.debouncer = kinds.debouncer(
+                client, name, _patient(debouncing), throttler=throttler, monitor=monitor
             )
             registered.debouncer.handler(self._handler(registered) if batching is None else self._to_batch(registered))
 
@@ -208,3 +206,8 @@ class Operations:
             return await function(payload, about)
 
         return of_payload if count == 1 else of_both
+
+
+def _patient(config: C) -> C:
+    """The config of a worker that also tries again, without counting it, what the parts around its handler refuse."""
+    return config.model_copy(update={"retry_on": (*config.retry_on, *NOT_THEIR_FAULT)})
