@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -54,6 +55,28 @@ def test_fifty_processes_on_a_half_open_breaker(server: RunningServer, make_brea
     assert answers == {"probe": probes, "half_open": 50 - probes}
     metrics = face.metrics()
     assert (metrics.state, metrics.opened, metrics.probes, metrics.not_permitted) == ("closed", 1, 0, 50 - probes)
+
+
+@pytest.mark.parametrize("make_breaker", ["async"], indirect=True)
+def test_two_hundred_tasks_on_a_half_open_breaker(make_breaker: Make) -> None:
+    face = make_breaker(minimum_calls=1, open_for=0.01, half_open_calls=5)
+    face.call("badly")
+    time.sleep(0.02)
+
+    async def ask() -> Any:
+        try:
+            return await face.real.allow()
+        except redisopt.CircuitOpen:
+            return None
+
+    async def ask_all() -> list[Any]:
+        return await asyncio.gather(*(ask() for _ in range(200)))
+
+    passages = [each for each in face.do(ask_all) if each is not None]
+    assert len(passages) == 5
+    for each in passages:
+        face.end(each, "succeed")
+    assert face.state() == "closed"
 
 
 def fail_often(url: str, calls: int, fields: dict[str, Any]) -> tuple[int, int, list[str]]:
