@@ -136,3 +136,19 @@ class BreakerFace:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
         self.loop.close()
+
+
+def opened(face: BreakerFace) -> BreakerFace:
+    """The breaker, open for its first time."""
+    while face.state() == "closed":
+        face.call("badly")
+    return face
+
+
+def raising(error: BaseException | type[BaseException]) -> Callable[[], None]:
+    """A function that raises it."""
+
+    def act() -> None:
+        raise error
+
+    return act

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -54,6 +55,28 @@ def test_fifty_processes_on_a_half_open_breaker(server: RunningServer, make_brea
     assert answers == {"probe": probes, "half_open": 50 - probes}
     metrics = face.metrics()
     assert (metrics.state, metrics.opened, metrics.probes, metrics.not_permitted) == ("closed", 1, 0, 50 - probes)
+
+
+@pytest.mark.parametrize("make_breaker", ["async"], indirect=True)
+def test_two_hundred_tasks_on_a_half_open_breaker(make_breaker: Make) -> None:
+    face = make_breaker(minimum_calls=1, open_for=0.01, half_open_calls=5)
+    face.call("badly")
+    time.sleep(0.02)
+
+    async def ask() -> Any:
+        try:
+            return await face.real.allow()
+        except redisopt.CircuitOpen:
+            return None
+
+    async def ask_all() -> list[Any]:
+        return await asyncio.gather(*(ask() for _ in range(200)))
+
+    passages = [each for each in face.do(ask_all) if each is not None]
+    assert len(passages) == 5
+    for each in passages:
+        face.end(each, "succeed")
+    assert face.state() == "closed"
 
 
 def fail_often(url: str, calls: int, fields: dict[str, Any]) -> tuple[int, int, list[str]]:
@@ -136,7 +159,7 @@ def hold_a_probe(pipe: Any, url: str, fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize("make_breaker", ["sync"], indirect=True)
 def test_the_probe_of_a_killed_process_comes_back(server: RunningServer, make_breaker: Make) -> None:
     """It is kept while its process lives, longer than its lease; and is another's soon after the process is killed."""
-    fields = {"minimum_calls": 1, "open_for": 0.01, "half_open_calls": 1, "lease_ttl": 0.6}
+    fields = {"minimum_calls": 1, "open_for": 0.01, "half_open_calls": 1, "lease_ttl": 1.2}
     face = make_breaker(**fields)
     face.call("badly")
     time.sleep(0.02)
@@ -145,7 +168,7 @@ def test_the_probe_of_a_killed_process_comes_back(server: RunningServer, make_br
     process.start()
     assert here.poll(20)
     assert here.recv() is True
-    alive_until = time.monotonic() + 1.5
+    alive_until = time.monotonic() + 2.5
     while time.monotonic() < alive_until:
         assert face.call() == "refused"
         time.sleep(0.05)
@@ -153,17 +176,17 @@ def test_the_probe_of_a_killed_process_comes_back(server: RunningServer, make_br
     killed = time.monotonic()
     process.join(10)
     wait_until(lambda: face.call() == "well", 5)
-    assert time.monotonic() - killed < 0.6 + 0.5  # the machine may be busy
+    assert time.monotonic() - killed < 1.2 + 1.0  # the machine may be busy
     assert face.state() == "closed"
 
 
 def test_a_long_probe_is_renewed(make_breaker: Make) -> None:
-    face = make_breaker(minimum_calls=1, open_for=0.01, half_open_calls=1, lease_ttl=0.5)
+    face = make_breaker(minimum_calls=1, open_for=0.01, half_open_calls=1, lease_ttl=1.2)
     face.call("badly")
     time.sleep(0.02)
     with face.entered() as passage:
-        for _ in range(8):
-            time.sleep(0.15)
+        for _ in range(9):
+            time.sleep(0.2)
             assert face.call() == "refused"
         assert passage.is_probe
         assert not passage.lost

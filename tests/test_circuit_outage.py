@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 pytest_plugins = ["tests.outage_fixtures"]
 pytestmark = pytest.mark.fleet
 
-HASTY: Any = {"command_timeout": 0.3, "minimum_calls": 3, "open_for": 0.4, "half_open_calls": 1, "open_growth": 1.0}
+HASTY: Any = {"command_timeout": 1.0, "minimum_calls": 3, "open_for": 1.5, "half_open_calls": 1, "open_growth": 1.0}
 
 
 @pytest.fixture
@@ -29,12 +29,21 @@ def face_of(kind: str, fragile: FragileServer) -> Iterator[Callable[..., Breaker
 
     def make(name: str = "test", **fields: Any) -> BreakerFace:
         faces.append(BreakerFace(kind, fragile.url, name, **HASTY | fields))
-        faces[-1].do(faces[-1].real.reset)
+        wait_until(lambda: is_reset(faces[-1]), 20)
         return faces[-1]
 
     yield make
     for face in faces:
         face.shut()
+
+
+def is_reset(face: BreakerFace) -> bool:
+    """The server may have come back a moment ago."""
+    try:
+        face.do(face.real.reset)
+    except redisopt.Unavailable:
+        return False
+    return True
 
 
 def back(face: BreakerFace) -> None:
@@ -52,14 +61,14 @@ def test_local_goes_on_with_the_same_rules(
         began = time.monotonic()
         assert face.calls(3, "badly") == ["badly"] * 3
         assert face.call() == "refused"
-        assert time.monotonic() - began < 2 * 0.3 + 1.0
+        assert time.monotonic() - began < 1.0 + 2.0  # the first call alone waits; the machine may be busy
         error = face.refusal()
         assert error.state == "open"
-        assert 0 < error.retry_after <= 0.4
+        assert 0 < error.retry_after <= 1.5
         assert "without Redis" in str(error)
         metrics = face.metrics()
         assert (metrics.state, metrics.is_local, metrics.opened, metrics.failures) == ("open", True, 1, 3)
-        time.sleep(0.45)
+        time.sleep(1.55)
         assert face.call() == "well"
         assert face.state() == "closed"
         assert face.calls(3, "badly") == ["badly"] * 3
@@ -147,9 +156,9 @@ def test_what_redis_let_through_is_recorded_where_it_can_be(
 def test_a_probe_that_cannot_be_recorded_comes_back_by_its_lease(
     face_of: Callable[..., BreakerFace], fragile: FragileServer
 ) -> None:
-    face = face_of(lease_ttl=0.6, on_unavailable="allow")
+    face = face_of(lease_ttl=1.5, on_unavailable="allow")
     face.calls(3, "badly")
-    time.sleep(0.45)
+    time.sleep(1.55)
     probe = face.allow()
     assert probe.is_probe
     with fragile.away("cut off"):
