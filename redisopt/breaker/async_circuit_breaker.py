@@ -17,6 +17,7 @@ from redisopt.breaker.watching import StateCallback
 from redisopt.commands import invoke
 from redisopt.faces import AsyncFace
 from redisopt.functions import check_function
+from redisopt.policies import Bound, Policy
 from redisopt.runner import AsyncRunner
 
 P = ParamSpec("P")
@@ -100,9 +101,9 @@ class AsyncCircuitBreaker(AsyncFace):
     async def _allow(self) -> AsyncPassage:
         return AsyncPassage(self._runner, self._plans, await self._runner.run(self._plans.allow()))
 
-    def policy(self) -> BreakerPolicy:
+    def policy(self) -> Policy:
         """See `CircuitBreaker.policy`."""
-        return BreakerPolicy(self._plans)
+        return Bound(BreakerPolicy(self._plans), self._runner)
 
     # --- looking, and taking a hand
 

@@ -17,6 +17,7 @@ from redisopt.breaker.watching import StateCallback
 from redisopt.commands import invoke
 from redisopt.faces import Face
 from redisopt.functions import check_function
+from redisopt.policies import Bound, Policy
 from redisopt.runner import Runner
 
 P = ParamSpec("P")
@@ -132,9 +133,9 @@ class CircuitBreaker(Face):
         """
         return Passage(self._runner, self._plans, self._runner.run(self._plans.allow()))
 
-    def policy(self) -> BreakerPolicy:
+    def policy(self) -> Policy:
         """The breaker around any call, for whoever puts policies together (see `redisopt.policies`)."""
-        return BreakerPolicy(self._plans)
+        return Bound(BreakerPolicy(self._plans), self._runner)
 
     # --- looking, and taking a hand
 

@@ -7,7 +7,7 @@ import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import redis.asyncio
 
@@ -130,7 +130,19 @@ class AsyncOptimizer(AsyncFace):
         result: R = await self._runner.run(plan)
         return result
 
+    @overload
+    def operation(self, function: Callable[..., Any], /) -> AsyncOperation: ...
+    @overload
     def operation(
+        self,
+        *,
+        name: str = "",
+        key: str | Callable[..., str] = "",
+        cache: str | Callable[..., str] | None = None,
+        fallback: Any = NOTHING,
+        **options: Any,
+    ) -> Callable[[Callable[..., Any]], AsyncOperation]: ...
+    def operation(  # type: ignore[misc] # mypy does not see that `function` may be left out
         self,
         function: Callable[..., Any] | None = None,
         /,

@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import redis
 
@@ -159,7 +159,19 @@ class Optimizer(Face):
         result: R = self._runner.run(plan)
         return result
 
+    @overload
+    def operation(self, function: Callable[..., Any], /) -> Operation: ...
+    @overload
     def operation(
+        self,
+        *,
+        name: str = "",
+        key: str | Callable[..., str] = "",
+        cache: str | Callable[..., str] | None = None,
+        fallback: Any = NOTHING,
+        **options: Any,
+    ) -> Callable[[Callable[..., Any]], Operation]: ...
+    def operation(  # type: ignore[misc] # mypy does not see that `function` may be left out
         self,
         function: Callable[..., Any] | None = None,
         /,
