@@ -32,7 +32,7 @@ class Performs(Protocol):
         """Perform a plan."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Bound:
     """A policy, and the runner that performs what it asks of Redis.
 
@@ -47,6 +47,10 @@ class Bound:
     def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """As that of the policy: whoever performs it has to use the same client."""
         return self.policy.around(inner)
+
+    def __repr__(self) -> str:
+        """The policy's."""
+        return repr(self.policy)
 
     def for_client(self, client: object) -> Policy:
         """The policy for plans that are performed with `client`: with another one than ours, what it asks goes its own way."""

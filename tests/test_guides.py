@@ -18,6 +18,7 @@ PRINTED = {
     "limits.md": ["granted; 9 left this second", "10/s"],
     "coming-from-in-process.md": ["throttled", "debounced, then throttled", "2 this second"],
     "troubleshooting.md": ["1/h refused"],
+    "optimizer.md": ["page 1", "no answer", "page 2", "6 11", "indexed doc:7", "2 closed", "5.0"],
 }
 """Of each guide that has no test of its own: what its code prints."""
 

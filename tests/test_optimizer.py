@@ -210,6 +210,14 @@ def test_the_breaker_opens_for_the_operations_failures_alone(kind: Kind) -> None
     assert kind.do(optimizer.optimize, kind.function(lambda: 1), fallback="closed today") == "closed today"
 
 
+def test_timeouts_open_the_breaker(kind: Kind) -> None:
+    optimizer = kind.make("Optimizer", "api", breaking={"minimum_calls": 2}, timeout=0.02)
+    for _ in range(2):
+        with pytest.raises(redisopt.OperationTimeout):
+            kind.do(optimizer.optimize, kind.pause(0.3))
+    assert kind.do(optimizer.breaker.state) == "open"
+
+
 def test_a_try_that_takes_too_long_is_given_up(kind: Kind) -> None:
     optimizer = kind.make("Optimizer", "api", timeout=0.05)
     with pytest.raises(redisopt.OperationTimeout):
@@ -305,7 +313,7 @@ def test_a_task_that_is_cancelled_leaves_its_batch(server: RunningServer, client
             await asyncio.sleep(0.05)
             tasks[0].cancel()
             third = asyncio.create_task(optimizer.optimize(give, 2, batch=True))
-            assert await asyncio.gather(tasks[1], third) == [1, 2]
+            assert list(await asyncio.gather(tasks[1], third)) == [1, 2]
             assert tasks[0].cancelled() or await asyncio.wait([tasks[0]])
             assert optimizer._plans.parts.grouping is not None
             await asyncio.sleep(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import inspect
 import pkgutil
@@ -30,6 +31,10 @@ TWINS = (
     *("PerformanceMonitor", "AsyncPerformanceMonitor"),
     *("CircuitBreaker", "AsyncCircuitBreaker"),
     *("Passage", "AsyncPassage"),
+    *("RetryPolicy", "AsyncRetryPolicy"),
+    *("Pipeline", "AsyncPipeline"),
+    *("Optimizer", "AsyncOptimizer"),
+    *("Operation", "AsyncOperation"),
 )
 
 
@@ -77,12 +82,7 @@ def test_the_sdist_carries_what_building_and_testing_need(built: Path) -> None:
 
 
 def test_the_public_names_are_sorted_and_complete() -> None:
-    public = {
-        name for name, value in vars(redisopt).items() if not name.startswith("_") and not inspect.ismodule(value)
-    }
-
     assert redisopt.__all__ == sorted(redisopt.__all__)
-    assert set(redisopt.__all__) == public
 
 
 def test_no_public_name_hides_a_module() -> None:
@@ -142,3 +142,27 @@ def test_the_version_is_that_of_the_package() -> None:
 
     assert redisopt.__version__ == project["version"] == importlib.metadata.version("redisopt")
     assert [name.split(">")[0] for name in project["dependencies"]] == ["redis", "msgpack", "tenacity", "pydantic"]
+
+
+def test_names_are_loaded_when_they_are_used() -> None:
+    """To import the package costs little; each name comes from where type checkers see it come from."""
+    program = "import redisopt, sys; print('redis' in sys.modules); redisopt.Throttler; print('redisopt.batch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ran.stdout.split() == ["False", "False"]
+
+    tree = ast.parse((ROOT / "redisopt" / "__init__.py").read_text())
+    seen = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names
+        if node.module.startswith("redisopt")
+    }
+    assert seen == {name: f"redisopt.{module}" for name, module in redisopt._MODULE_OF.items()}
+    assert set(redisopt.__all__) == set(seen)
+    assert all(getattr(redisopt, name) is not None for name in redisopt.__all__)
+    assert set(redisopt.__all__) <= set(dir(redisopt))
+    with pytest.raises(AttributeError, match="has no attribute 'Throtler'"):
+        redisopt.Throtler  # noqa: B018
+    with pytest.raises(ImportError):
+        exec("from redisopt import nothing_of_this_name")

@@ -15,17 +15,13 @@ from typing import Any, TypeVar
 from redisopt.batch.config import BatchConfig
 from redisopt.commands import Plan, invoke
 from redisopt.debounce.config import DebounceConfig
-from redisopt.errors import CircuitOpen, Throttled, Unavailable
 from redisopt.functions import check_function, takes
 from redisopt.keys import checked_name
-from redisopt.optimizer.parts import Kinds
+from redisopt.optimizer.parts import OUR_OWN, Kinds
 from redisopt.optimizer.plans import OptimizerPlans, Options, options_of
 from redisopt.policies import Fold
 
 C = TypeVar("C", BatchConfig, DebounceConfig)
-
-NOT_THEIR_FAULT = (CircuitOpen, Throttled, Unavailable)
-"""Errors of what is around a handler: no attempt of the items is counted for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,4 +206,4 @@ class Operations:
 
 def _patient(config: C) -> C:
     """The config of a worker that also tries again, without counting it, what the parts around its handler refuse."""
-    return config.model_copy(update={"retry_on": (*config.retry_on, *NOT_THEIR_FAULT)})
+    return config.model_copy(update={"retry_on": (*config.retry_on, *OUR_OWN)})

@@ -71,7 +71,7 @@ class Optimizer(Face):
         client: a `redis.Redis` (of one server or a Sentinel master) or `redis.RedisCluster`.
         name: what is optimized; the same in all processes that share it. No braces or control characters.
         config: an `OptimizerConfig`; or give its fields as keywords.
-        ignore: errors of operations that the breaker does not count, such as a LookupError; those of redisopt itself never count.
+        ignore: errors of operations that the breaker does not count, such as a LookupError; nor those of the other parts, but timeouts.
         callbacks: a dict of `on_throttle`, `on_debounce`, `on_state_change` and `on_threshold`, for the parts.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 from redisopt.batch.config import BatchConfig
 from redisopt.breaker.config import CircuitBreakerConfig
 from redisopt.debounce.config import DebounceConfig
-from redisopt.errors import RedisOptError
+from redisopt.errors import CircuitOpen, Throttled, Unavailable
 from redisopt.events import CircuitChanged
 from redisopt.monitor.config import MonitorConfig
 from redisopt.monitor.report import Breach
@@ -17,6 +17,9 @@ from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.grouping import Grouping
 from redisopt.retry.config import RetryConfig
 from redisopt.throttle.config import ThrottleConfig
+
+OUR_OWN = (CircuitOpen, Throttled, Unavailable)
+"""Errors of the other parts: they say nothing of the far side, so the breaker counts none of them."""
 
 
 class Callbacks(TypedDict, total=False):
@@ -87,7 +90,7 @@ def make_parts(
         breaker=make(
             kinds.breaker,
             config.part("breaking", CircuitBreakerConfig),
-            ignore=(RedisOptError, *ignore),
+            ignore=(*OUR_OWN, *ignore),
             on_state_change=told("on_state_change"),
         ),
         retry=make(kinds.retry, config.part("retrying", RetryConfig)),
