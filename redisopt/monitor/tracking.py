@@ -22,7 +22,7 @@ from redisopt.identity import process_id
 from redisopt.monitor import names
 from redisopt.monitor.config import MonitorConfig
 from redisopt.monitor.history import History
-from redisopt.monitor.packing import pack, unpack
+from redisopt.monitor.packing import loose, unpack
 from redisopt.monitor.sketch import GAMMA, INDEXES, NO_BUCKETS, SCALE, Tally, collapsed
 
 MOST_IN_PART = 1000
@@ -45,7 +45,7 @@ _numbers = itertools.count(1)
 
 
 class Delta(NamedTuple):
-    """What was measured of one name since it was last handed out: `tally` without buckets, and those as a pack."""
+    """What was measured of one name since it was last handed out: `tally` without buckets, and those as a loose pack."""
 
     member: str
     tally: Tally
@@ -230,7 +230,7 @@ class Tracking:
         series.last = minute
         tally = series.tally()
         series.clear()
-        delta = Delta(series.member, tally.with_buckets(NO_BUCKETS), pack(tally.buckets))
+        delta = Delta(series.member, tally.with_buckets(NO_BUCKETS), loose(tally.buckets))
         series.history.add(minute, delta.tally, delta.packs)
         return delta
 
