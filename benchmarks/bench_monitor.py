@@ -22,7 +22,7 @@ from benchmarks.bench_throttle import _script_calls
 from redisopt import commands, runner
 from redisopt.monitor.history import History
 from redisopt.monitor.packing import pack, unpack
-from redisopt.monitor.tracking import Series
+from redisopt.monitor.series import Series
 from redisopt.server import EmbeddedServer
 from redisopt.testing import server_clock
 
