@@ -2,9 +2,10 @@
 monitor_flush: add what a process has measured to what the fleet has, by the minute. Safe to repeat for an hour, under the lane's number.
 
 KEYS[1] state   HASH   the monitor's clock, and the latest call of each process
-KEYS[2] names   ZSET   encoded name, with its labels -> when it was last measured (ms)
+KEYS[2] names   ZSET   encoded name, with its labels -> the beginning of the last minute in which it was measured (ms)
 KEYS[3..] the minutes, then the hours of each name: LISTs, newest first, of "slot count errors sum min max" (a slot is a number of
-          minutes or hours since 1970; seconds), "open" behind a minute that its hour does not have yet, and packed buckets after a newline
+          minutes or hours since 1970; seconds), "open" behind a minute that its hour does not have yet ("both": nor the one
+          before), and packed buckets after a newline
 
 ARGV[1] lane    of the process's monitor
 ARGV[2] number  of this call in its lane, rising
@@ -12,14 +13,14 @@ ARGV[3] most    names that the monitor may have
 ARGV[4] ttl     ms after which a name that is not measured any more is forgotten
 ARGV[5..] for each name: name (as in names), count (of operations), errors (of these), sum (seconds), min (likewise), max (likewise), packs (buckets)
 
-Returns the numbers of the names that were refused, since there are too many, with spaces between; "stale" for a call that its caller
-gave up.
+Returns the numbers of the names that were refused, since there are too many, with spaces between; then, after a semicolon, those of
+up to 128 names for monitor_pack; or "stale" for a call that its caller gave up.
 ]]
 -- @include open_partition
 -- @include answer_of
 -- @include sweep_lanes
+-- @include read_slot
 -- @include add_to_minute
--- @include close_minute
 local state, names = KEYS[1], KEYS[2]
 local lane, number, most, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
@@ -31,33 +32,29 @@ end
 local now = monitor.now
 local parts, refused, size = {}, {}, redis.call('ZCOUNT', names, now - ttl, '+inf')
 for i = 1, (#KEYS - 2) / 2 do
-  local at = 7 * i - 2
-  local is_new = tonumber(redis.call('ZSCORE', names, ARGV[at]) or 0) < now - ttl
+  local at, newest = 7 * i - 2, read_slot(redis.call('LINDEX', KEYS[2 * i + 1], 0))
+  local is_new = not newest and tonumber(redis.call('ZSCORE', names, ARGV[at]) or 0) < now - ttl
   if is_new and size >= most then
     refused[#refused + 1] = i
   else
     size = size + (is_new and 1 or 0)
     parts[#parts + 1] = {
-      minutes = KEYS[2 * i + 1], hours = KEYS[2 * i + 2], name = ARGV[at], slot = math.floor(now / 60000), state = 'open',
+      number = i, minutes = KEYS[2 * i + 1], hours = KEYS[2 * i + 2], name = ARGV[at], newest = newest, slot = math.floor(now / 60000),
       count = ARGV[at + 1], errors = ARGV[at + 2], sum = ARGV[at + 3], min = ARGV[at + 4], max = ARGV[at + 5], packs = ARGV[at + 6]
     }
   end
 end
-local reply = table.concat(refused, ' ')
 
 -- A full server refuses this first write: then nothing has been written.
-redis.call('HSET', state, 'seen', now, 'offset', monitor.offset, 'lane:' .. lane, number .. ' ' .. now .. ' ' .. reply)
--- A minute that is over is made one pack and added to its hour: in each call a few, of so many bytes.
-local work = { left = 4000 }
+redis.call('HSET', state, 'seen', now, 'offset', monitor.offset)
+local to_pack = {}
 for _, part in ipairs(parts) do
-  local before = add_to_minute(part.minutes, part.hours, part, work)
-  if before and work.left > 0 then
-    close_minute(part.minutes, 1, part.hours, before, work)
+  if add_to_minute(names, now, ttl, part) and #to_pack < 128 then
+    to_pack[#to_pack + 1] = part.number
   end
-  redis.call('PEXPIRE', part.minutes, ttl)
-  redis.call('PEXPIRE', part.hours, ttl)
-  redis.call('ZADD', names, now, part.name)
 end
+local reply = table.concat(refused, ' ') .. ';' .. table.concat(to_pack, ' ')
+redis.call('HSET', state, 'lane:' .. lane, number .. ' ' .. now .. ' ' .. reply)
 redis.call('ZREMRANGEBYSCORE', names, '-inf', now - ttl)
 redis.call('PEXPIRE', names, ttl)
 redis.call('PEXPIRE', state, ttl)

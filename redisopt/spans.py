@@ -6,6 +6,7 @@ module variable whether anybody does; where nobody does, that is all it costs.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 from collections.abc import Awaitable
@@ -50,7 +51,8 @@ class Spans:
         global profiled  # noqa: PLW0603
         with _lock:
             profiled -= 1
-        _current.reset(self._token)
+        with contextlib.suppress(ValueError):  # it ends in another task than it began in, whose end ends it there
+            _current.reset(self._token)
 
     def add(self, kind: Kind, seconds: float) -> None:
         """So long was spent so."""

@@ -407,3 +407,29 @@ def test_what_the_fleet_is_told_reaches_keys_on_other_nodes(cluster: Cluster, ma
     one.wait_for(one.real.update())
     time.sleep(1.05)
     assert other.try_acquire(key="a")
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_monitor_lies_on_one_node(kind: str, cluster: Cluster, loop: asyncio.Runner) -> None:
+    """All its names share a slot, so that one call flushes and reads them."""
+    fields: Any = {"flush_interval": 3600, "command_timeout": 10.0}
+
+    async def measure() -> tuple[redisopt.PerformanceReport, list[str]]:
+        async with (
+            connect_async(cluster.url) as client,
+            redisopt.AsyncPerformanceMonitor(client, "test", **fields) as monitor,
+        ):
+            for number in range(20):
+                monitor.track(f"op {number % 2}", 0.1, labels={"n": number})
+            return await monitor.report("op 0"), await monitor.names()
+
+    if kind == "async":
+        report, names = loop.run(measure())
+    else:
+        with connect(cluster.url) as client, redisopt.PerformanceMonitor(client, "test", **fields) as monitor:
+            for number in range(20):
+                monitor.track(f"op {number % 2}", 0.1, labels={"n": number})
+            report, names = monitor.report("op 0"), monitor.names()
+
+    assert report.count == 10
+    assert names == ["op 0", "op 1"]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redisopt import scripts
-from redisopt.monitor.packing import pack, unpack
+from redisopt.monitor.packing import loose, pack, unpack
 from redisopt.monitor.sketch import INDEXES, MOST_BUCKETS, Tally, collapsed, index_of, merged, value_of
 
 DURATIONS = st.floats(1e-6, 1e6)
@@ -29,6 +29,7 @@ def tally_of(values: list[float]) -> Tally:
     return Tally(len(values), 0, sum(values), min(values, default=inf), max(values, default=0.0), collapsed(buckets))
 
 
+@settings(deadline=None)
 @given(DURATIONS)
 def test_a_bucket_stands_for_what_is_in_it_within_one_percent(seconds: float) -> None:
     assert abs(value_of(index_of(seconds)) / seconds - 1) <= 1 / 101 + 1e-9
@@ -60,6 +61,7 @@ def test_of_nothing_every_quantile_is_0() -> None:
     assert merged([]) == Tally()
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(DURATIONS, max_size=20), min_size=3, max_size=3))
 def test_merging_is_associative_and_commutative_and_loses_nothing(parts: list[list[float]]) -> None:
     a, b, c = (tally_of(values) for values in parts)
@@ -82,16 +84,18 @@ def test_what_lies_six_decades_below_the_largest_falls_together() -> None:
     assert tally.quantile(1.0) == pytest.approx(5.0, rel=0.01)
 
 
+@settings(deadline=None)
 @given(BUCKETS, SHIFTS)
 def test_what_is_packed_can_be_unpacked(buckets: dict[int, int], shift: int) -> None:
     shifted = {index + shift: count for index, count in buckets.items()}
-    assert unpack(pack(shifted)) == shifted
+    assert unpack(pack(shifted)) == unpack(loose(shifted)) == shifted
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(BUCKETS, BUCKETS)
 def test_packs_one_after_another_add_up(some: dict[int, int], others: dict[int, int]) -> None:
     both = {index: some.get(index, 0) + others.get(index, 0) for index in some | others}
-    assert unpack(pack(some) + pack(others)) == both
+    assert unpack(pack(some) + loose(others)) == both
 
 
 def test_a_busy_minute_takes_less_than_two_hundred_bytes() -> None:
@@ -124,7 +128,7 @@ def test_a_server_packs_as_python_does(client: redis.Redis) -> None:
         one = {index + shift: count for index, count in some.items()}
         other = {index + other_shift: count for index, count in others.items()}
         both = collapsed({index: one.get(index, 0) + other.get(index, 0) for index in one | other})
-        assert client.eval(source, 0, pack(one) + pack(other)) == pack(both)
+        assert client.eval(source, 0, pack(one) + loose(other)) == pack(both)
 
     merges()
 

@@ -1,19 +1,22 @@
--- Add to the minute that goes on, or begin it. Returns the one before it, where that has to be closed yet.
--- @include read_slot
+-- Add to the newest minute of a name, or begin another one. Returns whether there is something to be packed now.
 -- @include write_slot
 -- @include merge_slot
+-- @include are_long
 -- @include close_minute
-local function add_to_minute(minutes, hours, part, work)
-  local newest, before = read_slot(redis.call('LINDEX', minutes, 0)), read_slot(redis.call('LINDEX', minutes, 1))
+local function add_to_minute(names, now, ttl, part)
+  local newest = part.newest
   if newest and newest.slot >= part.slot then
-    merge_slot(newest, part, work)
-    redis.call('LSET', minutes, 0, write_slot(newest))
-    return before and before.state == 'open' and before
+    merge_slot(newest, part)
+    redis.call('LSET', part.minutes, 0, write_slot(newest))
+    return newest.state == 'both' or are_long(newest.packs)
   end
-  if before and before.state == 'open' then
-    close_minute(minutes, 1, hours, before, work)
+  if newest and newest.state == 'both' then
+    close_minute(part.minutes, part.hours, ttl) -- nobody has packed it
   end
-  redis.call('LPUSH', minutes, write_slot(part))
-  redis.call('LTRIM', minutes, 0, 61)
+  part.state = newest and 'both' or 'open'
+  redis.call('LPUSH', part.minutes, write_slot(part))
+  redis.call('LTRIM', part.minutes, 0, 61)
+  redis.call('PEXPIRE', part.minutes, ttl)
+  redis.call('ZADD', names, now, part.name)
   return newest
 end

@@ -3,10 +3,30 @@
 local function unpack_buckets(packed, counts)
   local byte, floor = string.byte, math.floor
   local start = 1
+  local function add(index, count)
+    if count > 0 and count < 2 ^ 48 and index < 1400 then -- as all are that we have packed
+      counts[index] = (counts[index] or 0) + count
+    end
+  end
   while start + 6 <= #packed do
     local a, b, c, d, e, f = byte(packed, start, start + 5)
-    local stop, index = start + math.max(6, a * 256 + b), c * 256 + d
-    local last, at, held, unit = index + e * 256 + f - 1, start + 6, 0, 1
+    local stop, index, number = start + math.max(6, a * 256 + b), c * 256 + d, e * 256 + f
+    local at, last, held, unit = start + 6, index + number - 1, 0, 1
+    if number >= 32768 then -- a loose one: pairs of a gap and a count
+      local function take()
+        local value, one = 0
+        repeat
+          one, at = byte(packed, at) or 0, at + 1
+          value = value * 128 + one % 128
+        until one < 128
+        return value
+      end
+      for _ = 1, number - 32768 do
+        index = index + take()
+        add(index, take())
+      end
+      last = -1
+    end
     local two_k, mean, before, older = 4, 64, 0, 0
     local function take(size)
       while unit < size do
@@ -44,9 +64,7 @@ local function unpack_buckets(packed, counts)
         two_k = two_k / 2
       end
       local count = floor((before + older) / 2) + (code % 2 == 0 and code / 2 or -(code + 1) / 2)
-      if count > 0 and count < 2 ^ 48 and index < 1400 then -- as all are that we have packed
-        counts[index] = (counts[index] or 0) + count
-      end
+      add(index, count)
       before, older, index = count, before, index + 1
     end
     start = stop

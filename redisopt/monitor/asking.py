@@ -24,6 +24,13 @@ class Found(NamedTuple):
     hours: list[Slot]
 
 
+class Flushed(NamedTuple):
+    """What became of a part: the numbers of its names, from 1, that were refused, and of those that are to be packed."""
+
+    refused: list[int]
+    to_pack: list[int]
+
+
 class Asking:
     """The script calls of one monitor."""
 
@@ -33,13 +40,19 @@ class Asking:
         self._keys = (f"{self._tag}state", f"{self._tag}names")
         self._most = config.max_names
 
-    def flush(self, lane: str, part: Part) -> Command[list[int]]:
+    def flush(self, lane: str, part: Part) -> Command[Flushed]:
         """Add a part to what the fleet has. Its own lane and number see to it that it counts once, however often it is sent."""
-        members = [delta.member for delta in part.deltas]
-        lists = [f"{self._tag}{kind}:{member}" for member in members for kind in ("minutes", "hours")]
+        lists = self._lists([delta.member for delta in part.deltas])
         figures = [text for delta in part.deltas for text in (delta.member, *slots.figures(delta.tally), delta.packs)]
         args = (lane, part.number, self._most, KEPT_MS, *figures)
-        return Command("monitor_flush", (*self._keys, *lists), args, _read_refused)
+        return Command("monitor_flush", (*self._keys, *lists), args, _read_flushed)
+
+    def pack(self, members: Sequence[str]) -> Command[int]:
+        """Make what Redis has of some names short, and add minutes that are over to their hours."""
+        return Command("monitor_pack", tuple(self._lists(members)), (KEPT_MS,), int)
+
+    def _lists(self, members: Sequence[str]) -> list[str]:
+        return [f"{self._tag}{kind}:{member}" for member in members for kind in ("minutes", "hours")]
 
     def read(self, seconds: float, wanted: Sequence[str]) -> Command[tuple[float, list[Found]]]:
         """What there is of some names, for a window; and the server's time."""
@@ -50,9 +63,10 @@ class Asking:
         return Command("monitor_read", self._keys, (self._tag, 0, 0, "*"), _read_found)
 
 
-def _read_refused(reply: Any) -> list[int]:
+def _read_flushed(reply: Any) -> Flushed:
     text = _text(reply)
-    return [] if text == "stale" else [int(number) for number in text.split()]
+    refused, _, to_pack = ("", "", "") if text == "stale" else text.partition(";")
+    return Flushed([int(number) for number in refused.split()], [int(number) for number in to_pack.split()])
 
 
 def _read_found(reply: Any) -> tuple[float, list[Found]]:

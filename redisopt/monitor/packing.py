@@ -3,8 +3,10 @@
 A latency's distribution is smooth: a count is foretold by the mean of the two before it, and only the difference is written, as
 a Rice code whose parameter follows the differences. That takes about 5 bits a bucket, a third of what pairs of numbers would.
 
-A pack is: its length, the first bucket's number and how many follow, two bytes each, and the codes, filled up with zeros. Packs that
-stand one after another are added up when they are read, so that one can be merged by appending it.
+A pack is: its length, the first bucket's number and how many follow, two bytes each, and the codes, filled up with zeros. A loose
+pack is longer and quicker to write and read, for what is few or soon to be merged: the number of its buckets has the highest bit
+set, and of each there follow how many it is beyond the last and its count, in the digits of base 128, each but the last with the
+highest bit set. Packs that stand one after another are added up when they are read, so one is merged by appending it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from collections.abc import Iterator, Mapping
 
 HEAD = 6
 """Bytes before the codes."""
+
+_LOOSE, _DIGIT = 1 << 15, 1 << 7
 
 _ESCAPE = 20
 """So many ones say that the difference follows in 48 bits."""
@@ -67,6 +71,30 @@ def _codes(counts: Iterator[int]) -> Iterator[str]:
         before, older = count, before
 
 
+def loose(buckets: Mapping[int, int]) -> bytes:
+    """The buckets as a loose pack; b"" of none."""
+    if not buckets:
+        return b""
+    indexes = sorted(buckets)
+    body = bytearray()
+    before = indexes[0]
+    for index in indexes:
+        for number in (index - before, buckets[index]):
+            if number < _DIGIT:
+                body.append(number)
+            else:
+                body += _digits(number)
+        before = index
+    return b"".join(each.to_bytes(2, "big") for each in (HEAD + len(body), indexes[0], _LOOSE + len(indexes))) + body
+
+
+def _digits(number: int) -> bytes:
+    digits = [number % _DIGIT]
+    while number := number // _DIGIT:
+        digits.append(_DIGIT + number % _DIGIT)
+    return bytes(reversed(digits))
+
+
 def unpack(packs: bytes) -> dict[int, int]:
     """The buckets of all packs together.
 
@@ -79,11 +107,26 @@ def unpack(packs: bytes) -> dict[int, int]:
         size, first, number = (int.from_bytes(packs[at + n : at + n + 2], "big") for n in (0, 2, 4))
         if size < HEAD or at + size > len(packs):
             raise ValueError("the packed buckets are cut off")
-        for index, count in enumerate(_counts(packs[at + HEAD : at + size], number), first):
+        body = packs[at + HEAD : at + size]
+        for index, count in _pairs(body, first) if number >= _LOOSE else enumerate(_counts(body, number), first):
             if count:
                 buckets[index] = buckets.get(index, 0) + count
         at += size
     return buckets
+
+
+def _pairs(body: bytes, index: int) -> Iterator[tuple[int, int]]:
+    value, is_gap = 0, True
+    for digit in body:
+        if digit >= _DIGIT:
+            value = (value + digit - _DIGIT) * _DIGIT
+            continue
+        value += digit
+        if is_gap:
+            index += value
+        else:
+            yield index, value
+        value, is_gap = 0, not is_gap
 
 
 def _counts(codes: bytes, number: int) -> Iterator[int]:

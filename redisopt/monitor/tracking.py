@@ -14,16 +14,15 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 from typing import Any, NamedTuple
 
 from redisopt import events
 from redisopt.identity import process_id
 from redisopt.monitor import names
 from redisopt.monitor.config import MonitorConfig
-from redisopt.monitor.history import History
-from redisopt.monitor.packing import pack, unpack
-from redisopt.monitor.sketch import GAMMA, INDEXES, NO_BUCKETS, SCALE, Tally, collapsed
+from redisopt.monitor.packing import loose, unpack
+from redisopt.monitor.series import Series, counts_of
+from redisopt.monitor.sketch import GAMMA, INDEXES, SCALE, Tally
 
 MOST_IN_PART = 1000
 """Names that one script call carries."""
@@ -38,14 +37,13 @@ LONGEST = 1e9
 
 _PER_LOG = 1 / math.log(GAMMA)
 _HIGHEST = INDEXES - 1
-_EMPTY = bytes(4 * INDEXES)
 _BEFORE_FULL = 2**31  # what a bucket holds is twice that
 _log, _ceil = math.log, math.ceil
 _numbers = itertools.count(1)
 
 
 class Delta(NamedTuple):
-    """What was measured of one name since it was last handed out: `tally` without buckets, and those as a pack."""
+    """What was measured of one name since it was last handed out: `tally` without buckets, and those as a loose pack."""
 
     member: str
     tally: Tally
@@ -57,40 +55,6 @@ class Part(NamedTuple):
 
     number: int
     deltas: Sequence[Delta]
-
-
-class Series:
-    """One name with its labels: what was measured since it was last handed out, and before."""
-
-    __slots__ = ("buckets", "count", "errors", "history", "last", "least", "member", "most", "name", "refused", "sum")
-
-    def __init__(self, name: str, member: str) -> None:
-        self.name = name
-        self.member = member
-        self.history = History()
-        self.last = -math.inf  # the minute in which it was last handed out
-        self.refused = False
-        self.clear()
-
-    def clear(self) -> None:
-        """Nothing was measured."""
-        self.count = self.errors = 0
-        self.sum, self.least, self.most = 0.0, inf, 0.0
-        self.buckets = array("I", _EMPTY)
-
-    def tally(self) -> Tally:
-        """What was measured."""
-        counts = {index: count for index, count in enumerate(self.buckets) if count}
-        return Tally(self.count, self.errors, self.sum, self.least, self.most, collapsed(counts))
-
-    def add(self, tally: Tally, buckets: Mapping[int, int]) -> None:
-        """What was measured elsewhere counts here."""
-        self.count += tally.count
-        self.errors += tally.errors
-        self.sum += tally.sum
-        self.least, self.most = min(self.least, tally.min), max(self.most, tally.max)
-        for index, count in buckets.items():
-            self.buckets[index] += count
 
 
 class Tracking:
@@ -113,6 +77,8 @@ class Tracking:
         self._process = process_id()
         self.lane = f"{self._process}.{self._number}"
         self._lock = threading.RLock()
+        self._handing = threading.RLock()  # taken before the other; who measures does not wait for it
+        self._moving = 0  # measurements on their way from the names to the queue
         self._series: dict[Any, Series] = {}  # by name, and by name and labels
         self._members: dict[str, Series] = {}
         self._sets: dict[str, int] = {}
@@ -206,7 +172,7 @@ class Tracking:
             self._begin()
         with self._lock:
             queued = sum(delta.tally.count for part in self._queue for delta in part.deltas)
-            return queued + sum(series.count for series in self._members.values())
+            return queued + self._moving + sum(series.count for series in self._members.values())
 
     def part(self) -> Part | None:
         """What is to be sent next; the same until it is done. None for nothing."""
@@ -216,21 +182,28 @@ class Tracking:
             return self._queue[0] if self._queue else None
 
     def hand_out(self, minute: int) -> None:
-        """Have all that was measured sent in parts, unless earlier parts are still to be sent. `minute` is for the history."""
-        with self._lock:
-            if self._queue and all(series.count < _BEFORE_FULL for series in self._members.values()):
-                return
-            deltas = [self._delta(series, minute) for series in self._members.values() if series.count]
-            for series in [each for each in self._members.values() if each.last < minute - FORGOTTEN]:
-                self._forget(series)
-            for start in range(0, len(deltas), MOST_IN_PART):
-                self._queue.append(Part(next(self._parts), deltas[start : start + MOST_IN_PART]))
+        """Have all that was measured sent in parts, unless earlier parts are still to be sent. `minute` is for the history.
 
-    def _delta(self, series: Series, minute: int) -> Delta:
+        Who measures meanwhile waits only until the numbers are taken, not until they are packed.
+        """
+        with self._handing:
+            with self._lock:
+                if self._queue and all(series.count < _BEFORE_FULL for series in self._members.values()):
+                    return
+                taken = [(series, series.take()) for series in self._members.values() if series.count]
+                self._moving = sum(counted.count for _, (counted, _) in taken)
+            deltas = [self._delta(series, counted, buckets, minute) for series, (counted, buckets) in taken]
+            with self._lock:
+                self._moving = 0
+                for start in range(0, len(deltas), MOST_IN_PART):
+                    self._queue.append(Part(next(self._parts), deltas[start : start + MOST_IN_PART]))
+                for series in [each for each in self._members.values() if each.last < minute - FORGOTTEN]:
+                    if not series.count:
+                        self._forget(series)
+
+    def _delta(self, series: Series, counted: Tally, buckets: array[int], minute: int) -> Delta:
+        delta = Delta(series.member, counted, loose(counts_of(buckets)))
         series.last = minute
-        tally = series.tally()
-        series.clear()
-        delta = Delta(series.member, tally.with_buckets(NO_BUCKETS), pack(tally.buckets))
         series.history.add(minute, delta.tally, delta.packs)
         return delta
 
@@ -272,12 +245,12 @@ class Tracking:
         member = names.member(name, labels)
         if self._process != process_id():
             self._begin()
-        with self._lock:
-            found = [
-                series
-                for series in self._members.values()
-                if (series.member == member if labels is not None else series.name == name)
-            ]
-            tallies = [series.tally() for series in found]
-            tallies += [series.history.tally(start, seconds) for series in found]
-        return tallies
+        with self._handing:
+            with self._lock:
+                found = [
+                    series
+                    for series in self._members.values()
+                    if (series.member == member if labels is not None else series.name == name)
+                ]
+                tallies = [series.counted().with_buckets(counts_of(series.buckets)) for series in found]
+            return tallies + [series.history.tally(start, seconds) for series in found]
