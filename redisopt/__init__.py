@@ -10,6 +10,10 @@ from redisopt.batch.outcome import DeadItem
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import AsyncBatchTicket, BatchTicket
+from redisopt.cache.async_cache import AsyncCache
+from redisopt.cache.cache import Cache
+from redisopt.cache.config import CacheConfig
+from redisopt.cache.outcome import CacheEntry, CacheMetrics
 from redisopt.clients import AsyncClient, Client, connect, connect_async, describe
 from redisopt.dead import DeadLetter
 from redisopt.debounce.async_debouncer import AsyncDebouncer
@@ -20,6 +24,7 @@ from redisopt.debounce.ticket import AsyncDebounceTicket, DebounceTicket
 from redisopt.errors import (
     BatchItemFailed,
     Cancelled,
+    ComputeFailed,
     ConfigConflict,
     CostExceedsLimit,
     PermitLost,
@@ -51,6 +56,7 @@ __all__ = [
     "Advice",
     "AsyncBatchTicket",
     "AsyncBatcher",
+    "AsyncCache",
     "AsyncClient",
     "AsyncDebounceTicket",
     "AsyncDebouncer",
@@ -66,8 +72,13 @@ __all__ = [
     "BatchRun",
     "BatchTicket",
     "Batcher",
+    "Cache",
+    "CacheConfig",
+    "CacheEntry",
+    "CacheMetrics",
     "Cancelled",
     "Client",
+    "ComputeFailed",
     "ConfigConflict",
     "CostExceedsLimit",
     "DeadItem",
