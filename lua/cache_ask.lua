@@ -14,13 +14,14 @@ ARGV[4] refused  fence of a value that the caller knows to be invalidated, "" fo
 ARGV[5] lease    ms that a lease lives unless it is renewed
 ARGV[6] tags     what the keys of tags' versions begin with, "" on a Cluster: there the caller looks itself
 
-Returns "hit", "stale", "rescued" (a computation failed lately), "refresh" or "early" (the caller has the lease and is to refresh the value,
-which is stale, or fresh yet), each followed by: bytes, fence, age (ms), fresh for (ms), of use for (ms), tags as "tag=version tag=version". Or
-"failed", the error, ms until it is tried again, and 1 where it is an answer. Or "compute" (the caller has the lease) and its
+Returns bytes and a line. Of a value: "hit", "stale", "rescued" (a computation failed lately), "refresh" or "early" (the caller has the lease and
+is to refresh the value, which is stale, or fresh yet); its fence, age (ms), ms that it is fresh yet, and tags as "tag=version tag=version". Else the
+error and "failed", ms until it is tried again, and 1 where it is an answer; or "" and: "compute" (the caller has the lease) and its
 fence; "wait" and the ms that the lease lasts; "none".
 ]]
 -- @include server_ms
--- @include read_entry
+-- @include read_value
+-- @include read_computation
 -- @include value_reply
 -- @include rising
 -- @include outlast
@@ -29,7 +30,12 @@ local entry, value, waiters = KEYS[1], KEYS[2], KEYS[3]
 local id, may_refresh, eager, refused, lease, tags = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5]), ARGV[6]
 
 local now = server_ms()
-local found = read_entry(entry, value, now, refused, tags)
+local found = read_value(entry, value, now, refused, tags)
+local fresh = found.valid and now < found.fresh
+if fresh and now + found.took * eager < found.fresh then
+  return value_reply('hit', found)
+end
+read_computation(entry, found)
 
 local function take_lease()
   if id == '' or id == found.done or (found.leased and found.by ~= id) then
@@ -44,10 +50,6 @@ local function take_lease()
   return true
 end
 
-local fresh = found.valid and now < found.fresh
-if fresh and now + found.took * eager < found.fresh then
-  return value_reply('hit', found)
-end
 if fresh or (found.valid and now < found.stale) then
   if may_refresh and not found.failed and take_lease() then
     return value_reply(fresh and 'early' or 'refresh', found)
@@ -58,14 +60,14 @@ if found.failed then
   if found.valid and now < found.rescue then
     return value_reply('rescued', found)
   end
-  return { 'failed', found.failure, found.retry - now, found.negative and 1 or 0 }
+  return { found.failure, string.format('failed %.0f %d', found.retry - now, found.negative and 1 or 0) }
 end
 if id == '' then
-  return { 'none' }
+  return { '', 'none' }
 end
 if take_lease() then
-  return { 'compute', string.format('%.0f', found.number) }
+  return { '', string.format('compute %.0f', found.number) }
 end
 redis.call('SADD', waiters, process_of(id))
 redis.call('PEXPIRE', waiters, 5000) -- who waits asks at least once a second
-return { 'wait', found.leased and found.ends - now or 0 }
+return { '', string.format('wait %.0f', found.leased and found.ends - now or 0) }

@@ -14,10 +14,12 @@ ARGV[6] name      under which processes wait
 ARGV[7] channel   on which changes are told, "" to tell nobody
 ARGV[8] message   what is told, before the fence
 
-Returns "rescued" and a value that may be served instead, as cache_ask does; "kept", or "lost" where the lease was lost.
+Returns the bytes and the line of a value that may be served instead, "rescued", as cache_ask does; or "" and "kept", or "lost" where the
+lease was lost.
 ]]
 -- @include server_ms
--- @include read_entry
+-- @include read_value
+-- @include read_computation
 -- @include value_reply
 -- @include outlast
 -- @include wake_waiters
@@ -26,10 +28,11 @@ local id, failure, keep, negative, tags = ARGV[1], ARGV[2], tonumber(ARGV[3]), A
 local name, channel, message = ARGV[6], ARGV[7], ARGV[8]
 
 local now = server_ms()
-local found = read_entry(entry, value, now, '', tags)
+local found = read_value(entry, value, now, '', tags)
+read_computation(entry, found)
 local is_over = found.done == id
 if found.by ~= id and not is_over then
-  return { 'lost' }
+  return { '', 'lost' }
 end
 if not is_over then
   -- A full server takes these first writes, and may refuse the next one: then the failure is not kept, and the next one tries.
@@ -54,4 +57,4 @@ end
 if found.valid and not negative and now < math.max(found.fresh, found.rescue) then
   return value_reply('rescued', found)
 end
-return { 'kept' }
+return { '', 'kept' }

@@ -22,7 +22,7 @@ from redisopt.throttle.grant import Grant
 from redisopt.throttle.joint import Ask, acquire_all
 from redisopt.throttle.layout import Unregistered, Verdict
 from redisopt.throttle.line import Place
-from tests import debounce_commands
+from tests import cache_commands, debounce_commands
 from tests.plans import bare_plans
 
 FIELDS: Any = {"rates": ("10/s", "100/10s"), "max_burst_size": 5}
@@ -72,7 +72,7 @@ def commands() -> list[Command[Any]]:
     ]
     return [
         command
-        for command in [*found, *undos, *batch_commands(), *debounce_commands.commands()]
+        for command in [*found, *undos, *batch_commands(), *debounce_commands.commands(), *cache_commands.commands()]
         if isinstance(command, Command)
     ]
 

@@ -98,7 +98,7 @@ class Asking:
 
     def renew(self, entries: Sequence[tuple[str, str]]) -> Command[list[bool]]:
         """Keep the leases of computations: of each its entry and its caller."""
-        args = (milliseconds(self.config.lease_ttl), *(caller for _, caller in entries))
+        args: tuple[Arg, ...] = (milliseconds(self.config.lease_ttl), *(caller for _, caller in entries))
         return Command(
             "cache_renew", tuple(entry for entry, _ in entries), args, lambda reply: [bool(int(each)) for each in reply]
         )

@@ -67,6 +67,7 @@ class Copies(Background[_Nothing]):
 
     def __init__(self, config: CacheConfig, layout: Layout) -> None:
         self._ttl, self._size = config.local_ttl, config.local_size
+        self._longer = max(config.stale_for, config.stale_if_error)
         self._channel = layout.channel
         super().__init__(_Nothing)
 
@@ -111,10 +112,8 @@ class Copies(Background[_Nothing]):
             with self._lock:
                 self._readings.discard(reading)
 
-    def put(
-        self, reading: Reading | None, payload: bytes, fence: int, tags: frozenset[str], fresh: float, ends: float
-    ) -> None:
-        """Keep a copy of a value that is fresh, and of use at all, for so many seconds."""
+    def put(self, reading: Reading | None, payload: bytes, fence: int, tags: frozenset[str], fresh: float) -> None:
+        """Keep a copy of a value that is fresh for so many seconds."""
         if reading is None:
             return
         with self._lock:
@@ -124,7 +123,9 @@ class Copies(Background[_Nothing]):
             if before is not None and before.fence > fence:
                 return
             self._used = at = now()
-            self._copies[reading.key] = Copy(payload, fence, tags, at + min(fresh, self._ttl), at + ends)
+            self._copies[reading.key] = Copy(
+                payload, fence, tags, at + min(fresh, self._ttl), at + fresh + self._longer
+            )
             self._copies.move_to_end(reading.key)
             if len(self._copies) > self._size:
                 self._copies.popitem(last=False)

@@ -149,7 +149,8 @@ class Getting:
                     refused = str(answer.fence)
 
         try:
-            found: _Read | Failed | Compute | Unavailable = yield from self.awaiting.outcome(place.name, look, timeout)
+            waiting: Plan[_Read | Failed | Compute | Unavailable] = self.awaiting.outcome(place.name, look, timeout)
+            found = yield from waiting
         except Exception:
             raise
         except GeneratorExit:
@@ -182,7 +183,7 @@ class Getting:
                 "cache %r: %r is %.1f s old: its computation failed", self._asking.name, place.key, found.age
             )
         if found.status == "hit":
-            self._copies.put(reading, found.payload, found.fence, frozenset(found.tags), found.fresh_for, found.ends_in)
+            self._copies.put(reading, found.payload, found.fence, frozenset(found.tags), found.fresh_for)
 
     # --- without Redis
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from redisopt.errors import StateLost
+
+VALUES = frozenset({"hit", "stale", "rescued", "refresh", "early"})
+"""What a value may be that was found."""
 
 
 class Found(NamedTuple):
@@ -17,7 +21,6 @@ class Found(NamedTuple):
         fence: which only rises from value to value of a key.
         age: seconds since it was kept.
         fresh_for: seconds.
-        ends_in: seconds until it is of no use.
         tags: encoded, each with the version that it had.
     """
 
@@ -26,7 +29,6 @@ class Found(NamedTuple):
     fence: int
     age: float
     fresh_for: float
-    ends_in: float
     tags: dict[str, str]
 
 
@@ -59,6 +61,7 @@ class Peeked(NamedTuple):
 
     found: Found | None
     size: int
+    ends_in: float
     took: float
     computed_by: str
     computing_for: float
@@ -85,15 +88,17 @@ def read_answer(reply: Any) -> Answer:
     Raises:
         StateLost: the script answered anything else.
     """
-    status = text(reply[0])
-    if status in {"hit", "stale", "rescued", "refresh", "early"}:
-        return _found(status, *reply[1:])
+    payload, line = reply
+    status, _, rest = text(line).partition(" ")
+    if status in VALUES:
+        return _found(status, payload, rest)
     if status == "compute":
-        return Compute(int(reply[1]))
+        return Compute(int(rest))
     if status == "wait":
-        return Computing(int(reply[1]) / 1000)
+        return Computing(int(rest) / 1000)
     if status == "failed":
-        return Failed(text(reply[1]), int(reply[2]) / 1000, bool(int(reply[3])))
+        left, _, negative = rest.partition(" ")
+        return Failed(text(payload), int(left) / 1000, negative == "1")
     if status == "none":
         return Absent()
     raise StateLost(f"a script answered {reply!r}")
@@ -101,29 +106,37 @@ def read_answer(reply: Any) -> Answer:
 
 def read_failed(reply: Any) -> Found | None:
     """What may be served instead of what could not be computed."""
-    return _found(text(reply[0]), *reply[1:]) if len(reply) > 1 else None
+    payload, line = reply
+    status, _, rest = text(line).partition(" ")
+    return _found(status, payload, rest) if status in VALUES else None
 
 
 def read_peeked(reply: Any) -> Peeked:
     """How a key stands."""
-    exists, size, age, fresh, ends, took, fence, tags, by, since, failure, retry = reply
-    found = _found("", b"", fence, age, fresh, ends, tags) if int(exists) else None
+    fence, size, age, fresh, ends, took, tags, by, since, failure, retry = reply
+    found = _found("", b"", f"{text(fence)} {age} {fresh} {text(tags)}") if fence else None
     return Peeked(
-        found, int(size), int(took) / 1000, text(by), int(since) / 1000, text(failure), max(0, int(retry)) / 1000
-    )
-
-
-def _found(status: str, payload: Any, fence: Any, age: Any, fresh: Any, ends: Any, tags: Any) -> Found:
-    pairs = [part.rpartition("=") for part in text(tags).split(" ") if part]
-    return Found(
-        status,
-        as_bytes(payload),
-        int(fence),
-        int(age) / 1000,
-        int(fresh) / 1000,
+        found,
+        int(size),
         int(ends) / 1000,
-        {tag: version for tag, _, version in pairs},
+        int(took) / 1000,
+        text(by),
+        int(since) / 1000,
+        text(failure),
+        int(retry) / 1000,
     )
+
+
+def _found(status: str, payload: Any, line: str) -> Found:
+    fence, age, fresh, tags = line.split(" ", 3)
+    versions = dict(_versions(tags)) if tags else {}
+    return Found(status, as_bytes(payload), int(fence), int(age) / 1000, int(fresh) / 1000, versions)
+
+
+def _versions(tags: str) -> Iterator[tuple[str, str]]:
+    for each in tags.split(" "):
+        tag, _, version = each.rpartition("=")
+        yield tag, version
 
 
 def shown(tag: str) -> str:
