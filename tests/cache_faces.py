@@ -15,7 +15,11 @@ import redis.asyncio
 
 import redisopt
 
-TERMS: Any = {"command_timeout": 5.0, "ttl_jitter": 0.0, "early_refresh": 0.0}  # the machine may be busy; and nothing by chance
+TERMS: Any = {
+    "command_timeout": 5.0,
+    "ttl_jitter": 0.0,
+    "early_refresh": 0.0,
+}  # the machine may be busy; and nothing by chance
 
 
 class Computation:

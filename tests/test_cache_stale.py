@@ -268,7 +268,9 @@ def test_none_is_not_kept_with_a_negative_ttl_of_zero(make_cache: Make) -> None:
 
 def test_chosen_exceptions_are_answers(make_cache: Make, clock: ServerClock) -> None:
     """They take the place of an old value, though errors would not."""
-    face, other = (make_cache(ttl=10, stale_if_error=600, negative_ttl=30, negative_errors=LookupError) for _ in range(2))
+    face, other = (
+        make_cache(ttl=10, stale_if_error=600, negative_ttl=30, negative_errors=LookupError) for _ in range(2)
+    )
     face.compute("k", Computation(value="old"))
     clock.advance(11)
     missing = Computation(error=KeyError("ada"))

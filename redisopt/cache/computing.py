@@ -197,7 +197,6 @@ class Computing:
             old.age,
             text,
         )
-        self._counting.note("rescued")
         return Outcome(old.payload)
 
     def holds(self, found: Found) -> Plan[bool]:

@@ -95,16 +95,17 @@ class Getting:
         caller = next_permit_id()
         reading = self._copies.begin(place)
         try:
-            asked, answer = yield from self._wait(place, caller, wish.timeout)
+            asked, answer, waited = yield from self._wait(place, caller, wish.timeout)
             if isinstance(answer, Unavailable):
                 return (yield from self._without_redis(place, caller, wish, answer))
             if isinstance(answer, Compute):
-                self._counting.note("misses")
-                return (yield from self._computing.compute(place, caller, wish, reading, asked))
+                outcome = yield from self._computing.compute(place, caller, wish, reading, asked)
+                self._counting.note("misses" if outcome.own or outcome.error is not None else "rescued")
+                return outcome
             if isinstance(answer, Failed):
                 self._counting.note("failed")
                 return Outcome(error=self._failure(place, answer.error, answer.retry_after))
-            self._note(place, answer.found, reading)
+            self._note(place, answer.found, reading, waited=waited)
             if answer.found.status in {"refresh", "early"}:
                 yield from self._computing.refresh(place, caller, wish, asked)
             return Outcome(answer.found.payload, answer.value, own=True)
@@ -113,8 +114,8 @@ class Getting:
 
     def _wait(
         self, place: Place, caller: str, timeout: float
-    ) -> Plan[tuple[float, _Read | Failed | Compute | Unavailable]]:
-        """Ask until there is a value, or it is for the caller to compute it. And when that was asked."""
+    ) -> Plan[tuple[float, _Read | Failed | Compute | Unavailable, bool]]:
+        """Ask until there is a value, or it is for the caller to compute it; when that was asked, and whether it was waited for."""
         # XFetch, from Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention" (VLDB 8, 2015): a
         # caller refreshes `eager` times the computation's time before the end, by a draw of its own; here under the lease.
         eager = -self._asking.config.early_refresh * math.log(1.0 - random.random())  # noqa: S311
@@ -158,9 +159,7 @@ class Getting:
         except BaseException:  # interrupted while the call was under way, it may have got the lease
             yield from self._computing.release(place, caller)
             raise
-        if waited:
-            self._counting.note("waited")
-        return asked, found
+        return asked, found, waited
 
     def _ask(self, place: Place, caller: str, eager: float, refused: str) -> Plan[Answer]:
         """What Redis knows; on a Cluster no value whose tags were invalidated."""
@@ -173,11 +172,12 @@ class Getting:
                 return Compute(answer.fence)
             refused = str(answer.fence)
 
-    def _note(self, place: Place, found: Found, reading: Reading | None) -> None:
+    def _note(self, place: Place, found: Found, reading: Reading | None, *, waited: bool = False) -> None:
         """A value was found."""
         if found.status == "early":
             self._counting.note("early")
-        self._counting.note({"hit": "hits", "early": "hits", "rescued": "rescued"}.get(found.status, "stale"))
+        what = {"hit": "hits", "early": "hits", "rescued": "rescued"}.get(found.status, "stale")
+        self._counting.note("waited" if waited and what == "hits" else what)
         if found.status == "rescued":
             events.logger.info(
                 "cache %r: %r is %.1f s old: its computation failed", self._asking.name, place.key, found.age
@@ -192,7 +192,9 @@ class Getting:
         refused = error.__cause__ is not None and is_full(error.__cause__)
         if config.on_unavailable == "raise" and not refused:
             raise error
-        self._counting.note("uncached" if refused else "unavailable")
+        if refused:
+            self._counting.note("uncached")
+        self._counting.note("misses" if refused else "unavailable")
         copy = self._copies.get(place, away=True)
         if copy is not None:
             return Outcome(copy.payload)

@@ -42,6 +42,8 @@ class CacheMetrics(NamedTuple):
 
     A process hands its own in every 2 s, and when it asks or is closed.
 
+    Each call with an outcome is one of the first eight, `hits` to `unavailable`.
+
     Attributes:
         hits: calls that found a fresh value in Redis.
         local_hits: calls that found one in their own process.
@@ -50,6 +52,7 @@ class CacheMetrics(NamedTuple):
         stale: calls that got a value that was refreshed meanwhile.
         rescued: calls that got an old value since its computation had failed.
         failed: calls that were told of another one's failure.
+        unavailable: calls that were answered without Redis.
         computed: computations whose value was kept, refreshes included.
         refreshed: refreshes in the background that began; `early` of them before the value's end.
         early: see `refreshed`.
@@ -57,7 +60,6 @@ class CacheMetrics(NamedTuple):
         errors: computations that failed.
         uncached: values that were computed and could not be kept: too large, of a type that cannot be stored, Redis full or away.
         lost: values that were computed and not kept since the key was set or deleted meanwhile, or its lease was lost.
-        unavailable: calls that were answered without Redis.
     """
 
     hits: int = 0
@@ -67,6 +69,7 @@ class CacheMetrics(NamedTuple):
     stale: int = 0
     rescued: int = 0
     failed: int = 0
+    unavailable: int = 0
     computed: int = 0
     refreshed: int = 0
     early: int = 0
@@ -74,14 +77,12 @@ class CacheMetrics(NamedTuple):
     errors: int = 0
     uncached: int = 0
     lost: int = 0
-    unavailable: int = 0
 
     @property
     def hit_rate(self) -> float:
         """Share of the calls that were answered with a value at once; 0 where there were none."""
-        found = self.hits + self.local_hits + self.stale + self.rescued
-        calls = found + self.misses + self.waited + self.failed + self.unavailable
-        return found / calls if calls else 0.0
+        calls = sum(self[:8])
+        return (self.hits + self.local_hits + self.stale + self.rescued) / calls if calls else 0.0
 
 
 COUNTS = CacheMetrics._fields
