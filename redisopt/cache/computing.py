@@ -179,6 +179,8 @@ class Computing:
         negative = isinstance(cause, config.negative_errors)
         self._counting.note("negative" if negative else "errors")
         keep = (config.negative_ttl or 0.0) if negative else config.failure_ttl
+        if isinstance(cause, RedisOptError) and not negative:
+            keep = 0.0  # a limit refused, or a breaker is open: that is this caller's, and says nothing of the value
         text = f"{type(cause).__name__}: {cause}"
         old: Found | None = None
         try:
@@ -189,7 +191,7 @@ class Computing:
             events.logger.debug("cache %r: a failure could not be kept: %s", self._asking.name, trouble)
             old = None
         if old is None:
-            return Outcome(error=error)
+            return Outcome(error=error, shared=keep > 0)
         events.logger.warning(
             "cache %r: computing %r failed, its value of %.1f s ago is served: %s",
             self._asking.name,

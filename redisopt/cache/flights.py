@@ -9,9 +9,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from redisopt.awaiting import Awaiting, NotYet
 from redisopt.background import Performer, now
@@ -21,8 +20,7 @@ from redisopt.identity import process_id
 _numbers = itertools.count(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a key.
 
     Attributes:

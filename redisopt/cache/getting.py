@@ -120,6 +120,7 @@ class Getting:
         # caller refreshes `eager` times the computation's time before the end, by a draw of its own; here under the lease.
         eager = -self._asking.config.early_refresh * math.log(1.0 - random.random())  # noqa: S311
         refused, waited, asked = "", False, now()
+        first: NotYet | None = None
 
         def look() -> Plan[_Read | Failed | Compute | Unavailable | NotYet]:
             nonlocal refused, waited, asked
@@ -149,9 +150,21 @@ class Getting:
                         return Compute(answer.fence)
                     refused = str(answer.fence)
 
+        def look_on() -> Plan[_Read | Failed | Compute | Unavailable | NotYet]:
+            nonlocal first
+            found, first = first, None
+            return (yield from look()) if found is None else found
+
         try:
-            waiting: Plan[_Read | Failed | Compute | Unavailable] = self.awaiting.outcome(place.name, look, timeout)
-            found = yield from waiting
+            answered = yield from look()
+            if not isinstance(answered, NotYet):
+                found = answered
+            else:  # word that comes before the wait begins is kept for it
+                first = answered
+                waiting: Plan[_Read | Failed | Compute | Unavailable] = self.awaiting.outcome(
+                    place.name, look_on, timeout
+                )
+                found = yield from waiting
         except Exception:
             raise
         except GeneratorExit:
