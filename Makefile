@@ -51,6 +51,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.bench_crowds
 	$(BIN)/python -m benchmarks.bench_batch
 	$(BIN)/python -m benchmarks.bench_debounce
+	$(BIN)/python -m benchmarks.bench_cache
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -148,7 +148,7 @@ def test_without_redis_a_copy_of_this_process_serves(make_at: Make) -> None:
             each.compute("k", Computation(value="kept"))
             wait_until(partial(_has_copy, each))
         with server.away("cut off"):
-            time.sleep(0.5)
+            time.sleep(1.6)
             assert face.compute("k", Computation(value="computed")) == face.get("k") == "kept"
             assert brief.compute("k", Computation(value="computed")) == "computed"
 

@@ -232,7 +232,12 @@ class Computing:
 
         assert self._performer is not None  # noqa: S101 - the faces attach one before there is a call
         with self._lock:
-            self._refreshes.add(lease)
+            has_room = self.has_room
+            if has_room:
+                self._refreshes.add(lease)
+        if not has_room:  # other threads were faster
+            yield from self.release(place, caller)
+            return
         try:
             self._performer.start(perform, f"redisopt-cache-{self._asking.name}-refresh")
         except RuntimeError as error:  # no thread is to be had

@@ -1,7 +1,7 @@
 """Copies of values in this process, which save asking Redis: bounded in number, and in age by `local_ttl`.
 
 Whoever changes a value says so on the cache's channel, and every process drops its copy. Such word is a hint: one that is lost costs
-`local_ttl` at most. Word may come while a reply with the old value is under way; so a reply becomes a copy only where no
+`local_ttl` at most; and where it is known that some may have been lost, no copy is used any more without asking. Word may come while a reply with the old value is under way; so a reply becomes a copy only where no
 word came since it was asked for. A copy outlives its `local_ttl` for as long as its value would be served, for when Redis is away.
 """
 
@@ -27,6 +27,7 @@ class Copy(NamedTuple):
         payload: its bytes: every caller gets a value of its own.
         fence: of the value.
         tags: encoded.
+        since: when it was kept.
         good_until: it may be used without asking.
         ends: it may be used where nobody can be asked.
     """
@@ -34,6 +35,7 @@ class Copy(NamedTuple):
     payload: bytes
     fence: int
     tags: frozenset[str]
+    since: float
     good_until: float
     ends: float
 
@@ -75,7 +77,7 @@ class Copies(Background[_Nothing]):
         super()._begin()
         self._copies: OrderedDict[str, Copy] = OrderedDict()
         self._readings: set[Reading] = set()
-        self._used = -inf
+        self._used = self._missed = -inf
 
     def get(self, place: Place, *, away: bool = False) -> Copy | None:
         """The copy that may be used; with `away`, where Redis cannot be asked."""
@@ -85,6 +87,8 @@ class Copies(Background[_Nothing]):
         with self._lock:
             copy = self._copies.get(place.message)
             if copy is None or now() >= (copy.ends if away else copy.good_until):
+                return None
+            if not away and copy.since <= self._missed:
                 return None
             self._copies.move_to_end(place.message)
             if not away:
@@ -124,7 +128,7 @@ class Copies(Background[_Nothing]):
                 return
             self._used = at = now()
             self._copies[reading.key] = Copy(
-                payload, fence, tags, at + min(fresh, self._ttl), at + fresh + self._longer
+                payload, fence, tags, at, at + min(fresh, self._ttl), at + fresh + self._longer
             )
             self._copies.move_to_end(reading.key)
             if len(self._copies) > self._size:
@@ -138,7 +142,7 @@ class Copies(Background[_Nothing]):
             self.hear(f"{place.message}inf")
 
     def hear(self, messages: str) -> None:
-        """Word has come: ``key=<key>=<fence>`` or ``tag=<tag>``; anything else is reason to drop all."""
+        """Word has come: ``key=<key>=<fence>`` or ``tag=<tag>``; anything else is reason to trust none."""
         self._enter()
         with self._lock:
             for message in messages.split():
@@ -148,7 +152,8 @@ class Copies(Background[_Nothing]):
                 elif message.startswith("tag="):
                     self._drop_tag(message.removeprefix("tag="))
                 else:
-                    self._drop_all()
+                    self._missed = now()
+                    self._readings.clear()  # what is under way becomes no copy
 
     def _drop_below(self, key: str, fence: float) -> None:
         copy = self._copies.get(key)
@@ -163,10 +168,6 @@ class Copies(Background[_Nothing]):
             del self._copies[key]
         for reading in self._readings:
             reading.tags.add(tag)
-
-    def _drop_all(self) -> None:
-        self._copies.clear()
-        self._readings.clear()  # what is under way becomes no copy
 
     # --- listening
 
