@@ -54,6 +54,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.bench_breaker
 	$(BIN)/python -m benchmarks.bench_monitor
 	$(BIN)/python -m benchmarks.bench_optimizer
+	$(BIN)/python -m benchmarks.bench_cache
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

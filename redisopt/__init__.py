@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from redisopt.breaker.passage import AsyncPassage, Passage
     from redisopt.breaker.plans import BreakerPolicy
     from redisopt.breaker.state import CircuitMetrics
+    from redisopt.cache.async_cache import AsyncCache
+    from redisopt.cache.cache import Cache
+    from redisopt.cache.config import CacheConfig
+    from redisopt.cache.outcome import CacheEntry, CacheMetrics
     from redisopt.clients import AsyncClient, Client, connect, connect_async, describe
     from redisopt.dead import DeadLetter
     from redisopt.debounce.async_debouncer import AsyncDebouncer
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
         BatchItemFailed,
         Cancelled,
         CircuitOpen,
+        ComputeFailed,
         ConfigConflict,
         CostExceedsLimit,
         OperationTimeout,
@@ -98,6 +103,10 @@ _HOMES = {
     "breaker.passage": "AsyncPassage Passage",
     "breaker.plans": "BreakerPolicy",
     "breaker.state": "CircuitMetrics",
+    "cache.async_cache": "AsyncCache",
+    "cache.cache": "Cache",
+    "cache.config": "CacheConfig",
+    "cache.outcome": "CacheEntry CacheMetrics",
     "clients": "AsyncClient Client connect connect_async describe",
     "dead": "DeadLetter",
     "debounce.async_debouncer": "AsyncDebouncer",
@@ -105,7 +114,7 @@ _HOMES = {
     "debounce.debouncer": "Debouncer",
     "debounce.outcome": "DebounceMetrics DebounceResult Pending Run",
     "debounce.ticket": "AsyncDebounceTicket DebounceTicket",
-    "errors": "BatchItemFailed Cancelled CircuitOpen ConfigConflict CostExceedsLimit OperationTimeout PermitLost QueueFull RedisOptError ResultCountError ResultExpired ResultTimeout RunFailed RunLost StateLost ThrottleTimeout Throttled Unavailable",
+    "errors": "BatchItemFailed Cancelled CircuitOpen ComputeFailed ConfigConflict CostExceedsLimit OperationTimeout PermitLost QueueFull RedisOptError ResultCountError ResultExpired ResultTimeout RunFailed RunLost StateLost ThrottleTimeout Throttled Unavailable",
     "events": "add_hook remove_hook",
     "headers": "Advice Policy read_headers",
     "logs": "LogEvents log_events",
@@ -141,6 +150,7 @@ __all__ = [
     "Advice",
     "AsyncBatchTicket",
     "AsyncBatcher",
+    "AsyncCache",
     "AsyncCircuitBreaker",
     "AsyncClient",
     "AsyncDebounceTicket",
@@ -165,12 +175,17 @@ __all__ = [
     "Batcher",
     "Breach",
     "BreakerPolicy",
+    "Cache",
+    "CacheConfig",
+    "CacheEntry",
+    "CacheMetrics",
     "Cancelled",
     "CircuitBreaker",
     "CircuitBreakerConfig",
     "CircuitMetrics",
     "CircuitOpen",
     "Client",
+    "ComputeFailed",
     "ConfigConflict",
     "CostExceedsLimit",
     "DeadItem",

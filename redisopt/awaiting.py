@@ -50,8 +50,10 @@ class Awaiting:
         self._lock = threading.Lock()
         self._waiting: Counter[str] = Counter()
 
-    def outcome(self, name: str, look: Callable[[], Plan[R | NotYet]], timeout: float | None) -> Plan[R]:
-        """What `look` finds, as soon as it finds anything.
+    def outcome(
+        self, name: str, look: Callable[[], Plan[R | NotYet]], timeout: float | None, *, heard: bool = True
+    ) -> Plan[R]:
+        """What `look` finds, as soon as it finds anything. Word comes from Redis, or without `heard` from this process alone.
 
         Raises:
             ResultTimeout: nothing within `timeout` seconds; None waits for as long as it takes.
@@ -75,7 +77,7 @@ class Awaiting:
                 left = until - now()
                 if left <= 0:
                     raise ResultTimeout(f"{name} has no outcome after {timeout} s")
-                yield Wait(name, max(0.0, min(left, found.seconds, ASK_EVERY)))
+                yield Wait(name, max(0.0, min(left, found.seconds, ASK_EVERY)), heard=heard)
         finally:
             if self._leave(name):
                 self.wake(name)

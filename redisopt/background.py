@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count(1)
 
+BEAT = "beat:"
+"""What the ids of all that runs in the background begin with."""
+
 
 class Kept(Protocol):
     """What is kept in one event loop, or by all threads."""
@@ -62,7 +65,7 @@ class Background(Generic[K]):
         self._start: Callable[[], object] = _nothing
         self._place: Callable[[], AbstractEventLoop | None] = _nothing
         self.wake: Callable[[str], object] = _nothing
-        self.id = f"beat:{next(_numbers)}"
+        self.id = f"{BEAT}{next(_numbers)}"
         self._begin()
 
     def attach(self, performer: Performer, plan: Callable[[], Plan[object]], name: str) -> None:

@@ -10,6 +10,7 @@
     +-- BatchItemFailed         an item of a batch was given up; says why, and after how many attempts
     +-- ResultCountError        a handler's answer does not fit the items that it got
     +-- RunFailed               the handler of a window raised, as often as it was tried
+    +-- ComputeFailed           another call computed a value and failed; `retry_after` says when it is tried again
     +-- RunLost                 the lease of a run ended while its handler ran
     +-- Cancelled               what was waited for was cancelled, and will not run
     +-- ResultTimeout           what was waited for was not over within `timeout` (also a TimeoutError)
@@ -128,6 +129,23 @@ class RunFailed(RedisOptError):
         return (_rebuild_failed, (str(self), self.window, self.error, self.attempts))
 
 
+class ComputeFailed(RedisOptError):
+    """Another call computed the value of a cache's key and failed, and it is not tried again yet.
+
+    Attributes:
+        error: as text, such as ``"ValueError: no such city"``.
+        retry_after: seconds until it is tried again.
+    """
+
+    def __init__(self, message: str, *, error: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.error = error
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_compute_failed, (str(self), self.error, self.retry_after))
+
+
 class RunLost(RedisOptError):
     """The executor of a run was not heard of for `lease_ttl`: another one may have it, and this one should stop."""
 
@@ -175,6 +193,10 @@ class Unavailable(RedisOptError):
 def _rebuild_throttled(kind: type[Throttled], message: str, retry_after: float, reason: str) -> Throttled:
     """Unpickle: exceptions with keyword arguments do not survive a process boundary by themselves."""
     return kind(message, retry_after=retry_after, reason=reason)
+
+
+def _rebuild_compute_failed(message: str, error: str, retry_after: float) -> ComputeFailed:
+    return ComputeFailed(message, error=error, retry_after=retry_after)
 
 
 def _rebuild_failed(message: str, window: str, error: str, attempts: int) -> RunFailed:

@@ -34,6 +34,7 @@ import redis.asyncio
 
 import redisopt.delivery
 import redisopt.runner
+from redisopt.background import BEAT
 from redisopt.commands import Wait
 from redisopt.scripts import Script
 from redisopt.scripts import script as real_script
@@ -105,13 +106,13 @@ def instead_of_waiting(act: Callable[[float], None]) -> Iterator[None]:
         act(seconds)
 
     def stand_by(_: object, step: Wait) -> None:
-        if step.heard:
+        if step.heard and not step.permit.startswith(BEAT):
             act(step.seconds)
         else:
             time.sleep(step.seconds)
 
     async def stand_by_async(_: object, step: Wait) -> None:
-        if step.heard:
+        if step.heard and not step.permit.startswith(BEAT):
             act(step.seconds)
         else:
             await asyncio.sleep(step.seconds)

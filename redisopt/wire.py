@@ -96,7 +96,7 @@ def is_refusal(error: BaseException) -> bool:
     )
     return (
         isinstance(error, refusals)
-        or _is_full(error)
+        or is_full(error)
         or _is_forbidden(error)
         or _is_final(error)
         or _is_read_only(error)
@@ -135,7 +135,7 @@ def packed(script: Script, command: Command[Any], lane: tuple[Arg, ...], *, whol
 def unavailable(error: BaseException, command: Command[Any]) -> RedisOptError:
     """The error to raise for a call of `command` that failed for good with `error`."""
     text, script = str(error), command.script
-    if _is_full(error):
+    if is_full(error):
         return Unavailable(
             f"Redis is full and refused {script} whole, nothing was changed: raise maxmemory or free memory ({text})"
         )
@@ -165,7 +165,8 @@ def unavailable(error: BaseException, command: Command[Any]) -> RedisOptError:
     return Unavailable(f"Redis refused {script}: {text}")
 
 
-def _is_full(error: BaseException) -> bool:
+def is_full(error: BaseException) -> bool:
+    """Whether the server is full, and refused a call that would add something."""
     return isinstance(error, OutOfMemoryError) or "OOM" in str(error)
 
 

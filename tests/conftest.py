@@ -13,6 +13,7 @@ import redis
 from redisopt.testing import ServerClock, server_clock
 from tests.batches import BatchFace, Notes
 from tests.breaker_faces import BreakerFace
+from tests.cache_faces import CacheFace
 from tests.debounce_faces import DebounceFace
 from tests.faces import Face
 from tests.kinds import Kind
@@ -91,6 +92,22 @@ def make_debouncer(
 
     def make(name: str = "test", *args: Any, **fields: Any) -> DebounceFace:
         faces.append(DebounceFace(request.param, server.url, name, *args, **fields))
+        return faces[-1]
+
+    yield make
+    for face in faces:
+        face.shut()
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_cache(
+    request: pytest.FixtureRequest, server: RunningServer, client: redis.Redis
+) -> Iterator[Callable[..., CacheFace]]:
+    """Makes caches of one kind, each with a client of its own as another process would have; closes them after."""
+    faces: list[CacheFace] = []
+
+    def make(name: str = "test", *args: Any, **fields: Any) -> CacheFace:
+        faces.append(CacheFace(request.param, server.url, name, *args, **fields))
         return faces[-1]
 
     yield make

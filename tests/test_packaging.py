@@ -35,6 +35,7 @@ TWINS = (
     *("Pipeline", "AsyncPipeline"),
     *("Optimizer", "AsyncOptimizer"),
     *("Operation", "AsyncOperation"),
+    *("Cache", "AsyncCache"),
 )
 
 

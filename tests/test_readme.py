@@ -37,6 +37,7 @@ def test_every_block_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "go ahead, 7 left" in printed
     assert "would take" in printed
     assert "indexed version 2 once for 3 calls" in printed
+    assert "Ulm lies at 48.4 N - 1 computed" in printed
 
 
 def test_the_readme_shows_only_fields_that_exist() -> None:

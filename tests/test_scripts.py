@@ -27,7 +27,7 @@ from redisopt.throttle.grant import Grant
 from redisopt.throttle.joint import Ask, acquire_all
 from redisopt.throttle.layout import Unregistered, Verdict
 from redisopt.throttle.line import Place
-from tests import debounce_commands, monitor_commands
+from tests import cache_commands, debounce_commands, monitor_commands
 from tests.plans import bare_plans
 
 FIELDS: Any = {"rates": ("10/s", "100/10s"), "max_burst_size": 5}
@@ -87,6 +87,7 @@ def commands() -> list[Command[Any]]:
             *debounce_commands.commands(),
             *monitor_commands.commands(),
             *breaker_commands(),
+            *cache_commands.commands(),
         ]
         if isinstance(command, Command)
     ]

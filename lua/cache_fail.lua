@@ -1,0 +1,60 @@
+--[[
+cache_fail: a computation ends without a value: its failure is kept for a while, or nothing is. Safe to repeat.
+
+KEYS[1] entry    HASH    what is known of the value, and who computes it
+KEYS[2] value    STRING  its bytes
+KEYS[3] waiters  SET     processes that wait for it
+
+ARGV[1] id        of the computation
+ARGV[2] error     as text
+ARGV[3] keep      ms for which it is not tried again, 0 to let the next one try at once
+ARGV[4] negative  1 where the error is an answer, in place of any value
+ARGV[5] tags      what the keys of tags' versions begin with, "" on a Cluster
+ARGV[6] name      under which processes wait
+ARGV[7] channel   on which changes are told, "" to tell nobody
+ARGV[8] message   what is told, before the fence
+
+Returns the bytes and the line of a value that may be served instead, "rescued", as cache_ask does; or "" and "kept", or "lost" where the
+lease was lost.
+]]
+-- @include server_ms
+-- @include read_value
+-- @include read_computation
+-- @include value_reply
+-- @include outlast
+-- @include wake_waiters
+local entry, value, waiters = KEYS[1], KEYS[2], KEYS[3]
+local id, failure, keep, negative, tags = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5]
+local name, channel, message = ARGV[6], ARGV[7], ARGV[8]
+
+local now = server_ms()
+local found = read_value(entry, value, now, '', tags)
+read_computation(entry, found)
+local is_over = found.done == id
+if found.by ~= id and not is_over then
+  return { '', 'lost' }
+end
+if not is_over then
+  -- A full server takes these first writes, and may refuse the next one: then the failure is not kept, and the next one tries.
+  redis.call('HDEL', entry, 'by', 'since', 'until', 'lease')
+  if negative then
+    redis.call('HDEL', entry, 'made', 'fresh', 'stale', 'rescue', 'took', 'fence', 'tags')
+    redis.call('DEL', value)
+  end
+  wake_waiters(waiters, name)
+  redis.call('DEL', waiters)
+  if keep > 0 then
+    redis.pcall('HSET', entry, 'done', id,
+      'failure', failure, 'failed', now, 'retry', now + keep, 'negative', negative and 1 or 0)
+    outlast(entry, keep)
+  else
+    redis.pcall('HSET', entry, 'done', id)
+  end
+  if negative and channel ~= '' then
+    redis.call('PUBLISH', channel, message .. string.format('%.0f', found.number))
+  end
+end
+if found.valid and not negative and now < math.max(found.fresh, found.rescue) then
+  return value_reply('rescued', found)
+end
+return { '', 'kept' }

@@ -1,0 +1,139 @@
+"""Which script is asked for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
+
+from redisopt.cache.config import MAX_SECONDS, CacheConfig
+from redisopt.cache.layout import Layout, Place
+from redisopt.cache.replies import Answer, Found, Peeked, read_answer, read_failed, read_peeked, text
+from redisopt.commands import Arg, Command
+from redisopt.config import milliseconds
+from redisopt.errors import StateLost
+
+KEEP_TAGS_MS = (2 * MAX_SECONDS + 86_400) * 1000
+"""How long a tag's version is kept: longer than any value that was computed under the one before."""
+
+KEEP_COUNTS_MS = 7 * 86_400 * 1000
+
+MAX_ERROR = 1000
+"""Characters of an error that are kept."""
+
+
+class Asking:
+    """The script calls of one cache.
+
+    Attributes:
+        layout: where its values stand.
+        clustered: whether the versions of a value's tags have to be asked for apart, since they lie in another slot.
+    """
+
+    def __init__(self, name: str, config: CacheConfig, *, clustered: bool) -> None:
+        self.name = name
+        self.config = config
+        self.layout = Layout(name)
+        self.clustered = clustered
+        self._tags = "" if clustered else self.layout.tags
+        self._ask: tuple[Arg, ...] = (milliseconds(config.lease_ttl), self._tags)
+        # Without `local_ttl` this process has no copies, nor have others.
+        self._channel = self.layout.channel if config.local_ttl else ""
+
+    def ask(self, place: Place, caller: str, eager: float, refused: str, *, refresh: bool) -> Command[Answer]:
+        """What is known of a key, and whether the caller is to compute it. Without a caller it is only read."""
+        args: tuple[Arg, ...] = (caller, int(refresh), f"{eager:.3f}", refused)
+        return Command("cache_ask", place.all, args, read_answer, self._ask)
+
+    def store(
+        self,
+        place: Place,
+        caller: str,
+        payload: bytes,
+        lives: tuple[int, int, int],
+        took: float,
+        tags: Mapping[str, str],
+    ) -> Command[int | None]:
+        """Keep what was computed under the caller's lease: its fence; None where the lease was lost."""
+        return Command(
+            *self._store(place, caller, 1, payload, lives, took, tags), lambda reply: int(reply) if reply else None
+        )
+
+    def put(
+        self, place: Place, caller: str, payload: bytes, lives: tuple[int, int, int], tags: Mapping[str, str]
+    ) -> Command[int]:
+        """Keep a value, whoever computes one: its fence."""
+        return Command(*self._store(place, caller, 0, payload, lives, 0.0, tags), int)
+
+    def _store(
+        self,
+        place: Place,
+        caller: str,
+        leased: int,
+        payload: bytes,
+        lives: tuple[int, int, int],
+        took: float,
+        tags: Mapping[str, str],
+    ) -> tuple[str, tuple[str, ...], tuple[Arg, ...]]:
+        versions = " ".join(f"{tag}={version}" for tag, version in tags.items())
+        channel = self._channel if leased else self.layout.channel
+        lasts = (*lives, ceil(took * 1000), versions)
+        return "cache_store", place.all, (caller, leased, payload, *lasts, place.name, channel, place.message)
+
+    def fail(
+        self, place: Place, caller: str, error: str = "", keep: float = 0.0, *, negative: bool = False
+    ) -> Command[Found | None]:
+        """A computation ended without a value. What may be served instead."""
+        args = (
+            caller,
+            error[:MAX_ERROR],
+            milliseconds(keep),
+            int(negative),
+            self._tags,
+            place.name,
+            self._channel,
+            place.message,
+        )
+        return Command("cache_fail", place.all, args, read_failed)
+
+    def renew(self, entries: Sequence[tuple[str, str]]) -> Command[list[bool]]:
+        """Keep the leases of computations: of each its entry and its caller."""
+        args: tuple[Arg, ...] = (milliseconds(self.config.lease_ttl), *(caller for _, caller in entries))
+        return Command(
+            "cache_renew", tuple(entry for entry, _ in entries), args, lambda reply: [bool(int(each)) for each in reply]
+        )
+
+    def delete(self, place: Place) -> Command[bool]:
+        """Forget a key."""
+        return Command(
+            "cache_delete", place.all, (place.name, self.layout.channel, place.message), lambda reply: bool(int(reply))
+        )
+
+    def invalidate(self, tag: str) -> Command[int]:
+        """Have no value hold that was computed under this tag before."""
+        return Command(
+            "cache_invalidate", (self.layout.tags + tag,), (KEEP_TAGS_MS, self.layout.channel, f"tag={tag}"), int
+        )
+
+    def versions(self, tags: Sequence[str]) -> Command[dict[str, str]]:
+        """The versions of tags."""
+        found = tuple(self.layout.tags + tag for tag in tags)
+        return Command("cache_tags", found, (), lambda reply: dict(zip(tags, map(text, reply), strict=True)))
+
+    def peek(self, place: Place) -> Command[Peeked]:
+        """How a key stands."""
+        return Command("cache_peek", (place.entry, place.value), (self._tags,), read_peeked)
+
+    def count(self, counts: Mapping[str, int], names: Sequence[str]) -> Command[list[int]]:
+        """Add what was counted here; what the fleet has counted, in the order of `names`."""
+
+        def read(reply: Any) -> list[int]:
+            try:
+                return [int(each) for each in text(reply).split(" ")]
+            except ValueError:
+                raise StateLost(f"a script answered {reply!r}: has another process this one's lane?") from None
+
+        args: list[Arg] = [KEEP_COUNTS_MS]
+        for name in names:
+            args += (name, counts.get(name, 0))
+        return Command("cache_count", (self.layout.counts,), tuple(args), read, once=True)

@@ -1,0 +1,255 @@
+"""Computing a value under a lease, as plans: to keep it, to say that it failed, or to refresh it in the background."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from redisopt import events
+from redisopt.background import Performer, now
+from redisopt.cache.asking import Asking
+from redisopt.cache.copies import Copies, Reading
+from redisopt.cache.counting import Counting
+from redisopt.cache.flights import Outcome
+from redisopt.cache.layout import Place
+from redisopt.cache.replies import Found
+from redisopt.codec import PayloadError, encode
+from redisopt.commands import Plan, Stopped, call
+from redisopt.errors import RedisOptError, Unavailable
+from redisopt.identity import process_id
+from redisopt.leases import Lease, Leases
+
+
+class Wish(NamedTuple):
+    """How a value is wanted.
+
+    Attributes:
+        compute: makes the plan that computes it.
+        ttl: seconds that it is fresh.
+        tags: encoded.
+        timeout: seconds to wait for another one that computes it.
+    """
+
+    compute: Callable[[], Plan[Any]]
+    ttl: float
+    tags: tuple[str, ...]
+    timeout: float
+
+
+class Computation(Lease):
+    """A computation of this process, which holds the key's lease."""
+
+    __slots__ = ("caller", "place")
+
+    def __init__(self, place: Place, caller: str, good_until: float) -> None:
+        super().__init__(good_until)
+        self.place = place
+        self.caller = caller
+
+    def __repr__(self) -> str:
+        return f"the computation of {self.place.name}"
+
+
+class Computing:
+    """The plans of those who compute."""
+
+    def __init__(self, asking: Asking, counting: Counting, copies: Copies) -> None:
+        self._asking = asking
+        self._counting = counting
+        self._copies = copies
+        self.leases: Leases[Computation] = Leases(asking.config.lease_ttl, self._renew)
+        self._performer: Performer | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = process_id()
+        self._lock = threading.Lock()
+        self._refreshes: set[Computation] = set()
+
+    def attach(self, performer: Performer) -> None:
+        """Have `performer` refresh values in the background."""
+        self._performer = performer
+
+    def _renew(self, _: str, computations: Sequence[Computation]) -> Plan[Sequence[bool]]:
+        return (yield from call(self._asking.renew([(each.place.entry, each.caller) for each in computations])))
+
+    # --- computing
+
+    def compute(self, place: Place, caller: str, wish: Wish, reading: Reading | None, asked: float) -> Plan[Outcome]:
+        """Compute a value whose lease the caller has had since `asked`, and keep it."""
+        return (
+            yield from self._under(Computation(place, caller, asked + self._asking.config.lease_ttl), wish, reading)
+        )
+
+    def _under(self, lease: Computation, wish: Wish, reading: Reading | None) -> Plan[Outcome]:
+        # Without a Cluster one beat renews all: else each entry has a slot of its own.
+        group = lease.place.entry if self._asking.clustered else ""
+        self.leases.hold(group, lease)
+        try:
+            versions = yield from self._versions(wish.tags)
+            began = now()
+            try:
+                value = yield from wish.compute()
+            except GeneratorExit:
+                raise
+            except Exception as error:
+                return (yield from self._failed(lease, error))
+            return (yield from self._keep(lease, wish, value, now() - began, versions, reading))
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield from self.release(lease.place, lease.caller)
+            raise
+        finally:
+            self.leases.drop(group, lease)
+
+    def _versions(self, tags: tuple[str, ...]) -> Plan[Mapping[str, str] | None]:
+        """The versions that tags have before the computation begins; None where they are not to be had."""
+        if not tags:
+            return {}
+        try:
+            return (yield from call(self._asking.versions(tags)))
+        except Unavailable as error:
+            events.logger.debug("cache %r: tags could not be read: %s", self._asking.name, error)
+            return None
+
+    def release(self, place: Place, caller: str) -> Plan[None]:
+        """There will be no value: the next one may compute at once."""
+        try:
+            yield from call(self._asking.fail(place, caller))
+        except RedisOptError as error:
+            events.logger.debug(
+                "cache %r: a lease could not be given back, and ends by itself: %s", self._asking.name, error
+            )
+
+    # --- what became of it
+
+    def _keep(
+        self,
+        lease: Computation,
+        wish: Wish,
+        value: Any,
+        took: float,
+        versions: Mapping[str, str] | None,
+        reading: Reading | None,
+    ) -> Plan[Outcome]:
+        config, place = self._asking.config, lease.place
+        lives = self.lives(wish.ttl, value)
+        if value is None and config.negative_ttl is not None:
+            self._counting.note("negative")
+        if lives is None:
+            yield from self.release(place, lease.caller)
+            return Outcome(value=value, own=True)
+        payload: bytes | None = None
+        try:
+            payload = encode(value, config.codec, config.max_value_bytes)
+            if versions is None:
+                raise Unavailable("the versions of its tags could not be read")
+            fence = yield from call(self._asking.store(place, lease.caller, payload, lives, took, versions))
+        except (PayloadError, Unavailable) as error:
+            self._counting.note("uncached")
+            events.logger.warning("cache %r: the value of %r is not kept: %s", self._asking.name, place.key, error)
+            yield from self.release(place, lease.caller)
+            return Outcome(payload, value, own=True)
+        if fence is None:
+            self._counting.note("lost")
+            events.logger.info(
+                "cache %r: what was computed for %r is not kept: it was set, deleted or computed by another meanwhile",
+                self._asking.name,
+                place.key,
+            )
+            return Outcome(payload, value, own=True, shared=False)
+        self._counting.note("computed")
+        self._copies.put(reading, payload, fence, frozenset(versions), lives[0] / 1000)
+        return Outcome(payload, value, own=True)
+
+    def lives(self, ttl: float, value: Any) -> tuple[int, int, int] | None:
+        """For how long a value is kept, see `CacheConfig.lives`; None for not at all."""
+        config = self._asking.config
+        if value is None and config.negative_ttl is not None:
+            fresh = config.lives(config.negative_ttl)[0]
+            return (fresh, fresh, fresh) if config.negative_ttl else None
+        return config.lives(ttl * (1 - config.ttl_jitter * random.random()))  # noqa: S311 - spreads load
+
+    def _failed(self, lease: Computation, error: Exception) -> Plan[Outcome]:
+        config, place = self._asking.config, lease.place
+        cause = error.error if isinstance(error, Stopped) else error
+        negative = isinstance(cause, config.negative_errors)
+        self._counting.note("negative" if negative else "errors")
+        keep = (config.negative_ttl or 0.0) if negative else config.failure_ttl
+        if isinstance(cause, RedisOptError) and not negative:
+            keep = 0.0  # a limit refused, or a breaker is open: that is this caller's, and says nothing of the value
+        text = f"{type(cause).__name__}: {cause}"
+        old: Found | None = None
+        try:
+            old = yield from call(self._asking.fail(place, lease.caller, text, keep, negative=negative))
+            if old is not None and not (yield from self.holds(old)):
+                old = None
+        except RedisOptError as trouble:
+            events.logger.debug("cache %r: a failure could not be kept: %s", self._asking.name, trouble)
+            old = None
+        if old is None:
+            return Outcome(error=error, shared=keep > 0)
+        events.logger.warning(
+            "cache %r: computing %r failed, its value of %.1f s ago is served: %s",
+            self._asking.name,
+            place.key,
+            old.age,
+            text,
+        )
+        return Outcome(old.payload)
+
+    def holds(self, found: Found) -> Plan[bool]:
+        """Whether no tag of a value was invalidated since. Asks only on a Cluster: else the script has looked."""
+        if not self._asking.clustered or not found.tags:
+            return True
+        versions = yield from call(self._asking.versions(tuple(found.tags)))
+        return all(versions[tag] in {"0", version} for tag, version in found.tags.items())
+
+    # --- refreshing
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more value may be refreshed here."""
+        if self._process != process_id():
+            self._begin()
+        return len(self._refreshes) < self._asking.config.max_refreshes
+
+    def refresh(self, place: Place, caller: str, wish: Wish, asked: float) -> Plan[None]:
+        """Compute a value in the background whose lease the caller has had since `asked`."""
+        lease = Computation(place, caller, asked + self._asking.config.lease_ttl)
+
+        def perform() -> Plan[None]:
+            try:
+                outcome = yield from self._under(lease, wish, None)
+            finally:
+                self._refreshes.discard(lease)
+            if outcome.error is not None:
+                cause = outcome.error.error if isinstance(outcome.error, Stopped) else outcome.error
+                events.logger.warning("cache %r: refreshing %r failed", self._asking.name, place.key, exc_info=cause)
+
+        assert self._performer is not None  # noqa: S101 - the faces attach one before there is a call
+        with self._lock:
+            has_room = self.has_room
+            if has_room:
+                self._refreshes.add(lease)
+        if not has_room:  # other threads were faster
+            yield from self.release(place, caller)
+            return
+        try:
+            self._performer.start(perform, f"redisopt-cache-{self._asking.name}-refresh")
+        except RuntimeError as error:  # no thread is to be had
+            self._refreshes.discard(lease)
+            events.logger.warning("cache %r: %r is not refreshed: %s", self._asking.name, place.key, error)
+            yield from self.release(place, caller)
+            return
+        self._counting.note("refreshed")
+
+    def stop(self) -> Plan[None]:
+        """Give back what is being refreshed: others may do it at once."""
+        with self._lock:
+            refreshes = list(self._refreshes)
+        for lease in refreshes:
+            yield from self.release(lease.place, lease.caller)

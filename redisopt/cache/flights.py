@@ -1,0 +1,134 @@
+"""What callers of one process share: who wants a key that another one here is just getting waits for that one.
+
+So however many threads or tasks want a key, Redis is asked once; and where Redis is away, the value is computed once at a time. Threads share
+with threads, tasks with those of their event loop.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from redisopt.awaiting import Awaiting, NotYet
+from redisopt.background import Performer, now
+from redisopt.commands import Plan
+from redisopt.identity import process_id
+
+_numbers = itertools.count(1)
+
+
+class Outcome(NamedTuple):
+    """What became of a key.
+
+    Attributes:
+        payload: the value's bytes, of which each caller makes its own.
+        value: the value itself, for the one who computed it; for all where there are no bytes.
+        own: whether `value` is for the one who got this, who then needs no bytes.
+        error: why there is no value.
+        shared: whether it is for those who wait, too; else they are to look for themselves.
+    """
+
+    payload: bytes | None = None
+    value: Any = None
+    own: bool = False
+    error: BaseException | None = None
+    shared: bool = True
+
+
+class _Flight:
+    """Somebody is getting a key."""
+
+    __slots__ = ("followers", "key", "name", "outcome", "over")
+
+    def __init__(self, key: tuple[object, str]) -> None:
+        self.key = key
+        self.name = f"{key[1]}#{next(_numbers)}"
+        self.followers = 0
+        self.over = False
+        self.outcome: Outcome | None = None
+
+
+class Flights:
+    """The keys that callers of this process are getting. Thread-safe; a forked child begins with none."""
+
+    def __init__(self) -> None:
+        self._awaiting = Awaiting()
+        self._place: Callable[[], object] = lambda: None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = process_id()
+        self._lock = threading.Lock()
+        self._flights: dict[tuple[object, str], _Flight] = {}
+
+    def attach(self, performer: Performer) -> None:
+        """Have `performer` wake who waits."""
+        self._awaiting.wake = performer.wake
+        self._place = performer.place
+
+    def share(self, name: str, get: Callable[[], Plan[Outcome]], timeout: float) -> Plan[tuple[Outcome, bool]]:
+        """What `get` gives, performed by one caller at a time; and whether this caller was the one.
+
+        Raises:
+            ResultTimeout: it takes another one longer than `timeout` seconds.
+            Whatever `get` raises, to who performed it. (Of those that wait, the next one performs it then.)
+        """
+        until = now() + timeout
+        while True:
+            flight, is_ours = self._enter(name)
+            if is_ours:
+                try:
+                    flight.outcome = yield from get()
+                    return flight.outcome, True
+                finally:
+                    self._end(flight)
+            outcome: Outcome = yield from self._awaiting.outcome(
+                flight.name, partial(_look, flight), max(0.0, until - now()), heard=False
+            )
+            if outcome.shared:
+                return outcome, False
+
+    def forget(self, name: str) -> None:
+        """Whoever comes from now on is not to share what is being got: the key was changed."""
+        with self._lock:
+            for key in [key for key in self._flights if key[1] == name]:
+                del self._flights[key]
+
+    def forget_all(self) -> None:
+        """As `forget`, of every key."""
+        with self._lock:
+            self._flights.clear()
+
+    def _enter(self, name: str) -> tuple[_Flight, bool]:
+        if self._process != process_id():
+            self._begin()
+        key = (self._place(), name)
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is not None:
+                flight.followers += 1
+                return flight, False
+            flight = self._flights[key] = _Flight(key)
+            return flight, True
+
+    def _end(self, flight: _Flight) -> None:
+        with self._lock:
+            flight.over = True
+            if self._flights.get(flight.key) is flight:
+                del self._flights[flight.key]
+        if flight.followers:
+            self._awaiting.wake(flight.name)
+
+
+_AGAIN = Outcome(shared=False)
+
+
+def _look(flight: _Flight) -> Plan[Outcome | NotYet]:
+    """What became of it. A plan, since whoever waits looks by a plan."""
+    yield from ()
+    if not flight.over:
+        return NotYet()
+    return flight.outcome or _AGAIN

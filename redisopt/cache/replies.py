@@ -1,0 +1,144 @@
+"""What the scripts' replies say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from redisopt.errors import StateLost
+
+VALUES = frozenset({"hit", "stale", "rescued", "refresh", "early"})
+"""What a value may be that was found."""
+
+
+class Found(NamedTuple):
+    """A value that Redis has.
+
+    Attributes:
+        status: "hit", "stale", "rescued" (its computation failed lately), "refresh" or "early" (whoever asked is to refresh it).
+        payload: its bytes.
+        fence: which only rises from value to value of a key.
+        age: seconds since it was kept.
+        fresh_for: seconds.
+        tags: encoded, each with the version that it had.
+    """
+
+    status: str
+    payload: bytes
+    fence: int
+    age: float
+    fresh_for: float
+    tags: dict[str, str]
+
+
+class Failed(NamedTuple):
+    """A computation failed lately."""
+
+    error: str
+    retry_after: float
+    negative: bool
+
+
+class Compute(NamedTuple):
+    """Whoever asked has the lease, and is to compute the value."""
+
+    fence: int
+
+
+class Computing(NamedTuple):
+    """Somebody computes it; the lease ends in so many seconds unless it is renewed."""
+
+    ends_in: float
+
+
+class Absent(NamedTuple):
+    """There is nothing."""
+
+
+class Peeked(NamedTuple):
+    """How a key stands; see `cache_peek`. Seconds."""
+
+    found: Found | None
+    size: int
+    ends_in: float
+    took: float
+    computed_by: str
+    computing_for: float
+    failure: str
+    retry_after: float
+
+
+Answer = Found | Failed | Compute | Computing | Absent
+
+
+def text(value: Any) -> str:
+    """A reply as text, whether the client decodes it or not."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def as_bytes(value: Any) -> bytes:
+    """A reply as bytes, likewise."""
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def read_answer(reply: Any) -> Answer:
+    """What is known of a key.
+
+    Raises:
+        StateLost: the script answered anything else.
+    """
+    payload, line = reply
+    status, _, rest = text(line).partition(" ")
+    if status in VALUES:
+        return _found(status, payload, rest)
+    if status == "compute":
+        return Compute(int(rest))
+    if status == "wait":
+        return Computing(int(rest) / 1000)
+    if status == "failed":
+        left, _, negative = rest.partition(" ")
+        return Failed(text(payload), int(left) / 1000, negative == "1")
+    if status == "none":
+        return Absent()
+    raise StateLost(f"a script answered {reply!r}")
+
+
+def read_failed(reply: Any) -> Found | None:
+    """What may be served instead of what could not be computed."""
+    payload, line = reply
+    status, _, rest = text(line).partition(" ")
+    return _found(status, payload, rest) if status in VALUES else None
+
+
+def read_peeked(reply: Any) -> Peeked:
+    """How a key stands."""
+    fence, size, age, fresh, ends, took, tags, by, since, failure, retry = reply
+    found = _found("", b"", f"{text(fence)} {age} {fresh} {text(tags)}") if fence else None
+    return Peeked(
+        found,
+        int(size),
+        int(ends) / 1000,
+        int(took) / 1000,
+        text(by),
+        int(since) / 1000,
+        text(failure),
+        int(retry) / 1000,
+    )
+
+
+def _found(status: str, payload: Any, line: str) -> Found:
+    fence, age, fresh, tags = line.split(" ", 3)
+    versions = dict(_versions(tags)) if tags else {}
+    return Found(status, as_bytes(payload), int(fence), int(age) / 1000, int(fresh) / 1000, versions)
+
+
+def _versions(tags: str) -> Iterator[tuple[str, str]]:
+    for each in tags.split(" "):
+        tag, _, version = each.rpartition("=")
+        yield tag, version
+
+
+def shown(tag: str) -> str:
+    """An encoded tag as the user wrote it."""
+    return unquote(tag)  # whoever encoded it escaped the escape as well

@@ -1,0 +1,320 @@
+"""What is served while a value is computed anew, or cannot be: stale values, early refreshes, failures, negative answers."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+import redisopt
+from redisopt.testing import ServerClock
+from tests.cache_faces import CacheFace, Computation
+from tests.waiting import wait_until
+
+Make = Callable[..., CacheFace]
+
+
+# --- stale while it is refreshed
+
+
+def test_a_stale_value_is_served_at_once_and_refreshed_by_one(make_cache: Make, clock: ServerClock) -> None:
+    faces = [make_cache(ttl=10, stale_for=60) for _ in range(5)]
+    slow = Computation(0.3)
+    faces[0].compute("k", slow)
+    clock.advance(10.001)
+    began = time.monotonic()
+    assert [face.compute("k", slow) for face in faces for _ in range(4)] == [1] * 20
+    assert faces[0].get("k") == 1
+    assert faces[0].peek("k").stale
+    wait_until(lambda: not faces[0].peek("k").stale)
+    assert time.monotonic() - began < 2
+    assert [face.compute("k", slow) for face in faces] == [2] * 5
+    assert slow.calls == 2
+    counted = [face.metrics() for face in faces][-1]
+    assert (counted.misses, counted.stale, counted.refreshed, counted.computed) == (1, 21, 1, 2)
+
+
+def test_a_value_that_is_too_stale_is_computed_first(make_cache: Make, clock: ServerClock) -> None:
+    face = make_cache(ttl=10, stale_for=60)
+    face.compute("k", Computation(value="old"))
+    clock.advance(70.001)
+    assert face.get("k") is None
+    assert face.compute("k", Computation(value="new")) == "new"
+
+
+def test_without_stale_for_the_end_is_the_end(make_cache: Make, clock: ServerClock) -> None:
+    face = make_cache(ttl=10)
+    face.compute("k", Computation(value="old"))
+    clock.advance(10.001)
+    assert face.compute("k", Computation(value="new")) == "new"
+
+
+def test_no_more_than_max_refreshes_go_on_at_once(make_cache: Make, clock: ServerClock) -> None:
+    """What this process does not refresh, another one may."""
+    face, other = make_cache(ttl=10, stale_for=60, max_refreshes=2), make_cache(ttl=10, stale_for=60)
+    slow, others = Computation(0.5), Computation()
+    for number in range(4):
+        face.set(f"k{number}", "old")
+    clock.advance(11)
+    assert [face.compute(f"k{number}", slow) for number in range(4)] == ["old"] * 4
+    wait_until(lambda: slow.calls == 2)
+    assert [other.compute(f"k{number}", others) for number in range(4)] == ["old"] * 4
+    wait_until(lambda: others.calls == 2)
+    assert (slow.calls, slow.most) == (2, 2)
+
+
+def test_who_closes_gives_its_refreshes_to_others(make_cache: Make, clock: ServerClock) -> None:
+    face, other = make_cache(ttl=10, stale_for=60), make_cache(ttl=10, stale_for=60)
+    face.set("k", "old")
+    clock.advance(11)
+    assert face.compute("k", Computation(0.5, value="late")) == "old"
+    wait_until(lambda: other.peek("k").computed_by)
+    face.do(face.real.close if face.kind == "sync" else face.real.aclose)
+    assert other.compute("k", Computation(value="new")) == "old"
+    wait_until(lambda: other.get("k") == "new")
+    time.sleep(0.6)
+    assert other.get("k") == "new"
+
+
+# --- early refreshes
+
+
+def test_a_value_is_refreshed_the_earlier_the_longer_it_takes(make_cache: Make, clock: ServerClock) -> None:
+    """XFetch: with a beta of 1, half of the callers would refresh 0.69 times the computation's time before the end."""
+    face = make_cache(ttl=100, early_refresh=1.0)
+    face.compute("k", Computation(0.2))
+    clock.advance(90)
+    for _ in range(50):
+        assert face.compute("k", Computation()) == 1
+    assert face.metrics().early == 0, "50 times its time before the end"
+    clock.advance(9.9)
+    refreshing = Computation(value="new")
+    for _ in range(50):
+        face.compute("k", refreshing)
+    wait_until(lambda: face.get("k") == "new")
+    counted = face.metrics()
+    assert (counted.early, counted.refreshed) == (1, 1)
+
+
+def test_an_early_refresh_is_as_likely_as_xfetch_says(make_cache: Make, clock: ServerClock) -> None:
+    """By the exponential law: exp(-left / (beta * took)) of those that ask."""
+    from redisopt.cache.asking import Asking
+    from redisopt.cache.config import CacheConfig
+    from redisopt.commands import call
+
+    face = make_cache(ttl=100)
+    face.compute("k", Computation(0.2))
+    took = face.peek("k").took
+    clock.advance(100 - took)
+    asking = Asking("test", CacheConfig(), clustered=False)
+    place = asking.layout.place("k")
+
+    def status(eager: float) -> str:
+        found: Any = face.do(face.real._runner.run, call(asking.ask(place, "", eager, "", refresh=True)))
+        return str(found.status)
+
+    assert status(0.9) == "hit"
+    draws = [random.expovariate(1.0) for _ in range(2000)]
+    assert 0.32 < sum(draw >= 1 for draw in draws) / 2000 < 0.42, "exp(-1) is 0.37"
+
+
+def test_jitter_shortens_ttls(make_cache: Make) -> None:
+    face = make_cache(ttl=100, ttl_jitter=0.5)
+    for number in range(30):
+        face.set(f"k{number}", 1)
+    left = [face.peek(f"k{number}").ttl_left for number in range(30)]
+    assert all(49 < each <= 100 for each in left)
+    assert max(left) - min(left) > 15
+
+
+# --- failures
+
+
+def test_a_failure_is_its_callers_own_and_others_are_told(make_cache: Make, clock: ServerClock) -> None:
+    """Nobody hammers what has failed: for `failure_ttl` all are told so, then one tries again."""
+    faces = [make_cache(failure_ttl=1.0) for _ in range(3)]
+    failing = Computation(error=ValueError("no such city"))
+    with pytest.raises(ValueError, match="no such city"):
+        faces[0].compute("k", failing)
+    for face in faces:
+        with pytest.raises(redisopt.ComputeFailed, match="computing 'k' failed: ValueError: no such city") as raised:
+            face.compute("k", failing)
+        assert raised.value.error == "ValueError: no such city"
+        assert 0 < raised.value.retry_after <= 1
+        assert face.get("k", "default") == "default"
+        assert face.peek("k").failure == "ValueError: no such city"
+    assert failing.calls == 1
+    clock.advance(1.001)
+    assert faces[1].compute("k", Computation(value="found")) == "found"
+    assert faces[0].compute("k", failing) == "found"
+    counted = [face.metrics() for face in faces][-1]
+    assert (counted.errors, counted.failed) == (1, 3)
+
+
+def test_who_waits_for_a_computation_that_fails_is_told(make_cache: Make) -> None:
+    face, other = make_cache(), make_cache()
+    failing = Computation(0.4, error=KeyError("k"))
+    leader = face.begin("k", failing)
+    wait_until(lambda: other.peek("k").computed_by)
+    waiting = [each.begin("k", failing) for each in (face, other) for _ in range(5)]
+    with pytest.raises(KeyError):
+        leader.result(20)
+    for each in waiting:
+        with pytest.raises(redisopt.ComputeFailed, match="KeyError: 'k'"):
+            each.result(20)
+    assert failing.calls == 1
+
+
+def test_without_failure_ttl_those_who_wait_try_one_at_a_time(make_cache: Make) -> None:
+    faces = [make_cache(failure_ttl=0) for _ in range(4)]
+    failing = Computation(0.1, error=ValueError("no"))
+    for future in [face.begin("k", failing) for face in faces]:
+        with pytest.raises(ValueError, match="no"):
+            future.result(20)
+    assert (failing.calls, failing.most) == (4, 1)
+
+
+def test_an_old_value_is_served_where_its_computation_fails(
+    make_cache: Make, clock: ServerClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Within stale_if_error; it is tried again after `failure_ttl` only."""
+    face, other = (make_cache(ttl=10, stale_if_error=60, failure_ttl=5) for _ in range(2))
+    failing = Computation(error=ValueError("backend is down"))
+    face.compute("k", Computation(value="old"))
+    clock.advance(30)
+    assert face.get("k") is None
+    with caplog.at_level(logging.WARNING, "redisopt"):
+        assert face.compute("k", failing) == "old"
+    assert "its value of 30.0 s ago is served: ValueError: backend is down" in caplog.text
+    assert other.compute("k", failing) == face.compute("k", failing) == face.get("k") == "old"
+    assert failing.calls == 1
+    clock.advance(5.001)
+    assert other.compute("k", failing) == "old"
+    assert failing.calls == 2
+    clock.advance(35)
+    with pytest.raises(ValueError, match="backend is down"):
+        other.compute("k", failing)
+    face.metrics()
+    assert other.metrics().rescued == 5
+
+
+def test_a_refresh_that_fails_is_logged_and_not_tried_again_at_once(
+    make_cache: Make, clock: ServerClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    face = make_cache(ttl=10, stale_for=60, failure_ttl=5)
+    failing = Computation(error=ValueError("backend is down"))
+    face.set("k", "old")
+    clock.advance(11)
+    with caplog.at_level(logging.WARNING, "redisopt"):
+        assert face.compute("k", failing) == "old"
+        wait_until(lambda: face.peek("k").failure)
+        assert [face.compute("k", failing) for _ in range(5)] == ["old"] * 5
+        wait_until(lambda: "refreshing 'k' failed" in caplog.text)
+    assert failing.calls == 1
+    clock.advance(5.001)
+    assert face.compute("k", Computation(value="new")) == "old"
+    wait_until(lambda: face.get("k") == "new")
+
+
+def test_what_ends_a_process_gives_the_lease_back(make_cache: Make) -> None:
+    """SystemExit, say: it is no failure of the backend."""
+    face, other = make_cache(), make_cache()
+
+    def leave() -> None:
+        raise KeyboardInterrupt
+
+    if face.kind == "sync":
+        with pytest.raises(KeyboardInterrupt):
+            face.compute("k", leave)
+    assert other.peek("k").computed_by == ""
+    assert other.compute("k", Computation()) == 1
+
+
+def test_a_stop_iteration_comes_out_as_it_is(make_cache: Make) -> None:
+    face = make_cache()
+    if face.kind == "async":
+        return  # asyncio itself turns it into a TypeError or a RuntimeError
+    with pytest.raises(StopIteration):
+        face.compute("k", Computation(error=StopIteration("x")))
+
+
+# --- negative answers
+
+
+def test_none_is_kept_for_negative_ttl(make_cache: Make, clock: ServerClock) -> None:
+    face = make_cache(ttl=100, negative_ttl=5, stale_for=50)
+    nobody = Computation()
+    nobody.__class__ = type("Nobody", (Computation,), {"__call__": lambda self: Computation.__call__(self) and None})
+    assert face.compute("k", nobody) is face.compute("k", nobody) is face.get("k", "default") is None
+    assert nobody.calls == 1
+    assert face.metrics().negative == 1
+    clock.advance(5.001)
+    assert face.compute("k", Computation(value="found")) == "found"
+
+
+def test_none_is_not_kept_with_a_negative_ttl_of_zero(make_cache: Make) -> None:
+    face = make_cache(negative_ttl=0)
+    assert face.compute("k", lambda: None) is None
+    assert face.get("k", "default") == "default"
+    assert face.compute("k", Computation()) == 1
+    face.set("k", None)
+    assert face.get("k", "default") == "default"
+
+
+def test_chosen_exceptions_are_answers(make_cache: Make, clock: ServerClock) -> None:
+    """They take the place of an old value, though errors would not."""
+    face, other = (
+        make_cache(ttl=10, stale_if_error=600, negative_ttl=30, negative_errors=LookupError) for _ in range(2)
+    )
+    face.compute("k", Computation(value="old"))
+    clock.advance(11)
+    missing = Computation(error=KeyError("ada"))
+    with pytest.raises(KeyError):
+        face.compute("k", missing)
+    clock.advance(29)
+    for each in (face, other):
+        with pytest.raises(redisopt.ComputeFailed, match="KeyError: 'ada'"):
+            each.compute("k", missing)
+        assert each.get("k") is None
+    clock.advance(1.001)
+    assert missing.calls == 1
+    assert other.compute("k", Computation(value="back")) == "back"
+    face.metrics()
+    assert (other.metrics().negative, other.metrics().errors) == (1, 0)
+
+
+# --- values that cannot be kept
+
+
+def test_a_value_that_cannot_be_kept_is_returned_and_counted(
+    make_cache: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    face, other = make_cache(max_value_bytes=100), make_cache(max_value_bytes=100)
+    large, odd = Computation(0.2, value="x" * 200), Computation(value={1: object()})
+    with caplog.at_level(logging.WARNING, "redisopt"):
+        futures = [each.begin("large", large) for each in (face, other)]
+        assert [each.result(20) for each in futures] == ["x" * 200] * 2
+        assert face.compute("odd", odd) == odd._value
+    assert "value has 202 bytes as msgpack, at most 100 are allowed" in caplog.text
+    assert large.most == 1, "one at a time"
+    face.metrics()
+    assert other.metrics().uncached == 3
+    assert face.peek("large").computed_by == face.peek("odd").failure == ""
+    with pytest.raises(ValueError, match="value has 202 bytes"):
+        face.set("k", "x" * 200)
+    with pytest.raises(ValueError, match="is a object"):
+        face.set("k", object())
+
+
+def test_a_value_of_another_codec_is_computed_anew(make_cache: Make, client: redis.Redis) -> None:
+    face = make_cache(codec="json")
+    face.compute("k", Computation(value={"a": 1}))
+    assert client.get("redisopt:v1:{cache:test:k}:value") == b'{"a":1}'
+    client.set("redisopt:v1:{cache:test:k}:value", b"\xc1", ex=60)
+    assert face.compute("k", Computation(value=["new"])) == ["new"]
+    assert face.get("k") == ["new"]
