@@ -32,13 +32,14 @@ SECTIONS: dict[str, Any] = {
     "batching": {"max_size": 8, "max_delay": 0.002},
     "throttling": {"rates": ["1000000/s"], "max_concurrent": 100},
     "debouncing": {"wait": 0.005, "max_wait": 1},
+    "caching": {"ttl": 60, "failure_ttl": 0, "early_refresh": 0},
     "breaking": {"minimum_calls": 1_000_000},
     "retrying": {"backoff_base": 0.001, "backoff_cap": 0.001, "budget": None},
     "monitoring": {"flush_interval": 0.5},
     "command_timeout": 5.0,
 }
 BOOLS = ("batch", "throttle", "debounce", "breaker", "retry")
-SWITCHES = (*BOOLS, "timeout", "fallback")
+SWITCHES = (*BOOLS, "cache", "timeout", "fallback")
 
 
 class Combination(NamedTuple):
@@ -48,6 +49,7 @@ class Combination(NamedTuple):
 
     @property
     def options(self) -> dict[str, Any]:
+        """As `optimize` takes them, but for the keys."""
         found: dict[str, Any] = {name: name in self.on for name in BOOLS}
         if "timeout" in self.on:
             found["timeout"] = 20.0
@@ -75,9 +77,14 @@ def optimizer(kind: Kind) -> Any:
 def ends(kind: Kind, optimizer: Any, combination: Combination, operation: Callable[[], Any], of: str) -> Any:
     """What a call gives, or the error that it raises."""
     try:
-        return kind.do(optimizer.optimize, kind.function(operation), key=combination.key(of), **combination.options)
+        return kind.do(optimizer.optimize, kind.function(operation), **keys_of(combination, of), **combination.options)
     except Exception as error:
         return type(error)
+
+
+def keys_of(combination: Combination, of: str) -> dict[str, Any]:
+    key = combination.key(of)
+    return {"key": key, "cache": key} if "cache" in combination.on else {"key": key}
 
 
 def raise_it(error: Exception) -> Any:
@@ -160,11 +167,13 @@ def test_what_is_switched_off_is_passed_by(kind: Kind, client: redis.Redis) -> N
     assert optimizer.throttler is optimizer.debouncer is optimizer.breaker is optimizer.monitor is None
 
 
-@pytest.mark.parametrize("option", BOOLS)
+@pytest.mark.parametrize("option", [*BOOLS, "cache"])
 def test_what_the_config_has_not_is_refused_by_name(kind: Kind, option: str) -> None:
     optimizer = kind.make("Optimizer", "bare")
-    with pytest.raises(ValueError, match=f"{option}=True needs a section"):
-        kind.do(optimizer.optimize, kind.function(lambda: 1), **{option: True})
+    with pytest.raises(ValueError, match=f"the option {option} needs a section"):
+        kind.do(optimizer.optimize, kind.function(lambda: 1), **{option: "key" if option == "cache" else True})
+    if option == "cache":
+        return
     assert kind.do(optimizer.optimize, kind.function(lambda: 1), **{option: False}) == 1
 
 
@@ -187,6 +196,31 @@ def test_who_may_not_wait_is_refused(kind: Kind) -> None:
     assert kind.do(optimizer.optimize, kind.function(lambda: 1), key="bob", **call) == 1
     with pytest.raises(redisopt.CostExceedsLimit):
         kind.do(optimizer.optimize, kind.function(lambda: 1), cost=2, **call)
+
+
+def test_what_was_computed_is_not_computed_again(kind: Kind, optimizer: Any) -> None:
+    calls: list[int] = []
+
+    def compute() -> int:
+        calls.append(1)
+        return 42
+
+    for _ in range(3):
+        assert kind.do(optimizer.optimize, kind.function(compute), cache="answer", throttle=True) == 42
+    assert len(calls) == 1
+    metrics = kind.do(optimizer.metrics)
+    assert (metrics.caching.computed, metrics.throttling.performance.count) == (1, 1)
+    operation = registered(kind, optimizer, lambda payload: calls.append(payload), name="note", cache=str)
+    for payload in (7, 7, 8):
+        kind.do(operation, payload)
+    assert calls == [1, 7, 8]
+
+
+def test_a_stale_value_is_better_than_an_error(kind: Kind) -> None:
+    optimizer = kind.make("Optimizer", "api", caching={"ttl": 0.05, "ttl_jitter": 0, "stale_if_error": 60})
+    assert kind.do(optimizer.optimize, kind.function(lambda: "good"), cache="k") == "good"
+    time.sleep(0.1)
+    assert kind.do(optimizer.optimize, kind.function(raise_it), OSError(), cache="k") == "good"
 
 
 def test_the_breaker_opens_for_the_operations_failures_alone(kind: Kind) -> None:
@@ -599,6 +633,7 @@ def test_options_and_their_sections_are_all_named() -> None:
         "batching",
         "throttling",
         "debouncing",
+        "caching",
         "breaking",
         "retrying",
         "monitoring",

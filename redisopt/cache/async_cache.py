@@ -14,6 +14,7 @@ from redisopt.cache.plans import CachePlans, CachePolicy, computing
 from redisopt.cache.terms import Key, Tags, Terms
 from redisopt.faces import AsyncFace
 from redisopt.functions import check_function
+from redisopt.policies import Bound, Policy
 from redisopt.runner import AsyncRunner
 
 P = ParamSpec("P")
@@ -110,9 +111,9 @@ class AsyncCache(AsyncFace):
 
     def policy(
         self, key: str, *, ttl: float | None = None, tags: Sequence[str] = (), timeout: float | None = None
-    ) -> CachePolicy:
+    ) -> Policy:
         """See `Cache.policy`."""
-        return CachePolicy(self._plans, Terms(key, ttl, tags, timeout))
+        return Bound(CachePolicy(self._plans, Terms(key, ttl, tags, timeout)), self._runner)
 
     async def get(self, key: str, default: Any = None) -> Any:
         """See `Cache.get`."""

@@ -14,6 +14,7 @@ from redisopt.cache.plans import CachePlans, CachePolicy, computing
 from redisopt.cache.terms import Key, Tags, Terms
 from redisopt.faces import Face
 from redisopt.functions import check_function
+from redisopt.policies import Bound, Policy
 from redisopt.runner import Runner
 
 P = ParamSpec("P")
@@ -150,7 +151,7 @@ class Cache(Face):
 
     def policy(
         self, key: str, *, ttl: float | None = None, tags: Sequence[str] = (), timeout: float | None = None
-    ) -> CachePolicy:
+    ) -> Policy:
         """The cache as a policy around any plan; arguments as `get_or_compute`.
 
         Where a stale value is served, what goes on inside is performed again in the background, by this cache.
@@ -158,7 +159,7 @@ class Cache(Face):
         Raises:
             ValueError: as `get_or_compute`.
         """
-        return CachePolicy(self._plans, Terms(key, ttl, tags, timeout))
+        return Bound(CachePolicy(self._plans, Terms(key, ttl, tags, timeout)), self._runner)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key`, fresh or stale; `default` where there is none, or Redis is away and `on_unavailable` is "compute".

@@ -13,6 +13,7 @@ import redis.asyncio
 
 from redisopt.batch.async_batcher import AsyncBatcher
 from redisopt.breaker.async_circuit_breaker import AsyncCircuitBreaker
+from redisopt.cache.async_cache import AsyncCache
 from redisopt.debounce.async_debouncer import AsyncDebouncer
 from redisopt.faces import AsyncFace
 from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
@@ -32,6 +33,7 @@ KINDS = Kinds(
     AsyncDebouncer,
     AsyncBatcher,
     AsyncCircuitBreaker,
+    AsyncCache,
     AsyncRetryPolicy,
     AsyncPerformanceMonitor,
     awaited=True,
@@ -103,6 +105,11 @@ class AsyncOptimizer(AsyncFace):
     def debouncer(self) -> AsyncDebouncer | None:
         """See `Optimizer.debouncer`."""
         return self._plans.parts.debouncer  # type: ignore[no-any-return]
+
+    @property
+    def cache(self) -> AsyncCache | None:
+        """See `Optimizer.cache`."""
+        return self._plans.parts.cache  # type: ignore[no-any-return]
 
     @property
     def breaker(self) -> AsyncCircuitBreaker | None:
@@ -177,6 +184,7 @@ class AsyncOptimizer(AsyncFace):
             None if parts.throttler is None else await parts.throttler.metrics(),
             None if parts.debouncer is None else await parts.debouncer.metrics(),
             {name: await debouncer.metrics() for name, debouncer in operations.having("debouncer").items()},
+            None if parts.cache is None else await parts.cache.metrics(),
             None if parts.breaker is None else await parts.breaker.metrics(),
             None if parts.retry is None else await parts.retry.metrics(),
             None if parts.monitor is None else await parts.monitor.report(MEASURED),

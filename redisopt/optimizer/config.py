@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from redisopt.batch.config import BatchConfig
 from redisopt.breaker.config import CircuitBreakerConfig
+from redisopt.cache.config import CacheConfig
 from redisopt.config import Config
 from redisopt.debounce.config import DebounceConfig
 from redisopt.monitor.config import MonitorConfig
@@ -45,6 +46,10 @@ class MonitoringSection(Switch, MonitorConfig):
     """As `MonitorConfig`, and `enabled`."""
 
 
+class CachingSection(Switch, CacheConfig):
+    """As `CacheConfig`, and `enabled`."""
+
+
 class RetryingSection(Switch, RetryConfig):
     """As `RetryConfig`, and `enabled`."""
 
@@ -61,6 +66,7 @@ class OptimizerConfig(Config):
     batching: BatchingSection | None = Field(default=None, description="Batches, of closures and of operations.")
     throttling: ThrottlingSection | None = Field(default=None, description="The limits of the fleet.")
     debouncing: DebouncingSection | None = Field(default=None, description="Many calls become one.")
+    caching: CachingSection | None = Field(default=None, description="What was computed once is not computed again.")
     breaking: BreakingSection | None = Field(default=None, description="Calling is given up where too much fails.")
     retrying: RetryingSection | None = Field(default=None, description="What fails is tried again.")
     monitoring: MonitoringSection | None = Field(default=None, description="How long it all takes, and thresholds.")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from redisopt.batch.telling import BatchMetrics
 from redisopt.breaker.state import CircuitMetrics
+from redisopt.cache.outcome import CacheMetrics
 from redisopt.debounce.outcome import DebounceMetrics
 from redisopt.monitor.report import PerformanceReport
 from redisopt.optimizer.grouping import ClosureMetrics
@@ -22,6 +23,7 @@ class OptimizerMetrics(NamedTuple):
         throttling: the limits.
         debouncing: of closures.
         debounced: of operations, by name.
+        caching: the cache.
         breaking: the breaker.
         retrying: the budget of retries.
         performance: of all calls in the last minute, where there is a monitor.
@@ -32,6 +34,7 @@ class OptimizerMetrics(NamedTuple):
     throttling: ThrottleMetrics | None
     debouncing: DebounceMetrics | None
     debounced: dict[str, DebounceMetrics]
+    caching: CacheMetrics | None
     breaking: CircuitMetrics | None
     retrying: RetryMetrics | None
     performance: PerformanceReport | None

@@ -13,6 +13,7 @@ import redis
 
 from redisopt.batch.batcher import Batcher
 from redisopt.breaker.circuit_breaker import CircuitBreaker
+from redisopt.cache.cache import Cache
 from redisopt.debounce.debouncer import Debouncer
 from redisopt.faces import Face
 from redisopt.monitor.monitor import PerformanceMonitor
@@ -27,7 +28,7 @@ from redisopt.throttle.throttler import Throttler
 
 R = TypeVar("R")
 
-KINDS = Kinds(Throttler, Debouncer, Batcher, CircuitBreaker, RetryPolicy, PerformanceMonitor, awaited=False)
+KINDS = Kinds(Throttler, Debouncer, Batcher, CircuitBreaker, Cache, RetryPolicy, PerformanceMonitor, awaited=False)
 
 
 class Operation:
@@ -116,6 +117,11 @@ class Optimizer(Face):
         return self._plans.parts.debouncer  # type: ignore[no-any-return]
 
     @property
+    def cache(self) -> Cache | None:
+        """What was computed; None where the config has no such section."""
+        return self._plans.parts.cache  # type: ignore[no-any-return]
+
+    @property
     def breaker(self) -> CircuitBreaker | None:
         """The breaker around its calls; None where the config has no such section."""
         return self._plans.parts.breaker  # type: ignore[no-any-return]
@@ -144,6 +150,7 @@ class Optimizer(Face):
             debounce: of the calls of a `key` that come shortly after each other, in any process, the newest is run; all get
                 its value.
             batch: go through the limits together with other closures of this process.
+            cache: the key under which the value is kept, and had from then on, in any process.
             breaker, retry: True and False; None as the config says.
             timeout: seconds that one try may take, instead of the config's.
             fallback: a value, a function of the error or of nothing, or a `Fallback`: what to return where all of it fails.
@@ -233,6 +240,7 @@ class Optimizer(Face):
             None if parts.throttler is None else parts.throttler.metrics(),
             None if parts.debouncer is None else parts.debouncer.metrics(),
             {name: debouncer.metrics() for name, debouncer in operations.having("debouncer").items()},
+            None if parts.cache is None else parts.cache.metrics(),
             None if parts.breaker is None else parts.breaker.metrics(),
             None if parts.retry is None else parts.retry.metrics(),
             None if parts.monitor is None else parts.monitor.report(MEASURED),

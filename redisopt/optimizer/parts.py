@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from redisopt.batch.config import BatchConfig
 from redisopt.breaker.config import CircuitBreakerConfig
+from redisopt.cache.config import CacheConfig
 from redisopt.debounce.config import DebounceConfig
 from redisopt.errors import CircuitOpen, Throttled, Unavailable
 from redisopt.events import CircuitChanged
@@ -38,6 +39,7 @@ class Kinds(NamedTuple):
     debouncer: Callable[..., Any]
     batcher: Callable[..., Any]
     breaker: Callable[..., Any]
+    cache: Callable[..., Any]
     retry: Callable[..., Any]
     monitor: Callable[..., Any]
     awaited: bool
@@ -50,13 +52,14 @@ class Parts:
     throttler: Any
     debouncer: Any
     breaker: Any
+    cache: Any
     retry: Any
     monitor: Any
     grouping: Grouping | None
 
     def made(self) -> list[Any]:
         """Those that have to be closed, the monitor first: the others are measured there until they are closed."""
-        parts = (self.monitor, self.throttler, self.debouncer, self.breaker, self.retry)
+        parts = (self.monitor, self.throttler, self.debouncer, self.breaker, self.cache, self.retry)
         return [part for part in parts if part is not None]
 
 
@@ -93,6 +96,7 @@ def make_parts(
             ignore=(*OUR_OWN, *ignore),
             on_state_change=told("on_state_change"),
         ),
+        cache=make(kinds.cache, config.part("caching", CacheConfig)),
         retry=make(kinds.retry, config.part("retrying", RetryConfig)),
         monitor=monitor,
         grouping=None if batching is None else Grouping(runner, batching.max_size, batching.max_delay),

@@ -81,6 +81,7 @@ def options_of(fields: Mapping[str, Any]) -> Options:
 
 _SECTIONS = {
     "batch": "batching",
+    "cache": "caching",
     "throttle": "throttling",
     "debounce": "debouncing",
     "breaker": "breaking",
@@ -107,16 +108,25 @@ class OptimizerPlans:
         Raises:
             ValueError: the option is no bool, or the config has no such section.
         """
-        section = getattr(self.config, _SECTIONS[option])
         if value is None:
+            section = getattr(self.config, _SECTIONS[option])
             return section is not None and section.enabled
         if not isinstance(value, bool):
             raise ValueError(f"{option} must be True or False, not {value!r}")
-        if value and section is None:
+        return value and self._has(option)
+
+    def _has(self, option: str) -> bool:
+        """Whether the part of an option that was asked for is not switched off.
+
+        Raises:
+            ValueError: the config has no such section.
+        """
+        section = getattr(self.config, _SECTIONS[option])
+        if section is None:
             raise ValueError(
-                f"{option}=True needs a section {_SECTIONS[option]!r} in the config of the optimizer {self.name!r}"
+                f"the option {option} needs a section {_SECTIONS[option]!r} in the config of the optimizer {self.name!r}"
             )
-        return value and section.enabled
+        return bool(section.enabled)
 
     def optimize(
         self, operation: Callable[..., Any], args: tuple[Any, ...], options: Options, fallback: Any, *, awaited: bool
@@ -141,12 +151,14 @@ class OptimizerPlans:
         """`inner`, with what stays with the caller around it."""
         return Fold(self._outside(options, fallback)).around(inner)
 
-    def _outside(self, options: Options, fallback: Any) -> list[Policy]:  # noqa: ARG002 - the cache will use them
+    def _outside(self, options: Options, fallback: Any) -> list[Policy]:
         policies: list[Policy] = []
         if self.parts.monitor is not None:
             policies.append(self._watch)
         if fallback is not NOTHING:
             policies.append(fallback if isinstance(fallback, Fallback) else Fallback(fallback))
+        if options.cache is not None and self._has("cache"):
+            policies.append(self._of(self.parts.cache.policy(options.cache)))
         return policies
 
     def _inside(self, options: Options) -> list[Policy]:
