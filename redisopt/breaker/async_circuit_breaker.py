@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import redis.asyncio
@@ -14,17 +13,15 @@ from redisopt.breaker.passage import AsyncPassage, Entry
 from redisopt.breaker.plans import BreakerPlans, BreakerPolicy
 from redisopt.breaker.state import CircuitMetrics, State
 from redisopt.breaker.watching import StateCallback
-from redisopt.commands import invoke
-from redisopt.faces import AsyncFace
-from redisopt.functions import check_function
 from redisopt.policies import Bound, Policy
+from redisopt.policy_faces import AsyncPolicyFace
 from redisopt.runner import AsyncRunner
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class AsyncCircuitBreaker(AsyncFace):
+class AsyncCircuitBreaker(AsyncPolicyFace):
     """A breaker that all processes share: when too many of their calls fail, none is let through for a while; see `CircuitBreaker`.
 
     >>> breaker = AsyncCircuitBreaker(client, "github", failure_rate=0.5, minimum_calls=20, window=30, open_for=10)
@@ -56,6 +53,7 @@ class AsyncCircuitBreaker(AsyncFace):
         )
         self._runner = AsyncRunner(client, self.config.command_timeout)
         self._plans.leases.attach(self._runner, self._plans.leases.keep, f"redisopt-breaker-{name}-probes")
+        self._policy = Bound(BreakerPolicy(self._plans), self._runner)
 
     @property
     def name(self) -> str:
@@ -69,31 +67,6 @@ class AsyncCircuitBreaker(AsyncFace):
 
     # --- calls
 
-    async def execute(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """See `CircuitBreaker.execute`; of a coroutine function. A plain function is called in the event loop.
-
-        A call that is cancelled records nothing; if it was a probe, another one takes its place. So does one that ends with
-        an `asyncio.timeout` around it: a timeout that is to count as a failure belongs inside the function.
-        """
-        check_function(function, "function", awaited=None)
-        value: R = await self._runner.run(self._plans.guard(lambda: invoke(function, *args, **kwargs)))
-        return value
-
-    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Coroutine[Any, Any, R]]:
-        """Decorate a coroutine function; see `CircuitBreaker.__call__`.
-
-        Raises:
-            ValueError: the function is not a coroutine function.
-        """
-        check_function(function, "function", awaited=True, instead="a CircuitBreaker")
-
-        @functools.wraps(function)
-        async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            value: R = await self._runner.run(self._plans.guard(lambda: invoke(function, *args, **kwargs)))
-            return value
-
-        return guarded
-
     def allow(self) -> Entry:
         """See `CircuitBreaker.allow`: await it for the passage, or enter it with ``async with``."""
         return Entry(self._allow())
@@ -103,7 +76,7 @@ class AsyncCircuitBreaker(AsyncFace):
 
     def policy(self) -> Policy:
         """See `CircuitBreaker.policy`."""
-        return Bound(BreakerPolicy(self._plans), self._runner)
+        return self._policy
 
     # --- looking, and taking a hand
 

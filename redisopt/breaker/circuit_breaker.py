@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,17 +13,15 @@ from redisopt.breaker.passage import Passage
 from redisopt.breaker.plans import BreakerPlans, BreakerPolicy
 from redisopt.breaker.state import CircuitMetrics, State
 from redisopt.breaker.watching import StateCallback
-from redisopt.commands import invoke
-from redisopt.faces import Face
-from redisopt.functions import check_function
 from redisopt.policies import Bound, Policy
+from redisopt.policy_faces import PolicyFace
 from redisopt.runner import Runner
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(Face):
+class CircuitBreaker(PolicyFace):
     """A breaker that all processes share: when too many of their calls fail, none is let through for a while.
 
     >>> breaker = CircuitBreaker(client, "github", failure_rate=0.5, minimum_calls=20, window=30, open_for=10)
@@ -38,6 +35,11 @@ class CircuitBreaker(Face):
 
     A call costs two script calls, one to be let through and one to say how it ended; one where it is refused, or ends with what is
     ignored. Neither grows with the traffic. While Redis is away, `on_unavailable` says what becomes of calls.
+
+    `execute`, and a function that is decorated with the breaker, raise `CircuitOpen` where the function was not called, and
+    `Unavailable` where it was not since Redis is away and `on_unavailable` is "raise". A call that is interrupted (Ctrl-C, a cancelled
+    task, an `asyncio.timeout` around it) records nothing; if it was a probe, another one takes its place. A timeout that is to
+    count as a failure belongs inside the function.
 
     Thread-safe, and safe to use in a forked child.
 
@@ -75,6 +77,7 @@ class CircuitBreaker(Face):
         )
         self._runner = Runner(client, self.config.command_timeout)
         self._plans.leases.attach(self._runner, self._plans.leases.keep, f"redisopt-breaker-{name}-probes")
+        self._policy = Bound(BreakerPolicy(self._plans), self._runner)
 
     @property
     def name(self) -> str:
@@ -87,37 +90,6 @@ class CircuitBreaker(Face):
         return self._plans.config
 
     # --- calls
-
-    def execute(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call ``function(*args, **kwargs)`` if the breaker lets it through, and record how it ended.
-
-        A call that is interrupted (Ctrl-C) records nothing; if it was a probe, another one takes its place. So a timeout that is
-        to count as a failure belongs inside the function.
-
-        Raises:
-            Whatever `function` raises.
-            CircuitOpen: it was not called.
-            Unavailable: it was not called, since Redis did not answer within `command_timeout`, and `on_unavailable` is "raise".
-            ValueError: the function is a coroutine function, which needs `AsyncCircuitBreaker`.
-        """
-        check_function(function, "function", awaited=False, instead="an AsyncCircuitBreaker")
-        value: R = self._runner.run(self._plans.guard(lambda: invoke(function, *args, **kwargs)))
-        return value
-
-    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
-        """Decorate a function: its calls go through the breaker, as by `execute`.
-
-        Raises:
-            ValueError: the function is a coroutine function, which needs `AsyncCircuitBreaker`.
-        """
-        check_function(function, "function", awaited=False, instead="an AsyncCircuitBreaker")
-
-        @functools.wraps(function)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            value: R = self._runner.run(self._plans.guard(lambda: invoke(function, *args, **kwargs)))
-            return value
-
-        return guarded
 
     def allow(self) -> Passage:
         """Let a call through that you make yourself, and whose end you say: as a context manager, or by the passage's methods.
@@ -135,7 +107,7 @@ class CircuitBreaker(Face):
 
     def policy(self) -> Policy:
         """The breaker around any call, for whoever puts policies together (see `redisopt.policies`)."""
-        return Bound(BreakerPolicy(self._plans), self._runner)
+        return self._policy
 
     # --- looking, and taking a hand
 
