@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
+
+C = TypeVar("C")
 
 
-class Named:
+class Named(Generic[C]):
     """Something that processes share by its name."""
 
-    name: Any
-    config: Any
+    _plans: Any
+
+    @property
+    def name(self) -> str:
+        """What is shared: by all processes that use the same Redis and the same name."""
+        name: str = self._plans.name
+        return name
+
+    @property
+    def config(self) -> C:
+        """What it goes by."""
+        config: C = self._plans.config
+        return config
 
     def __reduce__(self) -> Any:
         """Refuse to be pickled: connections cannot go to another process."""
@@ -21,8 +34,8 @@ class Named:
         return f"{type(self).__name__}({self.name!r}, {self.config!r})"
 
 
-class Face(Named):
-    """One for threads: a context manager, closed at the end of its block."""
+class Closing:
+    """A context manager for threads, closed at the end of its block."""
 
     def close(self) -> None:
         """End what goes on in the background."""
@@ -39,8 +52,8 @@ class Face(Named):
         self.close()
 
 
-class AsyncFace(Named):
-    """One for asyncio: an asynchronous context manager, closed at the end of its block."""
+class AsyncClosing:
+    """A context manager for asyncio, closed at the end of its block."""
 
     async def aclose(self) -> None:
         """End what goes on in the background."""
@@ -55,3 +68,11 @@ class AsyncFace(Named):
     ) -> None:
         """Close it."""
         await self.aclose()
+
+
+class Face(Closing, Named[C]):
+    """One for threads."""
+
+
+class AsyncFace(AsyncClosing, Named[C]):
+    """One for asyncio."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar
 
 from redisopt.commands import Plan, invoke
-from redisopt.faces import AsyncFace, Face
+from redisopt.faces import AsyncClosing, Closing
 from redisopt.functions import check_function
 from redisopt.policies import Policy
 from redisopt.runner import AsyncRunner, Runner
@@ -32,7 +32,7 @@ class _Around:
         return self._policy_for(args, kwargs).around(inner)
 
 
-class PolicyFace(_Around, Face):
+class PolicyFace(_Around, Closing):
     """One for threads."""
 
     _runner: Runner
@@ -63,7 +63,7 @@ class PolicyFace(_Around, Face):
         self._runner.close()
 
 
-class AsyncPolicyFace(_Around, AsyncFace):
+class AsyncPolicyFace(_Around, AsyncClosing):
     """One for asyncio: the twin of `PolicyFace`."""
 
     _runner: AsyncRunner

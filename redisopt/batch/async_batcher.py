@@ -27,7 +27,7 @@ from redisopt.workers import AsyncWorker
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-class AsyncBatcher(AsyncFace):
+class AsyncBatcher(AsyncFace[BatchConfig]):
     """Items that any process adds are handed out in batches to whoever works; see `Batcher`.
 
     Items that tasks of one event loop add at the same time travel together.
@@ -49,6 +49,8 @@ class AsyncBatcher(AsyncFace):
     Raises:
         ValueError, pydantic.ValidationError: as `Batcher`.
     """
+
+    _plans: BatchPlans
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ from redisopt.workers import Worker
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-class Batcher(Face):
+class Batcher(Face[BatchConfig]):
     """Items that any process adds are handed out in batches to whoever works, and each adder gets its own result.
 
     >>> batcher = Batcher(client, "embed", max_size=64, max_delay=0.05)
@@ -55,6 +55,8 @@ class Batcher(Face):
         ValueError: the client is not a sync redis-py client, or the name, handler or limiter will not do.
         pydantic.ValidationError: a field is unknown or out of range (also a ValueError).
     """
+
+    _plans: BatchPlans
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from redisopt.breaker.passage import AsyncPassage, Entry
 from redisopt.breaker.plans import BreakerPlans, BreakerPolicy
 from redisopt.breaker.state import CircuitMetrics, State
 from redisopt.breaker.watching import StateCallback
+from redisopt.faces import Named
 from redisopt.policies import Bound, Policy
 from redisopt.policy_faces import AsyncPolicyFace
 from redisopt.runner import AsyncRunner
@@ -21,7 +22,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class AsyncCircuitBreaker(AsyncPolicyFace):
+class AsyncCircuitBreaker(AsyncPolicyFace, Named[CircuitBreakerConfig]):
     """A breaker that all processes share: when too many of their calls fail, none is let through for a while; see `CircuitBreaker`.
 
     >>> breaker = AsyncCircuitBreaker(client, "github", failure_rate=0.5, minimum_calls=20, window=30, open_for=10)
@@ -35,6 +36,8 @@ class AsyncCircuitBreaker(AsyncPolicyFace):
     Raises:
         ValueError, pydantic.ValidationError: as `CircuitBreaker`.
     """
+
+    _plans: BreakerPlans
 
     def __init__(
         self,
@@ -54,16 +57,6 @@ class AsyncCircuitBreaker(AsyncPolicyFace):
         self._runner = AsyncRunner(client, self.config.command_timeout)
         self._plans.leases.attach(self._runner, self._plans.leases.keep, f"redisopt-breaker-{name}-probes")
         self._policy = Bound(BreakerPolicy(self._plans), self._runner)
-
-    @property
-    def name(self) -> str:
-        """What is called."""
-        return self._plans.name
-
-    @property
-    def config(self) -> CircuitBreakerConfig:
-        """See `CircuitBreaker.config`."""
-        return self._plans.config
 
     # --- calls
 

@@ -13,6 +13,7 @@ from redisopt.breaker.passage import Passage
 from redisopt.breaker.plans import BreakerPlans, BreakerPolicy
 from redisopt.breaker.state import CircuitMetrics, State
 from redisopt.breaker.watching import StateCallback
+from redisopt.faces import Named
 from redisopt.policies import Bound, Policy
 from redisopt.policy_faces import PolicyFace
 from redisopt.runner import Runner
@@ -21,7 +22,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(PolicyFace):
+class CircuitBreaker(PolicyFace, Named[CircuitBreakerConfig]):
     """A breaker that all processes share: when too many of their calls fail, none is let through for a while.
 
     >>> breaker = CircuitBreaker(client, "github", failure_rate=0.5, minimum_calls=20, window=30, open_for=10)
@@ -60,6 +61,8 @@ class CircuitBreaker(PolicyFace):
         pydantic.ValidationError: a field is unknown or out of range (also a ValueError).
     """
 
+    _plans: BreakerPlans
+
     def __init__(
         self,
         client: redis.Redis | redis.RedisCluster,
@@ -78,16 +81,6 @@ class CircuitBreaker(PolicyFace):
         self._runner = Runner(client, self.config.command_timeout)
         self._plans.leases.attach(self._runner, self._plans.leases.keep, f"redisopt-breaker-{name}-probes")
         self._policy = Bound(BreakerPolicy(self._plans), self._runner)
-
-    @property
-    def name(self) -> str:
-        """What is called."""
-        return self._plans.name
-
-    @property
-    def config(self) -> CircuitBreakerConfig:
-        """When it opens, and for how long."""
-        return self._plans.config
 
     # --- calls
 

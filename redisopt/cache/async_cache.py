@@ -21,7 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class AsyncCache(AsyncFace):
+class AsyncCache(AsyncFace[CacheConfig]):
     """Values that take long to compute, kept for the whole fleet, and computed by one process at a time; see `Cache`.
 
     >>> cache = AsyncCache(client, "geo", ttl=300, stale_for=3600)
@@ -37,6 +37,8 @@ class AsyncCache(AsyncFace):
         ValueError, pydantic.ValidationError: as `Cache`.
     """
 
+    _plans: CachePlans
+
     def __init__(
         self,
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
@@ -48,16 +50,6 @@ class AsyncCache(AsyncFace):
         self._plans = CachePlans(name, config, clustered=isinstance(client, redis.asyncio.RedisCluster))
         self._runner = AsyncRunner(client, config.command_timeout)
         self._plans.attach(self._runner)
-
-    @property
-    def name(self) -> str:
-        """What is cached."""
-        return self._plans.name
-
-    @property
-    def config(self) -> CacheConfig:
-        """See `Cache.config`."""
-        return self._plans.config
 
     # --- values
 

@@ -21,7 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Cache(Face):
+class Cache(Face[CacheConfig]):
     """Values that take long to compute, kept for the whole fleet, and computed by one process at a time.
 
     >>> cache = Cache(client, "geo", ttl=300, stale_for=3600)
@@ -52,6 +52,8 @@ class Cache(Face):
         pydantic.ValidationError: a field is unknown or out of range (also a ValueError).
     """
 
+    _plans: CachePlans
+
     def __init__(
         self,
         client: redis.Redis | redis.RedisCluster,
@@ -63,16 +65,6 @@ class Cache(Face):
         self._plans = CachePlans(name, config, clustered=isinstance(client, redis.RedisCluster))
         self._runner = Runner(client, config.command_timeout)
         self._plans.attach(self._runner)
-
-    @property
-    def name(self) -> str:
-        """What is cached."""
-        return self._plans.name
-
-    @property
-    def config(self) -> CacheConfig:
-        """How long values live, and what is served while they are computed."""
-        return self._plans.config
 
     # --- values
 

@@ -30,7 +30,7 @@ R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-class AsyncDebouncer(AsyncFace):
+class AsyncDebouncer(AsyncFace[DebounceConfig]):
     """Calls of one key that come within `wait` of each other become one run, whichever processes they come from; see `Debouncer`.
 
     >>> debouncer = AsyncDebouncer(client, "reindex", wait=0.5, max_wait=5)
@@ -49,6 +49,8 @@ class AsyncDebouncer(AsyncFace):
     Raises:
         ValueError, pydantic.ValidationError: as `Debouncer`.
     """
+
+    _plans: DebouncePlans
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-class Debouncer(Face):
+class Debouncer(Face[DebounceConfig]):
     """Calls of one key that come within `wait` of each other become one run, whichever processes they come from.
 
     >>> debouncer = Debouncer(client, "reindex", wait=0.5, max_wait=5)
@@ -58,6 +58,8 @@ class Debouncer(Face):
         ValueError: the client is not a sync redis-py client, or the name is not allowed.
         pydantic.ValidationError: a field is unknown or out of range (also a ValueError).
     """
+
+    _plans: DebouncePlans
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from redisopt.monitor.slots import Window
 from redisopt.runner import AsyncRunner
 
 
-class AsyncPerformanceMonitor(Measuring, AsyncFace):
+class AsyncPerformanceMonitor(Measuring, AsyncFace[MonitorConfig]):
     """How often operations run, how long they take and how often they fail, over a whole fleet; see `PerformanceMonitor`.
 
     Measuring is local: `measure`, `profile`, `measured` and `track` are not awaited, and blocks may be entered with ``with`` as
@@ -37,6 +37,8 @@ class AsyncPerformanceMonitor(Measuring, AsyncFace):
         ValueError, pydantic.ValidationError: as `PerformanceMonitor`.
     """
 
+    _plans: MonitorPlans
+
     def __init__(
         self,
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
@@ -49,16 +51,6 @@ class AsyncPerformanceMonitor(Measuring, AsyncFace):
         self._plans = MonitorPlans(name, MonitorConfig.given(config, fields), on_threshold, awaited=True)
         self._runner = AsyncRunner(client, self.config.command_timeout)
         attach(self._plans, self._runner)
-
-    @property
-    def name(self) -> str:
-        """What is monitored."""
-        return self._plans.name
-
-    @property
-    def config(self) -> MonitorConfig:
-        """See `MonitorConfig`."""
-        return self._plans.config
 
     async def report(
         self,

@@ -16,7 +16,7 @@ from redisopt.monitor.slots import Window
 from redisopt.runner import Runner
 
 
-class PerformanceMonitor(Measuring, Face):
+class PerformanceMonitor(Measuring, Face[MonitorConfig]):
     """How often operations run, how long they take and how often they fail, over all processes that use the same name.
 
     >>> monitor = PerformanceMonitor(client, "api", thresholds={"charge_card.p95": 0.5}, on_threshold=alert)
@@ -43,6 +43,8 @@ class PerformanceMonitor(Measuring, Face):
         pydantic.ValidationError: a field is unknown or out of range (also a ValueError).
     """
 
+    _plans: MonitorPlans
+
     def __init__(
         self,
         client: redis.Redis | redis.RedisCluster,
@@ -55,16 +57,6 @@ class PerformanceMonitor(Measuring, Face):
         self._plans = MonitorPlans(name, MonitorConfig.given(config, fields), on_threshold, awaited=False)
         self._runner = Runner(client, self.config.command_timeout)
         attach(self._plans, self._runner)
-
-    @property
-    def name(self) -> str:
-        """What is monitored."""
-        return self._plans.name
-
-    @property
-    def config(self) -> MonitorConfig:
-        """See `MonitorConfig`."""
-        return self._plans.config
 
     def report(
         self,

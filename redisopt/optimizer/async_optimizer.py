@@ -56,7 +56,7 @@ class AsyncOperation:
         return await self._runner.run(self._registered.plan(args, kwargs))
 
 
-class AsyncOptimizer(AsyncFace):
+class AsyncOptimizer(AsyncFace[OptimizerConfig]):
     """The twin of `Optimizer`, for coroutine functions: its methods are awaited.
 
     >>> optimizer = AsyncOptimizer(client, "api", throttling={"rates": ["10/s"]}, timeout=5)
@@ -69,6 +69,8 @@ class AsyncOptimizer(AsyncFace):
     Raises:
         ValueError, pydantic.ValidationError: as `Optimizer`.
     """
+
+    _plans: OptimizerPlans
 
     def __init__(
         self,
@@ -85,16 +87,6 @@ class AsyncOptimizer(AsyncFace):
         parts = make_parts(KINDS, self._runner, name, given, ignore, callbacks or {})
         self._plans = OptimizerPlans(name, given, parts, awaited=KINDS.awaited)
         self._operations = Operations(KINDS, self._runner, self._plans)
-
-    @property
-    def name(self) -> str:
-        """What is optimized."""
-        return self._plans.name
-
-    @property
-    def config(self) -> OptimizerConfig:
-        """Which parts there are."""
-        return self._plans.config
 
     @property
     def throttler(self) -> AsyncThrottler | None:

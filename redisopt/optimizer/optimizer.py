@@ -53,7 +53,7 @@ class Operation:
         return self._runner.run(self._registered.plan(args, kwargs))
 
 
-class Optimizer(Face):
+class Optimizer(Face[OptimizerConfig]):
     """Runs operations through whatever is asked for: a cache, a debouncer, batches, a circuit breaker, limits, retries, a timeout.
 
     >>> optimizer = Optimizer(client, "api", OptimizerConfig(throttling={"rates": ["10/s"]}, retrying={}, timeout=5))
@@ -80,6 +80,8 @@ class Optimizer(Face):
         pydantic.ValidationError: a section or a field is unknown, or out of range (also a ValueError).
     """
 
+    _plans: OptimizerPlans
+
     def __init__(
         self,
         client: redis.Redis | redis.RedisCluster,
@@ -95,16 +97,6 @@ class Optimizer(Face):
         parts = make_parts(KINDS, self._runner, name, given, ignore, callbacks or {})
         self._plans = OptimizerPlans(name, given, parts, awaited=KINDS.awaited)
         self._operations = Operations(KINDS, self._runner, self._plans)
-
-    @property
-    def name(self) -> str:
-        """What is optimized."""
-        return self._plans.name
-
-    @property
-    def config(self) -> OptimizerConfig:
-        """Which parts there are."""
-        return self._plans.config
 
     @property
     def throttler(self) -> Throttler | None:

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from redisopt.faces import AsyncFace, Face
+from redisopt.faces import AsyncClosing, Closing
 from redisopt.policies import Bound, Fold, Policy
 from redisopt.policy_faces import AsyncPolicyFace, PolicyFace
 from redisopt.runner import AsyncRunner, Runner
@@ -16,7 +16,7 @@ from redisopt.runner import AsyncRunner, Runner
 COMMAND_TIMEOUT = 0.5
 """Seconds that one call of a policy to Redis may take in a pipeline, unless it is told otherwise."""
 
-Part = Policy | Face | AsyncFace | Callable[..., Policy]
+Part = Policy | Closing | AsyncClosing | Callable[..., Policy]
 """What a pipeline is made of."""
 
 

@@ -10,6 +10,7 @@ from tenacity.retry import RetryBaseT
 from tenacity.stop import StopBaseT
 from tenacity.wait import WaitBaseT
 
+from redisopt.faces import Named
 from redisopt.policies import Bound, Policy
 from redisopt.policy_faces import AsyncPolicyFace, PolicyFace
 from redisopt.retry.budget import RetryMetrics
@@ -18,7 +19,7 @@ from redisopt.retry.plans import RetryPlans
 from redisopt.runner import AsyncRunner, Runner
 
 
-class RetryPolicy(PolicyFace):
+class RetryPolicy(PolicyFace, Named[RetryConfig]):
     """What fails is tried again, after a random and growing time, and as often as the fleet's budget allows.
 
     >>> retry = RetryPolicy(client, "github", max_attempts=4, retry_on=("ConnectionError", "httpx.TransportError"))
@@ -41,6 +42,8 @@ class RetryPolicy(PolicyFace):
         pydantic.ValidationError: a field is unknown or out of range (also a ValueError).
     """
 
+    _plans: RetryPlans
+
     def __init__(
         self,
         client: redis.Redis | redis.RedisCluster,
@@ -55,16 +58,6 @@ class RetryPolicy(PolicyFace):
         self._plans = RetryPlans(name, RetryConfig.given(config, fields), retry, wait, stop)
         self._runner = Runner(client, self.config.command_timeout)
 
-    @property
-    def name(self) -> str:
-        """What is called."""
-        return self._plans.name
-
-    @property
-    def config(self) -> RetryConfig:
-        """What is tried again, and when."""
-        return self._plans.config
-
     def policy(self) -> Policy:
         """What goes on around a call, for a `Pipeline`."""
         return Bound(self._plans, self._runner)
@@ -78,7 +71,7 @@ class RetryPolicy(PolicyFace):
         return self._runner.run(self._plans.budget.look())
 
 
-class AsyncRetryPolicy(AsyncPolicyFace):
+class AsyncRetryPolicy(AsyncPolicyFace, Named[RetryConfig]):
     """The twin of `RetryPolicy`; `execute` and `metrics` are awaited.
 
     Args:
@@ -88,6 +81,8 @@ class AsyncRetryPolicy(AsyncPolicyFace):
     Raises:
         ValueError, pydantic.ValidationError: as `RetryPolicy`.
     """
+
+    _plans: RetryPlans
 
     def __init__(
         self,
@@ -102,16 +97,6 @@ class AsyncRetryPolicy(AsyncPolicyFace):
     ) -> None:
         self._plans = RetryPlans(name, RetryConfig.given(config, fields), retry, wait, stop)
         self._runner = AsyncRunner(client, self.config.command_timeout)
-
-    @property
-    def name(self) -> str:
-        """What is called."""
-        return self._plans.name
-
-    @property
-    def config(self) -> RetryConfig:
-        """What is tried again, and when."""
-        return self._plans.config
 
     def policy(self) -> Policy:
         """See `RetryPolicy.policy`."""

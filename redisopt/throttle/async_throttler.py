@@ -89,7 +89,7 @@ class AsyncRequest:
     ask: Ask[AsyncPermit]
 
 
-class AsyncThrottler(AsyncFace):
+class AsyncThrottler(AsyncFace[ThrottleConfig]):
     """Limits shared by every process that uses the same Redis and the same name; see `Throttler`.
 
     >>> throttler = AsyncThrottler(client, "github", rates=["10/s", "5000/h"])
@@ -105,6 +105,8 @@ class AsyncThrottler(AsyncFace):
         ValueError, pydantic.ValidationError: as `Throttler`.
     """
 
+    _plans: ThrottlePlans[AsyncPermit]
+
     def __init__(
         self,
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
@@ -116,7 +118,7 @@ class AsyncThrottler(AsyncFace):
         monitor: AsyncPerformanceMonitor | None = None,
         **fields: Unpack[ThrottleFields],
     ) -> None:
-        self._plans: ThrottlePlans[AsyncPermit] = ThrottlePlans(
+        self._plans = ThrottlePlans(
             name,
             ThrottleConfig.given(config, fields),
             on_throttle,
@@ -130,16 +132,6 @@ class AsyncThrottler(AsyncFace):
         self._coalescing = Coalescing(self._runner, self._plans)
         self._fetching: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Future[bool]] = {}
         self._plans.attach(self._runner, functools.partial(AsyncPermit, Origin(self._runner, self._plans.returning)))
-
-    @property
-    def name(self) -> str:
-        """What the limit is for."""
-        return self._plans.name
-
-    @property
-    def config(self) -> ThrottleConfig:
-        """The limits that this object's calls are judged by."""
-        return self._plans.config
 
     @property
     def outage(self) -> Outage | None:

@@ -41,7 +41,7 @@ class Request:
     ask: Ask[Permit]
 
 
-class Throttler(Face):
+class Throttler(Face[ThrottleConfig]):
     """Limits shared by every process that uses the same Redis and the same name.
 
     >>> throttler = Throttler(client, "github", rates=["10/s", "5000/h"])
@@ -73,6 +73,8 @@ class Throttler(Face):
         pydantic.ValidationError: a field is unknown or out of range (also a ValueError).
     """
 
+    _plans: ThrottlePlans[Permit]
+
     def __init__(
         self,
         client: redis.Redis | redis.RedisCluster,
@@ -84,7 +86,7 @@ class Throttler(Face):
         monitor: PerformanceMonitor | None = None,
         **fields: Unpack[ThrottleFields],
     ) -> None:
-        self._plans: ThrottlePlans[Permit] = ThrottlePlans(
+        self._plans = ThrottlePlans(
             name,
             ThrottleConfig.given(config, fields),
             on_throttle,
@@ -95,16 +97,6 @@ class Throttler(Face):
         )
         self._runner = Runner(client, self.config.command_timeout)
         self._plans.attach(self._runner, functools.partial(Permit, Origin(self._runner, self._plans.returning)))
-
-    @property
-    def name(self) -> str:
-        """What the limit is for."""
-        return self._plans.name
-
-    @property
-    def config(self) -> ThrottleConfig:
-        """The limits that this object's calls are judged by."""
-        return self._plans.config
 
     @property
     def outage(self) -> Outage | None:
