@@ -281,6 +281,7 @@ def test_what_stands_in_redis_is_readable_and_ends(make_monitor: Make, client: r
 
     assert (count, errors, total, least, most, state) == ("2", "1", "0.75", "0.25", "0.5", "open")
     assert abs(int(slot) - time.time() / 60) < 2
+    assert monitor.names() == ["charge card"]
     assert all(0 < client.pttl(key) < 26 * 3_600_000 for key in client.scan_iter())
 
 
