@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -455,6 +456,20 @@ def test_a_bad_window_is_refused(make_monitor: Make, window: Any) -> None:
 def test_a_bad_config_is_refused_by_its_field(fields: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         redisopt.MonitorConfig(**fields)
+
+
+def test_a_config_comes_from_a_dict_a_file_or_the_environment(tmp_path: Path) -> None:
+    wanted = redisopt.MonitorConfig(flush_interval=2, thresholds={"a.b.p95": 0.5, "c.errors": 10})
+    file = tmp_path / "config.toml"
+    file.write_text('[monitor]\nflush_interval = 2\nthresholds = {"a.b.p95" = 0.5, "c.errors" = 10}\n')
+    environ = {"API_FLUSH_INTERVAL": "2", "API_THRESHOLDS": "a.b.p95=0.5, c.errors=10"}
+
+    assert redisopt.MonitorConfig.from_dict(dict(wanted)) == wanted
+    assert redisopt.MonitorConfig.from_toml(file, "monitor") == wanted
+    assert redisopt.MonitorConfig.from_env("API_", environ) == wanted
+    for wrong in ("p95", "a.p95", "a.p95=", "a.p95=fast", "=1"):
+        with pytest.raises(ValueError, match="thresholds"):
+            redisopt.MonitorConfig.from_env("API_", {"API_THRESHOLDS": wrong})
 
 
 def test_a_client_or_callback_of_the_wrong_kind_is_refused(client: redis.Redis) -> None:
