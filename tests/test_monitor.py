@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -481,7 +481,16 @@ def test_a_client_or_callback_of_the_wrong_kind_is_refused(client: redis.Redis) 
         redisopt.PerformanceMonitor(client, "test", on_threshold=on_threshold)
     with pytest.raises(ValueError, match="name"):
         redisopt.PerformanceMonitor(client, "a{b}")
+
+    def generates() -> Iterator[int]:
+        yield 1
+
+    async def generates_async() -> AsyncIterator[int]:
+        yield 1
+
     monitor = redisopt.PerformanceMonitor(client, "test")
-    with pytest.raises(ValueError, match="function"):
-        monitor.measured("op")(7)  # type: ignore[type-var]
+    wrong: Any
+    for wrong in (7, generates, generates_async):
+        with pytest.raises(ValueError, match="function"):
+            monitor.measured("op")(wrong)
     monitor.close()
