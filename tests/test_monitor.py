@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -281,6 +282,7 @@ def test_what_stands_in_redis_is_readable_and_ends(make_monitor: Make, client: r
 
     assert (count, errors, total, least, most, state) == ("2", "1", "0.75", "0.25", "0.5", "open")
     assert abs(int(slot) - time.time() / 60) < 2
+    assert monitor.names() == ["charge card"]
     assert all(0 < client.pttl(key) < 26 * 3_600_000 for key in client.scan_iter())
 
 
@@ -456,6 +458,20 @@ def test_a_bad_config_is_refused_by_its_field(fields: Any, message: str) -> None
         redisopt.MonitorConfig(**fields)
 
 
+def test_a_config_comes_from_a_dict_a_file_or_the_environment(tmp_path: Path) -> None:
+    wanted = redisopt.MonitorConfig(flush_interval=2, thresholds={"a.b.p95": 0.5, "c.errors": 10})
+    file = tmp_path / "config.toml"
+    file.write_text('[monitor]\nflush_interval = 2\nthresholds = {"a.b.p95" = 0.5, "c.errors" = 10}\n')
+    environ = {"API_FLUSH_INTERVAL": "2", "API_THRESHOLDS": "a.b.p95=0.5, c.errors=10"}
+
+    assert redisopt.MonitorConfig.from_dict(dict(wanted)) == wanted
+    assert redisopt.MonitorConfig.from_toml(file, "monitor") == wanted
+    assert redisopt.MonitorConfig.from_env("API_", environ) == wanted
+    for wrong in ("p95", "a.p95", "a.p95=", "a.p95=fast", "=1"):
+        with pytest.raises(ValueError, match="thresholds"):
+            redisopt.MonitorConfig.from_env("API_", {"API_THRESHOLDS": wrong})
+
+
 def test_a_client_or_callback_of_the_wrong_kind_is_refused(client: redis.Redis) -> None:
     async def on_threshold(breach: redisopt.Breach) -> None: ...
 
@@ -465,7 +481,16 @@ def test_a_client_or_callback_of_the_wrong_kind_is_refused(client: redis.Redis) 
         redisopt.PerformanceMonitor(client, "test", on_threshold=on_threshold)
     with pytest.raises(ValueError, match="name"):
         redisopt.PerformanceMonitor(client, "a{b}")
+
+    def generates() -> Iterator[int]:
+        yield 1
+
+    async def generates_async() -> AsyncIterator[int]:
+        yield 1
+
     monitor = redisopt.PerformanceMonitor(client, "test")
-    with pytest.raises(ValueError, match="function"):
-        monitor.measured("op")(7)  # type: ignore[type-var]
+    wrong: Any
+    for wrong in (7, generates, generates_async):
+        with pytest.raises(ValueError, match="function"):
+            monitor.measured("op")(wrong)
     monitor.close()

@@ -11,6 +11,7 @@ import redis
 
 import redisopt
 from redisopt.monitor.plans import MonitorPlans
+from redisopt.testing import ServerClock
 from tests.fragile import FragileServer
 from tests.monitor_faces import QUIET, MonitorFace
 from tests.proxy import Fate, Proxy, first_copies, is_script
@@ -99,6 +100,38 @@ def test_two_flushes_at_once_of_one_process_count_once(server: RunningServer, cl
 
     assert monitor.report("op").count == 2
     assert plans.tracking.flushed == 2
+    monitor.close()
+
+
+def test_a_flush_that_is_sent_again_much_later_counts_once(
+    server: RunningServer, client: redis.Redis, clock: ServerClock
+) -> None:
+    """For an hour, although others flush meanwhile, whose lanes come and go."""
+    monitor = redisopt.PerformanceMonitor(client, "test", **QUIET)
+    monitor.track("op", 0.1)
+    plans: MonitorPlans = monitor._plans
+    plans.tracking.hand_out(0)
+    part = plans.tracking.part()
+    assert part is not None
+    command = plans.asking.flush(plans.tracking.lane, part)
+
+    def send() -> Any:
+        return (yield command)
+
+    monitor._runner.run(send())
+    for _ in range(50):
+        clock.advance(60)
+        with redisopt.PerformanceMonitor(client, "test", **QUIET) as other:
+            other.track("other", 0.1)
+    monitor._runner.run(send())
+
+    assert monitor.report("op", "day").count == 1
+    for _ in range(90):
+        clock.advance(60)
+        with redisopt.PerformanceMonitor(client, "test", **QUIET) as other:
+            other.track("other", 0.1)
+    state: Any = client.hkeys("redisopt:v1:{monitor:test}:state")
+    assert sum(field.startswith(b"lane:") for field in state) <= 70
     monitor.close()
 
 

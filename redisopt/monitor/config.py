@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from redisopt.config import Config
+from redisopt.config import Config, split_list
 from redisopt.monitor.report import FIELDS
 
 
@@ -40,6 +40,15 @@ class MonitorConfig(Config):
         le=10_000,
         description="Names, each label set counted, that the monitor may have in a process and over the fleet.",
     )
+
+    @field_validator("thresholds", mode="before")
+    @classmethod
+    def _read_thresholds(cls, given: Any) -> Any:
+        """As text, such as an environment variable has them: ``charge_card.p95=0.5,search.errors=10``."""
+        if not isinstance(given, str):
+            return given
+        parted = [part.rpartition("=") for part in split_list(given)]
+        return {threshold.strip(): limit.strip() for threshold, _, limit in parted}
 
     @model_validator(mode="after")
     def _check_thresholds(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from types import TracebackType
@@ -133,6 +134,12 @@ class Measuring:
         names.member(name, labels)
 
         def decorate(function: F) -> F:
+            plain = inspect.unwrap(function)
+            if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+                raise ValueError(
+                    f"function {function!r} is a generator function, which does its work after its call: "
+                    "measure inside it, with `with monitor.measure(...)`"
+                )
             check_function(function, "function", awaited=None)
             if not is_async(function):
 
