@@ -34,7 +34,7 @@ repeated without an attempt being counted, and ms since that began.
 local state, due, leases = KEYS[1], KEYS[2], KEYS[3]
 local lane, number, limit, executor = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local lease, attempts, once = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
-local dead_ttl, result_ttl, channel, partition = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
+local terms = { dead_ttl = tonumber(ARGV[8]), result_ttl = tonumber(ARGV[9]), channel = ARGV[10], partition = ARGV[11] }
 local tag = string.sub(due, 1, -4)
 
 local part = open_partition(state, lane)
@@ -75,7 +75,7 @@ elseif limit > 0 then
     elseif once or run.attempt >= attempts then
       at = window_keys(tag, member, run.window)
       local failure = 'ExecutorLost: ' .. run.by .. ' was not heard of until its lease was over, attempt ' .. run.attempt
-      bury_run(part, at, member, run, failure, dead_ttl, result_ttl, channel, partition)
+      bury_run(part, at, member, run, failure, terms)
     else
       start(member, at, run)
     end
