@@ -28,7 +28,7 @@ it is due. "full" in place of the first where `max_queue` calls wait already: th
 its caller gave up.
 ]]
 -- @include answer_of
--- @include recall
+-- @include recall_recent
 -- @include keep_reply
 -- @include open_partition
 -- @include next_number
@@ -42,7 +42,7 @@ local options, channel, partition, max_queue = ARGV[13], ARGV[14], ARGV[15], ton
 
 local part = open_partition(state, lane)
 local own_lane = 'call:' .. member .. ':' .. call_id
-local known = answer_of(part.kept, number) or (call_id ~= '' and recall(own_lane, 1))
+local known = answer_of(part.kept, number) or (call_id ~= '' and recall_recent(part, own_lane))
 if known then
   return known
 end
@@ -70,7 +70,7 @@ if opens then
     'seen', now, 'last_call', now, 'calls', part.calls + 1, 'lane:' .. lane, kept, 'offset', part.offset, 'fence', placed.window)
   redis.call('PERSIST', state)
 else
-  redis.call('HSET', state, 'seen', now, 'last_call', now, 'calls', part.calls + 1, 'lane:' .. lane, kept)
+  redis.call('HSET', state, 'seen', now, 'last_call', now, 'calls', part.calls + 1, 'lane:' .. lane, kept, 'offset', part.offset)
 end
 if not part.kept or number % 256 == 0 then
   sweep_lanes(state, now)

@@ -157,7 +157,7 @@ def test_who_leaves_does_not_drop_the_window_of_who_came_meanwhile(make_debounce
 
 def perform(face: DebounceFace, runner: Any, step: Any) -> Any:
     """Perform one step of a plan."""
-    return runner._perform(step) if face.kind == "sync" else face.do(runner._perform, step, False)  # noqa: FBT003
+    return runner._perform(step) if face.kind == "sync" else face.do(runner._perform, step, False)
 
 
 def test_a_window_that_all_left_is_dropped_though_another_one_runs(make_debouncer: Make, client: redis.Redis) -> None:

@@ -306,3 +306,29 @@ def test_a_claim_that_is_sent_again_takes_the_same(make: Make) -> None:
     assert len(copies[0][1]) == 1
     assert scripts.do(claim)[1] == []
     assert scripts.do(scripts.asking.finish(copies[0][1][0], "done"))
+
+
+@pytest.mark.parametrize(("after", "runs"), [(59_900, 1), (60_400, 2), (6 * 3_600_000, 2)])
+def test_a_call_id_is_known_for_a_minute_and_no_longer(make: Make, after: int, runs: int) -> None:
+    """However little else is called: the same id is another call then, and is run."""
+    scripts = make(wait=0.32)
+    scripts.call("daily report")
+    scripts.work()
+    scripts.go_to(START_MS + after)
+    scripts.call_again(0, 1)
+    scripts.work()
+    scripts.go_to(float("inf"))
+    assert [payloads for _, payloads in scripts.runs] == [["daily report"]] * runs
+
+
+def test_time_goes_on_after_the_clock_was_set_back_though_nobody_claims(make: Make) -> None:
+    """A minute back while calls come every 100 ms: max_wait is still what it says."""
+    scripts = make(wait=0.3, max_wait=1)
+    scripts.call(0)
+    for number in range(1, 21):
+        scripts._clock.set(START_MS - 60_000 + 100 * number)
+        scripts.call(number, number)
+    _, (run,) = scripts.do(scripts.asking.claim(0, 1, "worker"))
+    assert run.calls == 21
+    scripts.do(scripts.asking.finish(run, "done"))
+    scripts.cancel()

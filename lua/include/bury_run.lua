@@ -11,7 +11,7 @@ local function bury_run(part, at, member, run, failure, terms)
     end
     redis.call('HSET', at.letter,
       'key', member, 'payload', run.payload, 'collect', run.collect, 'calls', run.calls, 'edge', run.edge, 'attempts', run.attempt,
-      'error', failure, 'opened', run.opened, 'died', part.now)
+      'error', failure, 'opened', run.opened, 'died', part.now, 'wait', redis.call('HGET', at.window, 'wait') or 0)
     redis.call('PEXPIRE', at.letter, terms.dead_ttl)
     redis.call('ZREMRANGEBYSCORE', at.dead, '-inf', part.now - terms.dead_ttl)
     redis.call('ZADD', at.dead, part.now, run.window)

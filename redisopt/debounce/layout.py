@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from redisopt import keys
 
-
 _FUNCTIONS = "call:"
 
 
