@@ -19,7 +19,7 @@ def commands() -> list[Command[Any]]:
     return [
         asking.submit(place, b"payload", "", 0.5),
         asking.result(place, "1"),
-        asking.claim(0, 1, "executor"),
+        asking.claim(0, 1, "executor", "lane", 1),
         asking.items(run, 0),
         asking.beat(place.tag, [(place, "2"), (place, "3")]),
         asking.finish(run, "done"),

@@ -97,15 +97,17 @@ class Asking:
 
     # --- runs
 
-    def claim(self, partition: int, limit: int, executor: str) -> Command[tuple[float | None, list[Claimed]]]:
-        """Take what is due, and the seconds until there is more."""
+    def claim(
+        self, partition: int, limit: int, executor: str, lane: str, number: int
+    ) -> Command[tuple[float | None, list[Claimed]]]:
+        """Take what is due, and the seconds until there is more. One of the same number in its lane is answered alike."""
         tag = self.layout.tags[partition]
         keys = (f"{tag}state", f"{tag}due", f"{tag}leases")
 
         def read(reply: Any) -> tuple[float | None, list[Claimed]]:
             return (None if reply[0] < 0 else reply[0] / 1000), [read_claimed(self.layout, row) for row in reply[1]]
 
-        return Command("debounce_claim", keys, (limit, executor), read, self._claims[partition], once=True)
+        return Command("debounce_claim", keys, (lane, number, limit, executor), read, self._claims[partition])
 
     def items(self, run: Claimed, start: int) -> Command[list[bytes]]:
         """The next payloads of a run."""
