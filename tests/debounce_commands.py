@@ -17,6 +17,7 @@ def commands() -> list[Command[Any]]:
     run = Claimed(place, "1", "2", 1, 3, "trailing", "all", 0.1, b"", 3)
     join = asking.join(place, "holder", "attempt", 0.5)
     return [
+        asking.agree(),
         asking.submit(place, b"payload", "", 0.5),
         asking.result(place, "1"),
         asking.claim(0, 1, "executor", "lane", 1),

@@ -14,8 +14,9 @@ import redis.asyncio
 import redisopt
 from redisopt.commands import Command, Invoke, call
 from redisopt.debounce.config import DebounceConfig
-from redisopt.debounce.executing import Due
+from redisopt.debounce.executing import Due, HeldRun
 from redisopt.debounce.plans import DebouncePlans
+from redisopt.debounce.replies import Claimed
 from redisopt.scripts import script
 from tests.debounce_faces import TERMS, DebounceFace
 from tests.fragile import FragileServer
@@ -146,6 +147,19 @@ async def test_a_worker_that_is_stopped_while_it_says_that_a_run_is_done_says_it
         await link.aclose()
 
 
+def test_what_became_of_a_run_is_said_once_more_where_saying_so_is_interrupted() -> None:
+    """Else a run that is done would be a dead letter, where it runs at most once."""
+    executing = DebouncePlans("test", DebounceConfig(), None, None, clustered=False).executing
+    place = executing._asking.layout.place("k")
+    run = HeldRun(Claimed(place, "1", "2", 1, 1, "trailing", "last", 0.0, b"", 0), time.monotonic() + 60)
+    plan: Any = executing.finish(run, "done", b"value")
+    said = plan.send(None)
+    assert said.script == "debounce_finish"
+    assert plan.throw(asyncio.CancelledError()) == said
+    with pytest.raises(asyncio.CancelledError):
+        plan.send(True)
+
+
 # --- partitions that cannot be asked
 
 
@@ -175,6 +189,8 @@ def test_a_partition_that_cannot_be_asked_stops_no_other() -> None:
 
     def answer(step: Any) -> Any:
         assert isinstance(step, Command)
+        if step.script == "debounce_agree":
+            return 0, ""
         partition = int(step.constants[-1])
         asked.append(partition)
         return redisopt.Unavailable("its node is down") if partition == 0 else (None, [])
@@ -242,6 +258,8 @@ def test_a_permit_is_released_though_its_refund_fails() -> None:
                 return step.function(*step.args, **step.kwargs or {})
             except redisopt.Unavailable as error:
                 return error
+        if step.script == "debounce_agree":
+            return 0, ""
         claims.append(step)
         return (0.0, []) if len(claims) == 1 else redisopt.Unavailable("away")
 

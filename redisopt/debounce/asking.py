@@ -7,7 +7,7 @@ from typing import Any
 
 from redisopt.commands import Arg, Command
 from redisopt.config import milliseconds
-from redisopt.debounce.config import DebounceConfig
+from redisopt.debounce.config import MAX_SECONDS, DebounceConfig
 from redisopt.debounce.layout import Layout, Place, holds_functions
 from redisopt.debounce.outcome import Pending
 from redisopt.debounce.replies import (
@@ -36,6 +36,9 @@ LETTERS = 100
 
 KEEP_MS = 60_000
 """How long a window of functions outlives its callers, which ask about it once a second."""
+
+_TERMS_MS = (MAX_SECONDS + 86_400) * 1000  # how long it is known how keys are spread: longer than any wait
+_LIVES_MS = 180_000  # how long after it said so a process is thought to live
 
 GRACE_MS = 250
 """How long each newer process has to come for a window, before the function of an older one runs."""
@@ -67,6 +70,16 @@ class Asking:
         self._claims = [(lease, c.attempts, once, *self._ends, number) for number in range(partitions)]
         self._finishes = [(*self._ends, number, 0) for number in range(partitions)]
         self._joins: dict[float, tuple[Arg, ...]] = {}
+
+    def agree(self, instead: int = 0) -> Command[tuple[int, str]]:
+        """Say how keys are spread and run here; the partitions and the options of others, 0 and "" where they are the same."""
+
+        def read(reply: Any) -> tuple[int, str]:
+            return int(text(reply[0]) or 0), text(reply[1])
+
+        c = self.config
+        args = (self.layout.partitions, c.shared, instead, int(c.on_conflict == "raise"), _TERMS_MS, _LIVES_MS)
+        return Command("debounce_agree", (f"{self.layout.tags[0]}terms",), args, read)
 
     # --- calls
 

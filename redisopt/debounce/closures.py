@@ -16,6 +16,7 @@ from redisopt import events
 from redisopt.awaiting import ASK_EVERY, Awaiting, NotYet
 from redisopt.background import now
 from redisopt.commands import Plan, Stopped, call
+from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.executing import MAX_ERROR, Executing, HeldRun
 from redisopt.debounce.layout import Place
@@ -95,12 +96,14 @@ class Closures:
     def __init__(
         self,
         asking: Asking,
+        agreeing: Agreeing,
         awaiting: Awaiting,
         submitting: Submitting,
         executing: Executing,
         on_debounce: Callable[[int], object] | None,
     ) -> None:
         self._asking = asking
+        self._agreeing = agreeing
         self._awaiting = awaiting
         self._submitting = submitting
         self._executing = executing
@@ -126,6 +129,8 @@ class Closures:
         """Have one live caller run its operation once it is due; what that gave."""
         check_timeout(timeout)
         place = self._asking.layout.closures(key)
+        if now() >= self._agreeing.until:
+            yield from self._agreeing.ensure()
         caller = self._enter(place)
         try:
             asked = now()

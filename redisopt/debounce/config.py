@@ -109,6 +109,11 @@ class DebounceConfig(Config):
         le=MAX_PARTITIONS,
         description="Slots of a Cluster that the keys are spread over; the same in all processes. Default: 1, on a Cluster 16.",
     )
+    on_conflict: Literal["warn", "raise"] = Field(
+        default="warn",
+        description="When another process uses the name with other options: log a warning once, or raise ConfigConflict. "
+        "(Of another number of partitions it is raised in any case, since work would be lost.)",
+    )
 
     @field_validator("collect")
     @classmethod
@@ -134,10 +139,18 @@ class DebounceConfig(Config):
         """What is kept of a window's payloads."""
         return "all" if callable(self.collect) else self.collect
 
+    @property
+    def shared(self) -> str:
+        """What is to be the same in all processes, as text. Of `wait` the newest call's counts."""
+        return f"{self._options()} codec={self.codec}"
+
     def options_with(self, wait: float) -> str:
         """When calls are run, as text for who reads it in Redis."""
+        return f"wait={milliseconds(wait)}ms {self._options()}"
+
+    def _options(self) -> str:
         edges = "+".join(name for name, on in (("leading", self.leading), ("trailing", self.trailing)) if on)
-        words = [f"wait={milliseconds(wait)}ms"]
+        words = []
         if self.max_wait is not None:
             words.append(f"max_wait={milliseconds(self.max_wait)}ms")
         words += [f"edges={edges}", f"collect={self.word}"]

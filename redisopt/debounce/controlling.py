@@ -9,6 +9,7 @@ from redisopt.background import now
 from redisopt.codec import PayloadError, decode
 from redisopt.commands import Plan, call
 from redisopt.dead import DeadLetter
+from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
 from redisopt.debounce.replies import Letter
@@ -20,8 +21,9 @@ MAX_LETTERS = 10_000
 class Controlling:
     """The plans of those who look and interfere."""
 
-    def __init__(self, asking: Asking, submitting: Submitting) -> None:
+    def __init__(self, asking: Asking, agreeing: Agreeing, submitting: Submitting) -> None:
         self._asking = asking
+        self._agreeing = agreeing
         self._submitting = submitting
 
     def cancel(self, key: str) -> Plan[int]:
@@ -74,9 +76,10 @@ class Controlling:
                 last_call, last_run = max(last_call, called), max(last_run, ran)
                 sums = [total + count for total, count in zip(sums, counts, strict=True)]
         pending, running, *counts = sums
-        return DebounceMetrics(
+        standing = DebounceMetrics(
             last_call / 1000 or None, last_run / 1000 or None, pending > 0, pending, running, *counts
         )
+        return standing._replace(conflicts=len(self._agreeing.conflicts))
 
     def dead(self) -> Plan[list[DeadLetter]]:
         """The dead letters."""

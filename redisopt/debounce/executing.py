@@ -13,10 +13,11 @@ from redisopt.background import now
 from redisopt.backoff import full_jitter
 from redisopt.codec import PayloadError, decode, encode
 from redisopt.commands import Invoke, Plan, Sleep, Stopped, call
+from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.outcome import Run
 from redisopt.debounce.replies import Claimed
-from redisopt.errors import RedisOptError, StateLost, Throttled, Unavailable
+from redisopt.errors import ConfigConflict, RedisOptError, StateLost, Throttled, Unavailable
 from redisopt.identity import process_id
 from redisopt.leases import Leases
 from redisopt.shifts import LOOK_EVERY, Job
@@ -281,11 +282,13 @@ class Due:
     def __init__(
         self,
         asking: Asking,
+        agreeing: Agreeing,
         executing: Executing,
         handler: Callable[..., Any],
         throttler: Throttling | None,
     ) -> None:
         self._asking = asking
+        self._agreeing = agreeing
         self._executing = executing
         self._handler = handler
         self._throttler = throttler
@@ -309,6 +312,11 @@ class Due:
 
     def take(self, free: int) -> Plan[tuple[Sequence[Job], float]]:
         """Take what is due, from the partition on that has waited longest. One that cannot be asked keeps nothing from the others."""
+        if now() >= self._agreeing.until:
+            try:
+                yield from self._agreeing.ensure()
+            except ConfigConflict:
+                return [], LOOK_EVERY  # it was logged, and holds until nothing is left elsewhere
         jobs: list[Job] = []
         failure: RedisOptError | None = None
         answered = False

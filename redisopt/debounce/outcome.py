@@ -104,6 +104,7 @@ class DebounceMetrics(NamedTuple):
         calls, runs, done, retried, dead: counts of calls, of starts, of runs that were done, that failed and were to be tried
             again, and that were given up.
         dead_letters: that are kept now.
+        conflicts: other configs that this process has seen other processes use the name with.
     """
 
     last_call_time: float | None
@@ -117,3 +118,4 @@ class DebounceMetrics(NamedTuple):
     retried: int
     dead: int
     dead_letters: int
+    conflicts: int = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redisopt.awaiting import Awaiting
+from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.closures import Closures
 from redisopt.debounce.config import CLUSTER_PARTITIONS, DebounceConfig
@@ -39,6 +40,7 @@ class DebouncePlans:
 
     Attributes:
         asking: which script is asked for what.
+        agreeing: whether other processes mean the same by the name.
         awaiting: who waits for outcomes here.
         submitting, executing: calls and runs.
         closures: calls with a function.
@@ -63,10 +65,13 @@ class DebouncePlans:
         self.config = config
         self.asking = Asking(name, config, config.partitions or (CLUSTER_PARTITIONS if clustered else 1))
         self.awaiting = Awaiting()
-        self.submitting = Submitting(self.asking, self.awaiting, on_debounce)
+        self.agreeing = Agreeing(self.asking)
+        self.submitting = Submitting(self.asking, self.agreeing, self.awaiting, on_debounce)
         self.executing = Executing(self.asking)
-        self.closures = Closures(self.asking, self.awaiting, self.submitting, self.executing, on_debounce)
-        self.controlling = Controlling(self.asking, self.submitting)
+        self.closures = Closures(
+            self.asking, self.agreeing, self.awaiting, self.submitting, self.executing, on_debounce
+        )
+        self.controlling = Controlling(self.asking, self.agreeing, self.submitting)
         self.handler: Callable[..., Any] | None = None
         self._throttler = throttler
 
@@ -104,4 +109,4 @@ class DebouncePlans:
         """
         if self.handler is None:
             raise ValueError(f"debounce {self.name!r} has no handler to run: register one with @debouncer.handler")
-        return Due(self.asking, self.executing, self.handler, self._throttler)
+        return Due(self.asking, self.agreeing, self.executing, self.handler, self._throttler)

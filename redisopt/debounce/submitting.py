@@ -11,6 +11,7 @@ from redisopt.awaiting import Awaiting, NotYet
 from redisopt.background import now
 from redisopt.codec import PayloadError, decode, encode
 from redisopt.commands import Plan, call
+from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.config import MAX_SECONDS
 from redisopt.debounce.layout import Place
@@ -25,8 +26,11 @@ MAX_CALL_ID = 256
 class Submitting:
     """The plans of those who call."""
 
-    def __init__(self, asking: Asking, awaiting: Awaiting, on_debounce: Callable[[int], object] | None) -> None:
+    def __init__(
+        self, asking: Asking, agreeing: Agreeing, awaiting: Awaiting, on_debounce: Callable[[int], object] | None
+    ) -> None:
         self._asking = asking
+        self._agreeing = agreeing
         self._awaiting = awaiting
         self._on_debounce = on_debounce
 
@@ -41,6 +45,8 @@ class Submitting:
             wait = config.wait
         else:
             check_wait(wait, config.max_wait)
+        if now() >= self._agreeing.until:
+            yield from self._agreeing.ensure()
         placed = yield from call(self._asking.submit(place, body, call_id, wait))
         if placed.status == "full":
             raise QueueFull(
