@@ -23,6 +23,7 @@ ARGV[11] max_items  calls with which a window is due at once, 0 for any number
 ARGV[12] options    all of this as text, for who reads it
 ARGV[13] lease      ms that a run's lease lives unless it is renewed
 ARGV[14] keep       ms
+ARGV[15] result_ttl  ms that an outcome is kept
 
 Returns a line: "pending", "leading" (the caller is to run its function now) or "dropped"; the window's id; the number of the call in
 it, 0 for a dropped one; ms until it is due; the fence of the run, 0 for none; or "stale" for a call that its caller gave up.
@@ -33,6 +34,7 @@ it, 0 for a dropped one; ms until it is due; the fence of the run, 0 for none; o
 -- @include next_number
 -- @include save_partition
 -- @include place_call
+-- @include keep_lead
 -- @include read_run
 -- @include start_run
 -- @include wake_waiters
@@ -91,6 +93,8 @@ elseif placed.status == 'pending' then
   if not placed.runs then
     redis.call('ZADD', due, placed.due, member)
   end
+else
+  keep_lead(due, placed.window, wait, ARGV[15])
 end
 save_partition(part)
 keep_closures(keep + (placed.due and math.max(0, placed.due - now) or 0), at)

@@ -22,6 +22,7 @@ ARGV[11] max_items  calls with which a window is due at once, 0 for any number
 ARGV[12] options    all of this as text, for who reads it
 ARGV[13] lease      ms that a run's lease lives unless it is renewed
 ARGV[14] keep       ms that all this lives unless somebody asks
+ARGV[15] result_ttl  ms that an outcome is kept
 
 Returns 1 where it had not taken effect, else 0.
 ]]

@@ -98,7 +98,15 @@ class Asking:
                 self._submits.clear()
             options = self.config.options_with(wait)
             bound = self.config.max_queue or 0
-            constants = (milliseconds(wait), *self._terms, options, self.layout.channel, place.partition, bound)
+            constants = (
+                milliseconds(wait),
+                *self._terms,
+                options,
+                self.layout.channel,
+                place.partition,
+                bound,
+                self._ends[1],
+            )
             self._submits[place.partition, wait] = constants
         return constants
 
@@ -171,7 +179,17 @@ class Asking:
             max_wait, leading, trailing, _, max_items, _ = self._terms
             lease = milliseconds(self.config.lease_ttl)
             options = self.config.options_with(wait)
-            constants = (milliseconds(wait), max_wait, leading, trailing, max_items, options, lease, KEEP_MS)
+            constants = (
+                milliseconds(wait),
+                max_wait,
+                leading,
+                trailing,
+                max_items,
+                options,
+                lease,
+                KEEP_MS,
+                self._ends[1],
+            )
             self._joins[wait] = constants
         tag = place.tag
         keys = (
