@@ -64,6 +64,7 @@ class AsyncDebouncer(AsyncFace):
             on_debounce,
             throttler,
             clustered=isinstance(client, redis.asyncio.RedisCluster),
+            awaited=True,
         )
         self._runner = AsyncRunner(client, self.config.command_timeout)
         self._workers: weakref.WeakSet[AsyncWorker] = weakref.WeakSet()
@@ -89,7 +90,7 @@ class AsyncDebouncer(AsyncFace):
         return function
 
     async def submit(
-        self, payload: Any = None, key: str = "", *, call_id: str = "", wait: float | None = None
+        self, payload: Any = None, key: str = "", *, call_id: str | None = None, wait: float | None = None
     ) -> AsyncDebounceTicket:
         """See `Debouncer.submit`."""
         place, placed = await self._runner.run(self._plans.submitting.submit(key, payload, call_id, wait))
@@ -106,7 +107,10 @@ class AsyncDebouncer(AsyncFace):
         timeout: float | None = None,
         **kwargs: Any,
     ) -> R:
-        """See `Debouncer.execute`; of a coroutine function. A caller that is cancelled leaves the window to the others."""
+        """See `Debouncer.execute`; of a coroutine function.
+
+        A caller that is cancelled leaves the window to the others; where there is none, it ends without a run.
+        """
         check_function(function, "function", awaited=True, instead="a Debouncer")
         value: R = await self._runner.run(
             self._plans.closures.execute(functools.partial(invoke, function, *args, **kwargs), key, timeout)
@@ -191,6 +195,7 @@ class AsyncDebouncer(AsyncFace):
 
     async def run(self, stop: asyncio.Event, *, concurrency: int = 1, grace: float = GRACE) -> None:
         """Work until `stop` is set, or this is cancelled. Arguments as `worker`."""
+        self._plans.check_stop(stop, awaited=True)
         async with self.worker(concurrency=concurrency, grace=grace):
             await stop.wait()
 

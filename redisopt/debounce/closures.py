@@ -15,14 +15,14 @@ from typing import Any
 from redisopt import events
 from redisopt.awaiting import ASK_EVERY, Awaiting, NotYet
 from redisopt.background import now
-from redisopt.commands import Plan, Stopped, call
+from redisopt.commands import Plan, call
 from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
-from redisopt.debounce.executing import MAX_ERROR, Executing, HeldRun
+from redisopt.debounce.executing import Executing, HeldRun, as_text
 from redisopt.debounce.layout import Place
 from redisopt.debounce.replies import Claimed, Fate, Taken
 from redisopt.debounce.submitting import Submitting, check_timeout
-from redisopt.errors import RedisOptError
+from redisopt.errors import RedisOptError, ResultTimeout
 from redisopt.identity import next_permit_id, process_id
 from redisopt.policies import Policy
 
@@ -147,7 +147,10 @@ class Closures:
                 return (yield from self._look(place, placed.window, caller, operation))
 
             waiting: Plan[Fate | _Ours] = self._awaiting.outcome(placed.window, look, timeout)
-            found = yield from waiting
+            try:
+                found = yield from waiting
+            except ResultTimeout:
+                raise self._submitting.too_late(placed.window, timeout) from None
         except GeneratorExit:
             self._leave(place, caller)
             raise
@@ -211,17 +214,24 @@ class Closures:
             except GeneratorExit:
                 raise
             except Exception as error:
-                cause = error.error if isinstance(error, Stopped) else error
-                text = f"{type(cause).__name__}: {cause}"[:MAX_ERROR]
-                yield from self._executing.finish(run, "failed", b"", text)
+                yield from self._say(run, "failed", b"", as_text(error))
                 raise
             except BaseException:
                 yield from self._executing.give_back(run)
                 raise
-            yield from self._executing.finish(run, *self._executing.stored(run, value))
+            yield from self._say(run, *self._executing.stored(run, value))
         finally:
             self._executing.leases.drop(place.tag, run)
         return value
+
+    def _say(self, run: HeldRun, outcome: str, value: bytes, error: str) -> Plan[None]:
+        """Say what became of a function. Where Redis cannot be told, its own caller gets that all the same."""
+        try:
+            yield from self._executing.finish(run, outcome, value, error)
+        except RedisOptError as away:
+            events.logger.warning(
+                "debounce %r: %r is over, but the other callers cannot be told: %s", self._asking.name, run, away
+            )
 
     # --- the callers of this process
 

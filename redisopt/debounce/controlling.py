@@ -116,6 +116,8 @@ class Controlling:
 
     def replay(self, window: str | None) -> Plan[int]:
         """Have one dead letter run again, or all; how many."""
+        if window is not None and not isinstance(window, str):
+            raise ValueError(f"window must be the id of a dead letter, or None for all, not {window!r}")
         replayed = 0
         for partition in range(self._asking.layout.partitions):
             windows = [window]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -88,6 +89,16 @@ class Claims:
         return f"{process_id()}:claims:{self._worker}"
 
 
+def as_text(error: BaseException) -> str:
+    """An error of the user's function as it is kept, whatever it says of itself."""
+    cause = error.error if isinstance(error, Stopped) else error
+    try:
+        said = str(cause)
+    except Exception as broken:
+        said = f"(what it says of itself raised {type(broken).__name__})"
+    return f"{type(cause).__name__}: {said}"[:MAX_ERROR]
+
+
 class Executing:
     """The plans of those who run.
 
@@ -158,6 +169,11 @@ class Executing:
                 payload = yield from self._payload(run.claimed)
                 run.called = True
                 value = yield Invoke(handler, (payload, run))
+                if inspect.iscoroutine(value):
+                    value.close()
+                    raise TypeError(
+                        "the handler returned a coroutine, which nobody awaits: give it to an AsyncDebouncer"
+                    )
             except GeneratorExit:
                 raise
             except _Unread:
@@ -227,7 +243,7 @@ class Executing:
     def _fail(self, run: HeldRun, error: BaseException) -> Plan[None]:
         config = self._asking.config
         cause = error.error if isinstance(error, Stopped) else error
-        text = f"{type(cause).__name__}: {cause}"[:MAX_ERROR]
+        text = as_text(error)
         outcome, retry = "failed", None
         if self._is_repeated(run, cause):
             outcome, retry = "repeat", full_jitter(run.claimed.repeats + 1, config.backoff_base, config.backoff_cap)
@@ -267,7 +283,7 @@ class Executing:
         if not ours:
             run.mark_lost()
             events.logger.warning(
-                "debounce %r: %r was taken over by another executor: what became of it here does not count",
+                "debounce %r: %r is not ours any more: what became of it here does not count",
                 self._asking.name,
                 run,
             )

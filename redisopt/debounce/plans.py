@@ -14,7 +14,8 @@ from redisopt.debounce.config import CLUSTER_PARTITIONS, DebounceConfig
 from redisopt.debounce.controlling import Controlling
 from redisopt.debounce.executing import Due, Executing, Throttling
 from redisopt.debounce.submitting import Submitting, check_timeout
-from redisopt.functions import check_function, takes
+from redisopt.functions import check_function, is_async, takes
+from redisopt.limiters import checked_limiter
 
 GRACE = 10.0
 """Seconds that a worker's stop waits for runs under way, unless it is told otherwise."""
@@ -56,11 +57,11 @@ class DebouncePlans:
         throttler: Throttling | None,
         *,
         clustered: bool,
+        awaited: bool = False,
     ) -> None:
         if on_debounce is not None:
             check_function(on_debounce, "on_debounce", awaited=False, instead="a plain function that starts a task")
-        if throttler is not None and not callable(getattr(throttler, "acquire", None)):
-            raise ValueError(f"throttler must have an acquire method, as a Throttler has, not {throttler!r}")
+        checked_limiter(throttler, "throttler", awaited=awaited)
         self.name = name
         self.config = config
         self.asking = Asking(name, config, config.partitions or (CLUSTER_PARTITIONS if clustered else 1))
@@ -73,6 +74,7 @@ class DebouncePlans:
         )
         self.controlling = Controlling(self.asking, self.agreeing, self.submitting)
         self.handler: Callable[..., Any] | None = None
+        self._registered: Callable[..., Any] | None = None
         self._throttler = throttler
 
     def register(self, handler: Callable[..., Any], *, awaited: bool) -> None:
@@ -83,13 +85,14 @@ class DebouncePlans:
         """
         check_function(handler, "handler", awaited=awaited, instead="a Debouncer" if awaited else "an AsyncDebouncer")
         if self.handler is not None:
-            raise ValueError(f"debounce {self.name!r} has the handler {self.handler!r}: there can be but one")
-        if takes(handler, 2):
-            self.handler = handler
-        elif takes(handler, 1):
+            raise ValueError(f"debounce {self.name!r} has the handler {self._registered!r}: there can be but one")
+        if takes(handler, 1):  # also where a second argument has a default: that is the user's own
             self.handler = lambda payload, _: handler(payload)
+        elif takes(handler, 2):
+            self.handler = handler
         else:
             raise ValueError(f"handler {handler!r} must take a payload, or a payload and the run")
+        self._registered = handler
 
     def check_terms(self, terms: Terms) -> None:
         """Refuse terms that no call could meet.
@@ -100,6 +103,16 @@ class DebouncePlans:
         if not callable(terms.key):
             self.asking.layout.place(terms.key)
         check_timeout(terms.timeout)
+
+    def check_stop(self, stop: Any, *, awaited: bool) -> None:
+        """Refuse what a worker in the foreground could not wait for.
+
+        Raises:
+            ValueError: it is no event, or of the other kind.
+        """
+        wait = getattr(stop, "wait", None)
+        if not callable(wait) or is_async(wait) != awaited:
+            raise ValueError(f"stop must be {'an asyncio' if awaited else 'a threading'}.Event, not {stop!r}")
 
     def due(self) -> Due:
         """What a worker has to do.
