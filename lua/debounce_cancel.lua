@@ -43,7 +43,7 @@ end
 local pending = redis.call('HMGET', at.window, 'window', 'calls', 'edge')
 if pending[1] then
   drop({ window = pending[1], calls = pending[2], edge = pending[3], attempt = 0, fence = '0', by = '' })
-  redis.call('DEL', at.items)
+  redis.call('UNLINK', at.items)
   redis.call('HDEL', at.window, 'window', 'due', 'cap', 'calls', 'bytes', 'edge', 'collect', 'opened', 'payload')
 end
 if dropped > 0 then

@@ -18,6 +18,7 @@ ARGV[8] dead_ttl   ms that a dead letter is kept
 ARGV[9] result_ttl  ms that an outcome is kept
 ARGV[10] channel    on which workers are told when something is due
 ARGV[11] partition  its number
+ARGV[12] max_dead   dead letters that are kept
 
 Returns ms until more is to be done (0: there is more, -1: nothing); then for each run an array: encoded key, window id, fence, attempt,
 calls, edge, collect, ms since it was opened, payload, number of collected payloads (see debounce_items), how often it was
@@ -36,6 +37,7 @@ local state, due, leases = KEYS[1], KEYS[2], KEYS[3]
 local lane, number, limit, executor = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local lease, attempts, once = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 local terms = { dead_ttl = tonumber(ARGV[8]), result_ttl = tonumber(ARGV[9]), channel = ARGV[10], partition = ARGV[11] }
+terms.max_dead = tonumber(ARGV[12])
 local tag, most = string.sub(due, 1, -4), 4 * 1024 * 1024
 
 local part = open_partition(state, lane)

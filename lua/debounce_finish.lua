@@ -24,6 +24,7 @@ ARGV[8] result_ttl  ms that the outcome is kept
 ARGV[9] channel    on which workers are told when something is due
 ARGV[10] partition  its number
 ARGV[11] keep      where callers hold the functions, ms that all this lives unless somebody asks; else 0
+ARGV[12] max_dead  dead letters that are kept
 
 Returns 1, or 0 where somebody else has the run since: then nothing was changed.
 ]]
@@ -37,7 +38,7 @@ local at = {
   dead = KEYS[8], letter = KEYS[9], letter_items = KEYS[10],
 }
 local member, fence, outcome, value, failure, retry = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local terms = { dead_ttl = tonumber(ARGV[7]), result_ttl = tonumber(ARGV[8]), channel = ARGV[9], partition = ARGV[10] }
+local terms = { dead_ttl = tonumber(ARGV[7]), result_ttl = tonumber(ARGV[8]), channel = ARGV[9], partition = ARGV[10], max_dead = tonumber(ARGV[12]) }
 terms.keep = ARGV[11] ~= '0' and tonumber(ARGV[11]) or nil
 
 local run = read_run(at)

@@ -45,7 +45,9 @@ else
     'window', window, 'due', part.now, 'calls', letter[4], 'bytes', 0, 'edge', letter[5], 'collect', letter[3], 'opened', letter[6],
     'payload', letter[2])
 end
-redis.call('HSETNX', at.window, 'wait', letter[7] or 0) -- the key may have been forgotten since
+if redis.call('HEXISTS', at.window, 'wait') == 0 then
+  redis.call('HSET', at.window, 'wait', letter[7] or 0) -- the key was forgotten since
+end
 redis.call('PERSIST', at.window)
 if redis.call('EXISTS', at.letter_items) == 1 then
   redis.call('RENAME', at.letter_items, items)

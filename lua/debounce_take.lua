@@ -44,7 +44,7 @@ local function outcome()
   return known[1] and known
 end
 local function wait_for(status, left)
-  redis.call('SREM', at.waiters, ' ') -- what no process is: allowed on a full server, and then so is the rest
+  redis.call('HDEL', at.window, ' ') -- what no field is: allowed on a full server, and then so is the rest
   redis.call('SADD', at.waiters, process)
   redis.call('PEXPIRE', at.waiters, 5000)
   keep_closures(keep + left, at)

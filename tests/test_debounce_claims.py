@@ -191,7 +191,7 @@ def test_a_partition_that_cannot_be_asked_stops_no_other() -> None:
         assert isinstance(step, Command)
         if step.script == "debounce_agree":
             return 0, ""
-        partition = int(step.constants[-1])
+        partition = int(step.constants[-2])
         asked.append(partition)
         return redisopt.Unavailable("its node is down") if partition == 0 else (None, [])
 

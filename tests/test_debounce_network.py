@@ -401,3 +401,30 @@ def test_all_of_it_works_for_the_documented_user(server: RunningServer, client: 
     finally:
         client.acl_deluser(USER)
         client.acl_log_reset()
+
+
+def test_who_waits_on_a_full_server_is_not_refused(make_debouncer: Make, client: redis.Redis) -> None:
+    """Neither for the outcome of a handler, nor for a function's turn."""
+    face = make_debouncer(wait=1.5)
+    face.handle()
+    ticket = face.submit("a")
+    values: list[Any] = []
+
+    def give() -> str:
+        return "f"
+
+    async def give_async() -> str:
+        return "f"
+
+    function = give if face.kind == "sync" else give_async
+    waiter = threading.Thread(target=lambda: values.append(face.execute(function, key="f", timeout=20)))
+    waiter.start()
+    wait_until(lambda: face.peek("f").calls == 1)
+    client.config_set("maxmemory", 1)
+    try:
+        face.start()
+        assert face.result(ticket).value == "a"
+        waiter.join(20)
+    finally:
+        client.config_set("maxmemory", 0)
+    assert values == ["f"]

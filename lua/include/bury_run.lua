@@ -1,5 +1,5 @@
--- A run has failed for good: it goes to the dead letters, for `terms.dead_ttl` ms, with its payloads (0: to none); who waits gets
--- its error.
+-- A run has failed for good: it goes to the dead letters, for `terms.dead_ttl` ms, with its payloads (0: to none); the oldest of more
+-- than `terms.max_dead` are dropped. Who waits gets its error.
 -- @include record_outcome
 -- @include end_run
 local function bury_run(part, at, member, run, failure, terms)
@@ -16,6 +16,11 @@ local function bury_run(part, at, member, run, failure, terms)
     redis.call('ZREMRANGEBYSCORE', at.dead, '-inf', part.now - terms.dead_ttl)
     redis.call('ZADD', at.dead, part.now, run.window)
     redis.call('PEXPIRE', at.dead, terms.dead_ttl)
+    local surplus = math.min(100, redis.call('ZCARD', at.dead) - terms.max_dead)
+    for _, oldest in ipairs(surplus > 0 and redis.call('ZRANGE', at.dead, 0, surplus - 1) or {}) do
+      redis.call('UNLINK', at.dead .. ':' .. oldest, at.dead .. ':' .. oldest .. ':items')
+      redis.call('ZREM', at.dead, oldest)
+    end
   end
   record_outcome(part, at, run, { status = 'failed', error = failure, ttl = terms.result_ttl })
   end_run(part, at, member, terms)

@@ -67,8 +67,8 @@ class Asking:
         )
         lease, once = milliseconds(c.lease_ttl), int(c.delivery == "at_most_once")
         self._submits: dict[tuple[int, float], tuple[Arg, ...]] = {}
-        self._claims = [(lease, c.attempts, once, *self._ends, number) for number in range(partitions)]
-        self._finishes = [(*self._ends, number, 0) for number in range(partitions)]
+        self._claims = [(lease, c.attempts, once, *self._ends, number, c.max_dead) for number in range(partitions)]
+        self._finishes = [(*self._ends, number, 0, c.max_dead) for number in range(partitions)]
         self._joins: dict[float, tuple[Arg, ...]] = {}
 
     def agree(self, instead: int = 0) -> Command[tuple[int, str]]:
@@ -164,7 +164,7 @@ class Asking:
         retry_ms = -1 if retry is None else milliseconds(retry)
         ends = self._finishes[run.place.partition]
         if holds_functions(tag):
-            ends = (0, *self._ends[1:], run.place.partition, KEEP_MS)  # of a function there is no dead letter
+            ends = (0, *self._ends[1:], run.place.partition, KEEP_MS, 0)  # of a function there is no dead letter
         args = (run.place.member, run.fence, outcome, value, error, retry_ms)
         return Command("debounce_finish", keys, args, bool, ends)
 

@@ -94,6 +94,9 @@ class DebounceConfig(Config):
     dead_ttl: float = Field(
         default=7 * 86_400.0, ge=1, le=366 * 86_400, description="Seconds that a dead letter is kept."
     )
+    max_dead: int = Field(
+        default=10_000, ge=1, description="Dead letters of each partition that are kept, the latest ones."
+    )
     codec: Codec = Field(
         default="msgpack", description='How payloads and results are stored; "json" can be read in redis-cli.'
     )
