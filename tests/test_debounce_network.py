@@ -18,6 +18,7 @@ import redis.asyncio
 
 import redisopt
 from redisopt.clients import connect, connect_async
+from redisopt.commands import call
 from redisopt.server import EmbeddedServer
 from tests.cluster import Cluster
 from tests.debounce_faces import DebounceFace
@@ -422,6 +423,13 @@ def test_who_waits_on_a_full_server_is_not_refused(make_debouncer: Make, client:
     wait_until(lambda: face.peek("f").calls == 1)
     client.config_set("maxmemory", 1)
     try:
+        asking = face.real._plans.asking
+        asked = asking.result(asking.layout.place(""), ticket.window)
+        assert face.do(face.real._runner.run, call(asked)).status == "pending"
+        holder = next(iter(face.real._plans.closures._open.values())).id
+        window = face.peek("f").window
+        asked = asking.take(asking.layout.closures("f"), window, holder, "attempt")
+        assert face.do(face.real._runner.run, call(asked)).status == "pending"
         face.start()
         assert face.result(ticket).value == "a"
         waiter.join(20)
