@@ -141,7 +141,7 @@ def test_who_leaves_does_not_drop_the_window_of_who_came_meanwhile(make_debounce
     plan = closures.execute(never, "k", 5.0)
     step = plan.send(None)
     while getattr(step, "script", "") != "debounce_join":
-        step = plan.send(None)
+        step = plan.send(perform(face, runner, step))
     step = plan.send(perform(face, runner, step))
     while getattr(step, "script", "") != "debounce_leave":
         step = plan.throw(Interrupt())
