@@ -26,7 +26,7 @@ ARGV[10] partition  its number
 ARGV[11] keep      where callers hold the functions, ms that all this lives unless somebody asks; else 0
 ARGV[12] max_dead  dead letters that are kept
 
-Returns 1, or 0 where somebody else has the run since: then nothing was changed.
+Returns 1, also where it was said before; or 0 where somebody else has the run since: then nothing was changed.
 ]]
 -- @include open_partition
 -- @include save_partition
@@ -43,7 +43,8 @@ terms.keep = ARGV[11] ~= '0' and tonumber(ARGV[11]) or nil
 
 local run = read_run(at)
 if not run or run.fence ~= fence then
-  return redis.call('HGET', at.done, 'fence') == fence and 1 or 0
+  -- Said again: it is over, or is another's turn since.
+  return (redis.call('HGET', at.done, 'fence') == fence or redis.call('HGET', at.window, 'run_said') == fence) and 1 or 0
 end
 if run.state ~= 'running' then
   return 1
@@ -59,6 +60,7 @@ elseif outcome == 'failed' and retry < 0 then
   bury_run(part, at, member, run, failure, terms)
 else
   local again = part.now
+  redis.call('HSET', at.window, 'run_said', fence)
   if outcome ~= 'returned' then
     redis.call('HINCRBY', at.state, 'retried', 1)
     redis.call('HSET', at.window, 'run_state', 'retry', 'run_error', failure)

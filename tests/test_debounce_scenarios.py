@@ -332,3 +332,16 @@ def test_time_goes_on_after_the_clock_was_set_back_though_nobody_claims(make: Ma
     assert run.calls == 21
     scripts.do(scripts.asking.finish(run, "done"))
     scripts.cancel()
+
+
+@pytest.mark.parametrize("outcome", ["failed", "repeat", "returned"])
+def test_what_is_said_again_of_a_run_that_another_has_since_was_heard(make: Make, outcome: str) -> None:
+    """It was this executor's to say, and nobody has taken it over."""
+    scripts = make(wait=0, max_attempts=3)
+    scripts.call("a")
+    _, (run,) = scripts.do(scripts.asking.claim(0, 1, "first", "lane.1", 1))
+    said = scripts.asking.finish(run, outcome, b"", "ValueError: no", 0)
+    assert scripts.do(said) is True
+    _, (again,) = scripts.do(scripts.asking.claim(0, 1, "second", "lane.2", 1), 1)
+    assert scripts.do(said) is True
+    assert scripts.do(scripts.asking.finish(again, "done"), 1) is True
