@@ -13,10 +13,12 @@ import redis
 import redis.asyncio
 
 import redisopt
+import redisopt.debounce.asking
 from redisopt.commands import call
 from redisopt.debounce.replies import Fate, Taken
 from redisopt.scripts import script
 from tests.debounce_faces import TERMS, DebounceFace
+from tests.fleet import FLEET
 from tests.fragile import FragileServer
 from tests.proxy import Delayed, Proxy, is_script
 from tests.proxy import Fate as Lost
@@ -342,3 +344,33 @@ def test_every_key_has_a_time_to_live_while_a_function_runs_and_after_its_proces
     face.execute(look if face.kind == "sync" else look_async, key="k")
     assert f"{CALLS}leases" in ttls
     assert not [key for key, ttl in ttls.items() if ttl == -1]
+
+
+def run_for_long(url: str, pipe: Any) -> None:
+    redisopt.debounce.asking.KEEP_MS = 2000  # a minute, thirty times as fast
+    debouncer = redisopt.Debouncer(
+        redis.from_url(url), "test", wait=0.05, lease_ttl=0.6, result_ttl=1, command_timeout=5
+    )
+
+    def run() -> None:
+        pipe.send("runs")
+        time.sleep(60)
+
+    debouncer.execute(run, key="k")
+
+
+@pytest.mark.fleet
+def test_no_key_is_left_of_a_process_that_was_killed_while_its_function_ran(
+    server: RunningServer, client: redis.Redis
+) -> None:
+    """Past more than one beat, each of which writes its lease."""
+    here, there = FLEET.Pipe()
+    process = FLEET.Process(target=run_for_long, args=(server.url, there), daemon=True)
+    process.start()
+    assert here.poll(20)
+    time.sleep(1.0)
+    process.kill()
+    process.join(10)
+    assert [key for key in client.scan_iter() if client.pttl(key) == -1] == []
+    terms = "redisopt:v1:{debounce:test:0}:terms"  # that is kept for longer than any wait
+    wait_until(lambda: [key.decode() for key in client.scan_iter()] == [terms], 10)
