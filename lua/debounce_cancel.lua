@@ -19,6 +19,7 @@ Returns how many calls were dropped.
 -- @include save_partition
 -- @include read_run
 -- @include record_outcome
+-- @include outcome_keys
 -- @include drop_run
 -- @include rest
 local at = { state = KEYS[1], due = KEYS[2], leases = KEYS[3], window = KEYS[4], items = KEYS[5], run_items = KEYS[6] }
@@ -29,9 +30,7 @@ local part = open_partition(at.state)
 local dropped = 0
 
 local function drop(run)
-  at.done = string.sub(at.due, 1, -4) .. 'done:' .. run.window
-  at.waiters = at.done .. ':waiters'
-  record_outcome(part, at, run.window, 'cancelled', '', '', run, result_ttl)
+  record_outcome(part, outcome_keys(at, run.window), run, { status = 'cancelled', ttl = result_ttl })
   dropped = dropped + run.calls
 end
 
@@ -44,7 +43,7 @@ end
 local pending = redis.call('HMGET', at.window, 'window', 'calls', 'edge')
 if pending[1] then
   drop({ window = pending[1], calls = pending[2], edge = pending[3], attempt = 0, fence = '0', by = '' })
-  redis.call('DEL', at.items)
+  redis.call('UNLINK', at.items)
   redis.call('HDEL', at.window, 'window', 'due', 'cap', 'calls', 'bytes', 'edge', 'collect', 'opened', 'payload')
 end
 if dropped > 0 then

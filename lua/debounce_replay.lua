@@ -19,7 +19,7 @@ Returns 1; 0 where there is no such letter; -1 where its key has both a run and 
 local due, dead = KEYS[2], KEYS[3]
 local window, channel, partition = ARGV[1], ARGV[2], ARGV[3]
 
-local letter = redis.call('HMGET', dead .. ':' .. window, 'key', 'payload', 'collect', 'calls', 'edge', 'opened')
+local letter = redis.call('HMGET', dead .. ':' .. window, 'key', 'payload', 'collect', 'calls', 'edge', 'opened', 'wait')
 local member = letter[1]
 if not member then
   return 0
@@ -44,6 +44,9 @@ else
   redis.call('HSET', at.window,
     'window', window, 'due', part.now, 'calls', letter[4], 'bytes', 0, 'edge', letter[5], 'collect', letter[3], 'opened', letter[6],
     'payload', letter[2])
+end
+if redis.call('HEXISTS', at.window, 'wait') == 0 then
+  redis.call('HSET', at.window, 'wait', letter[7] or 0) -- the key was forgotten since
 end
 redis.call('PERSIST', at.window)
 if redis.call('EXISTS', at.letter_items) == 1 then

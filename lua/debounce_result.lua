@@ -24,6 +24,7 @@ local known = redis.call('HMGET', window, 'window', 'due', 'run')
 if known[1] ~= id and known[3] ~= id then
   return { 'unknown' }
 end
+redis.call('HDEL', window, ' ') -- what no field is: allowed on a full server, and then so is the rest
 redis.call('SADD', waiters, process)
 redis.call('PEXPIRE', waiters, 5000) -- who waits asks at least once a second
 if known[3] == id then

@@ -22,17 +22,19 @@ ARGV[13] options    all of this as text, for who reads it
 ARGV[14] channel    on which workers are told when something is due
 ARGV[15] partition  its number
 ARGV[16] max_queue  calls that may wait in one window, 0 for any number
+ARGV[17] result_ttl  ms that an outcome is kept
 
 Returns a line: "pending", "leading" or "dropped"; the window's id; the number of the call in it, 0 for a dropped one; ms until
 it is due. "full" in place of the first where `max_queue` calls wait already: then nothing was changed. Or "stale" for a call that
 its caller gave up.
 ]]
 -- @include answer_of
--- @include recall
+-- @include recall_recent
 -- @include keep_reply
 -- @include open_partition
 -- @include next_number
 -- @include place_call
+-- @include keep_lead
 -- @include tell_workers
 local state, due, window, items = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lane, number, member, call_id, payload = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
@@ -42,7 +44,7 @@ local options, channel, partition, max_queue = ARGV[13], ARGV[14], ARGV[15], ton
 
 local part = open_partition(state, lane)
 local own_lane = 'call:' .. member .. ':' .. call_id
-local known = answer_of(part.kept, number) or (call_id ~= '' and recall(own_lane, 1))
+local known = answer_of(part.kept, number) or (call_id ~= '' and recall_recent(part, own_lane))
 if known then
   return known
 end
@@ -70,7 +72,7 @@ if opens then
     'seen', now, 'last_call', now, 'calls', part.calls + 1, 'lane:' .. lane, kept, 'offset', part.offset, 'fence', placed.window)
   redis.call('PERSIST', state)
 else
-  redis.call('HSET', state, 'seen', now, 'last_call', now, 'calls', part.calls + 1, 'lane:' .. lane, kept)
+  redis.call('HSET', state, 'seen', now, 'last_call', now, 'calls', part.calls + 1, 'lane:' .. lane, kept, 'offset', part.offset)
 end
 if not part.kept or number % 256 == 0 then
   sweep_lanes(state, now)
@@ -131,8 +133,11 @@ else
 end
 if opens then
   redis.call('PERSIST', window)
-elseif status == 'dropped' and not placed.runs then
-  redis.call('PEXPIRE', window, wait + 60000)
+elseif status == 'dropped' then
+  keep_lead(due, placed.window, wait, ARGV[17])
+  if not placed.runs then
+    redis.call('PEXPIRE', window, wait + 60000)
+  end
 end
 if status ~= 'dropped' and not placed.runs then
   redis.call('ZADD', due, placed.due, member)

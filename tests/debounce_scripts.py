@@ -9,6 +9,7 @@ from typing import Any
 from redisopt.commands import Command, Plan, call
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.config import DebounceConfig
+from redisopt.identity import next_permit_id
 from tests.clock import ServerClock
 
 _numbers = itertools.count(1)
@@ -69,7 +70,7 @@ class Scripts:
     def work(self) -> None:
         """Do what is due."""
         while True:
-            seconds, runs = self.do(self.asking.claim(0, 1, "worker"))
+            seconds, runs = self.do(self.asking.claim(0, 1, "worker", next_permit_id(), 1))
             for run in runs:
                 payloads = self.do(self.asking.items(run, 0)) if run.collect == "all" else [run.payload]
                 self.runs.append((self.now, [payload.decode() for payload in payloads]))

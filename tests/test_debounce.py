@@ -104,7 +104,7 @@ def test_what_fails_for_good_is_told_to_who_waits(make_debouncer: Make) -> None:
 
     face.handle(fail)
     face.start()
-    with pytest.raises(redisopt.RunFailed, match="in 2 attempts: ValueError: no such document") as raised:
+    with pytest.raises(redisopt.RunFailed, match="after 2 attempts: ValueError: no such document") as raised:
         face.result(face.submit("bad"))
     assert (raised.value.error, raised.value.attempts) == ("ValueError: no such document", 2)
     assert face.result(face.submit("good")).value == "good"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,8 @@ import redis
 
 import redisopt
 from tests.debounce_faces import DebounceFace
+from tests.fragile import FragileServer
+from tests.servers import RunningServer
 from tests.waiting import wait_until
 
 Make = Callable[..., DebounceFace]
@@ -95,3 +99,79 @@ def test_calls_of_a_key_that_wait_for_a_worker_are_bounded(make_debouncer: Make)
     assert sorted(ran.payload for ran in debouncer.runs) == [[0], [0, 1, 2]]
     debouncer.do(debouncer.real.submit, 4, "key")
     debouncer.do(debouncer.real.cancel, "key")
+
+
+class Unspeakable(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("this is not to be said")
+
+
+def speechless(*_: object) -> Any:
+    raise Unspeakable
+
+
+def test_an_error_that_cannot_say_what_it_is_fails_its_run_at_once(make_debouncer: Make) -> None:
+    debouncer = make_debouncer(max_attempts=1, lease_ttl=30, **QUICK)
+    debouncer.handle(speechless)
+    debouncer.start()
+    with pytest.raises(redisopt.RunFailed, match=r"Unspeakable: .what it says of itself raised RuntimeError"):
+        debouncer.result(debouncer.submit("a"), 10)
+
+
+def test_a_function_whose_error_cannot_say_what_it_is(make_debouncer: Make) -> None:
+    debouncer = make_debouncer(lease_ttl=30, **QUICK)
+
+    async def speechless_async() -> Any:
+        raise Unspeakable
+
+    function = speechless if debouncer.kind == "sync" else speechless_async
+    with pytest.raises(Unspeakable):
+        debouncer.execute(function)
+    with pytest.raises(Unspeakable):
+        debouncer.execute(function, timeout=5)
+
+
+def test_a_coroutine_that_a_plain_handler_returns_is_a_failure(server: RunningServer, client: redis.Redis) -> None:
+    """Nobody would await it, and its work would be lost."""
+
+    async def work(payload: Any) -> Any:
+        return payload
+
+    with redisopt.Debouncer(client, "test", max_attempts=1, command_timeout=5.0, **QUICK) as debouncer:
+        debouncer.handler(lambda payload: work(payload))
+        with debouncer.worker():
+            ticket = debouncer.submit("a")
+            with pytest.raises(redisopt.RunFailed, match="returned a coroutine, which nobody awaits"):
+                ticket.result(10)
+
+
+def test_a_caller_gets_what_its_function_gave_though_redis_is_gone_meanwhile() -> None:
+    """The others cannot be told; but it ran."""
+    for kind in ("sync", "async"):
+        for raises in (False, True):
+            with FragileServer() as server:
+                debouncer = DebounceFace(kind, server.url, wait=0.01, lease_ttl=0.5, command_timeout=0.3)
+                away = server.away("cut off")
+
+                def act(*, raises: bool = raises, away: Any = away) -> str:
+                    away.__enter__()
+                    time.sleep(0.6)
+                    if raises:
+                        raise ValueError("of its own")
+                    return "value"
+
+                async def act_async(act: Callable[[], str] = act) -> str:
+                    return await asyncio.to_thread(act)
+
+                function = act if kind == "sync" else act_async
+                try:
+                    if raises:
+                        with pytest.raises(ValueError, match="of its own"):
+                            debouncer.execute(function)
+                    else:
+                        assert debouncer.execute(function) == "value"
+                finally:
+                    away.__exit__(None, None, None)
+                debouncer.shut()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -200,3 +202,53 @@ def test_json_payloads_can_be_read_in_redis(make_debouncer: Make, client: redis.
     face.handle()
     face.start()
     assert face.result(ticket).value == {"doc": 7}
+
+
+def test_a_throttler_of_the_other_kind_is_refused(make_debouncer: Make, server: RunningServer) -> None:
+    """Its permits would never be awaited, or could not be, and nothing would be throttled."""
+    face = make_debouncer()
+    plain_client, async_client = redis.from_url(server.url), redis.asyncio.from_url(server.url)
+    throttlers: Any = (
+        redisopt.Throttler(plain_client, "test", rates=["1/s"]),
+        redisopt.AsyncThrottler(async_client, "test", rates=["1/s"]),
+    )
+    wrong, wanted = (throttlers[1], "a Throttler") if face.kind == "sync" else (throttlers[0], "an AsyncThrottler")
+    with pytest.raises(ValueError, match=f"throttler must be {wanted}, not {type(wrong).__name__}"):
+        type(face.real)(face.client, "other", throttler=wrong)
+
+
+def test_a_second_argument_with_a_default_is_the_handlers_own(make_debouncer: Make) -> None:
+    face = make_debouncer(wait=0)
+
+    def handle(payload: Any, suffix: str = "!") -> str:
+        return f"{payload}{suffix}"
+
+    async def handle_async(payload: Any, suffix: str = "!") -> str:
+        return f"{payload}{suffix}"
+
+    mine = handle if face.kind == "sync" else handle_async
+    face.real.handler(mine)
+    with pytest.raises(ValueError, match=f"has the handler <function .*{mine.__name__}"):
+        face.real.handler(mine)
+    face.start()
+    assert face.result(face.submit("a")).value == "a!"
+
+
+@pytest.mark.parametrize("stop", [None, 5])
+def test_a_foreground_worker_needs_an_event_of_its_kind(make_debouncer: Make, stop: Any) -> None:
+    face = make_debouncer()
+    face.handle()
+    other = asyncio.Event() if face.kind == "sync" else threading.Event()
+    for wrong in (stop, other):
+        with pytest.raises(ValueError, match=r"stop must be an? (threading|asyncio)\.Event, not"):
+            face.run(wrong)
+
+
+def test_no_call_id_and_no_letter_id(make_debouncer: Make) -> None:
+    face = make_debouncer(wait=5)
+    tickets = [face.submit("a", call_id=call_id) for call_id in (None, None)]
+    assert [ticket.number for ticket in tickets] == [1, 2]
+    face.cancel()
+    for wrong in (5, [1]):
+        with pytest.raises(ValueError, match="window must be the id of a dead letter"):
+            face.replay(wrong)

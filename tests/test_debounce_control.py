@@ -213,7 +213,39 @@ def test_at_most_once_is_never_tried_again(make_debouncer: Make) -> None:
     face = make_debouncer(wait=0, delivery="at_most_once")
     face.handle(refuse)
     face.start()
-    with pytest.raises(redisopt.RunFailed, match="in 1 attempts"):
+    with pytest.raises(redisopt.RunFailed, match="after 1 attempt:"):
         face.result(face.submit("a"))
     assert len(face.runs) == 1
     assert len(face.dead()) == 1
+
+
+def test_letters_of_a_key_that_was_forgotten_meanwhile_run_again(make_debouncer: Make, client: redis.Redis) -> None:
+    """And nothing is kept from other keys."""
+    face = make_debouncer(wait=0, max_attempts=1)
+    face.handle(refuse)
+    worker = face.start()
+    for number in range(2):
+        with pytest.raises(redisopt.RunFailed):
+            face.result(face.submit(number, key="k"))
+    face.do(worker.stop)
+    assert client.delete("redisopt:v1:{debounce:test:0}:key:k") == 1  # as when a minute has passed
+    healed = make_debouncer(wait=0)
+    healed.handle()
+    assert face.replay() == 2
+    healed.start()
+    assert face.result(face.submit("innocent", key="other")).value == "innocent"
+    wait_until(lambda: len(healed.runs) == 3)
+    assert sorted(str(ran.payload) for ran in healed.runs) == ["0", "1", "innocent"]
+
+
+def test_the_latest_dead_letters_are_kept(make_debouncer: Make, client: redis.Redis) -> None:
+    """As many as max_dead, with their payloads."""
+    face = make_debouncer(wait=0, max_attempts=1, max_dead=3, collect="all")
+    face.handle(refuse)
+    face.start()
+    for number in range(5):
+        with pytest.raises(redisopt.RunFailed):
+            face.result(face.submit(number, key=str(number)))
+    assert [letter.payload for letter in face.dead()] == [[2], [3], [4]]
+    assert face.metrics().dead_letters == 3
+    assert len(list(client.scan_iter("redisopt:v1:{debounce:test:0}:dead:*"))) == 6

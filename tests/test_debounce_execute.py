@@ -298,3 +298,20 @@ def test_when_the_executor_is_killed_another_caller_runs_its_own(
     kill()
     caller.join(10)
     assert got == ["ours"]
+
+
+def test_a_dropped_call_gets_the_outcome_of_its_burst_however_long_that_goes_on(make_debouncer: Make) -> None:
+    """Longer than result_ttl, whether or not calls come in between: @0 runs, @1.4 and @2.8 are dropped."""
+    face = make_debouncer(wait=1.9, leading=True, trailing=False, result_ttl=1)
+    face.handle()
+    face.start()
+    functions = Functions(face.kind)
+    first = face.submit("a")
+    assert face.result(first).value == "a"
+    assert face.execute(functions.that("a"), key="f") == "a"
+    for payload in "bc":
+        time.sleep(1.4)
+        ticket = face.submit(payload)
+        assert (ticket.status, ticket.window) == ("dropped", first.window)
+        assert face.result(ticket).value == "a"
+        assert face.execute(functions.that(payload), key="f") == "a"

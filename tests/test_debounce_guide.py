@@ -34,7 +34,7 @@ def test_every_block_runs_and_redis_shows_what_is_shown(
 
     assert "indexed 7 once for 10 calls - superseded: True" in printed
     assert "booked 6" in printed
-    assert "failed after 2 attempts: ConnectionError: no route to the mail server" in printed
+    assert "failed after 2 attempts: LookupError: no such mailbox" in printed
     assert "dead letter: ada {'to': 'ada'}" in printed
     assert "fresh ada" in printed
     assert "searched for 3 queries at once" in printed
@@ -57,3 +57,13 @@ def test_the_guide_shows_only_fields_that_exist() -> None:
     }
     assert shown <= set(redisopt.DebounceConfig.model_fields)
     assert {"wait", "max_wait", "leading", "trailing", "collect"} <= shown
+
+
+def test_the_table_has_every_field_with_its_default() -> None:
+    """Whoever adds a field says so where users look."""
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", GUIDE.read_text(), re.MULTILINE)
+    told = {name: text for names, text in rows for name in re.findall(r"`(\w+)`", names)}
+    assert set(told) == set(redisopt.DebounceConfig.model_fields)
+    for name in ("lease_ttl", "max_attempts", "retry_for", "result_ttl", "max_dead", "command_timeout", "delivery"):
+        default = redisopt.DebounceConfig.model_fields[name].default
+        assert (f"{default:,g}" if isinstance(default, int | float) else f'"{default}"') in told[name]

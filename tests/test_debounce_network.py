@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,18 +16,21 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+import redis.crc
 
 import redisopt
 from redisopt.clients import connect, connect_async
+from redisopt.commands import call
 from redisopt.server import EmbeddedServer
 from tests.cluster import Cluster
 from tests.debounce_faces import DebounceFace
 from tests.fleet import FORK, in_threads
-from tests.fragile import FragileServer
+from tests.fragile import FragileServer, Lateness
 from tests.proxy import Fate, Proxy, is_script
 from tests.servers import RunningServer, binary
 from tests.test_acl import PASSWORD, USER, acl_line, as_user, commands_of_the_scripts, make_user
 from tests.test_debounce import slowly
+from tests.test_sentinel import Watched
 from tests.test_server_clock import LIBRARY, SetClock
 from tests.waiting import wait_until
 
@@ -222,31 +226,70 @@ for number, at in enumerate([0, 0.2, 0.4, 0.6]):
 print(time.time())
 """
 
+EXECUTOR = """
+import sys, threading, time, redis, redisopt
+client = redis.from_url(sys.argv[1])
+debouncer = redisopt.Debouncer(client, "test", wait=0.32, max_wait=0.64, lease_ttl=2, command_timeout=5)
+ran = threading.Event()
+
+@debouncer.handler
+def handle(payload, run):
+    client.rpush("log", f"{payload} {run.waited} {run.attempt} {time.time()}")
+    until = time.monotonic() + 5  # past its lease, which only beats can renew
+    while payload == 3 and time.monotonic() < until:
+        ran.wait(0.1)
+
+with debouncer.worker():
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
 
 @pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
+@pytest.mark.parametrize("whose", ["caller", "executor"])
 @pytest.mark.parametrize("seconds", [-60, 60])
-def test_a_callers_clock_decides_nothing(
-    server: RunningServer, make_debouncer: Make, seconds: int, monkeypatch: pytest.MonkeyPatch
+def test_a_clock_of_a_process_decides_nothing(
+    server: RunningServer, client: redis.Redis, whose: str, seconds: int
 ) -> None:
-    """A process whose clock is a minute off calls as any other: its window is due at its cap. Nor does an executor's clock."""
-    face = make_debouncer(wait=0.32, max_wait=0.64)
-    face.handle()
-    face.start()
-    right = time.time
-    monkeypatch.setattr(time, "time", lambda: right() - seconds)
-    environment = os.environ | {
+    """One whose clock is a minute off calls as any other, and its window is due at its cap; one runs, and renews its lease."""
+    false = os.environ | {
         "LD_PRELOAD": str(LIBRARY),
         "FAKETIME": f"{seconds:+d}s",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    ran = subprocess.run(
-        [sys.executable, "-c", CALLER, server.url], env=environment, check=True, capture_output=True, text=True
+    environments = {each: false if each == whose else dict(os.environ) for each in ("caller", "executor")}
+    executor = subprocess.Popen(
+        [sys.executable, "-c", EXECUTOR, server.url],
+        env=environments["executor"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    assert abs(float(ran.stdout) - right() - seconds) < 10, "its clock was not off"
-    wait_until(lambda: not face.metrics().is_waiting and not face.metrics().running)
-    assert 1 <= len(face.runs) <= 2
-    assert 0.6 <= face.runs[0].run.waited <= 0.8
-    assert face.runs[-1].payload == 3
+    try:
+        assert executor.stdout is not None
+        assert executor.stdout.readline() == "ready\n"
+        with Lateness() as late:
+            called = subprocess.run(
+                [sys.executable, "-c", CALLER, server.url],
+                env=environments["caller"],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            wait_until(lambda: client.hget("redisopt:v1:{debounce:test:0}:state", "done") in (b"1", b"2"), 15)
+            wait_until(lambda: not client.exists("redisopt:v1:{debounce:test:0}:leases"), 15)
+            wait_until(lambda: not client.exists("redisopt:v1:{debounce:test:0}:due"), 15)
+    finally:
+        executor.communicate("", timeout=20)
+    lines: Any = client.lrange("log", 0, -1)
+    log = [line.decode().split() for line in lines]
+    client.delete("log")
+    clock = float(called.stdout) if whose == "caller" else float(log[0][3])
+    assert abs(clock - time.time() - seconds) < 30, "its clock was not off"
+    assert 1 <= len(log) <= 2
+    assert 0.64 <= float(log[0][1]) <= 0.64 + 0.05 + 4 * late.seconds
+    assert log[-1][0] == "3"
+    assert {attempt for _, _, attempt, _ in log} == {"1"}, "a run was taken over though its executor lived"
 
 
 # --- a Cluster
@@ -285,6 +328,73 @@ def test_on_a_cluster_keys_are_spread_over_all_nodes(cluster: Cluster, kind: str
         assert [key for key in admin.scan_iter() if admin.pttl(key) == -1] == []
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_on_a_cluster_a_node_that_stands_still_stops_no_other(kind: str) -> None:
+    """Keys of the other nodes run meanwhile, its own when it is back."""
+    with Cluster() as cluster:
+        for admin in cluster.admins:
+            admin.config_set("cluster-require-full-coverage", "no")
+        client = connect(cluster.url) if kind == "sync" else None
+        face = DebounceFace(
+            kind, cluster.url, client=client or connect_async(cluster.url), wait=0.1, lease_ttl=3, command_timeout=1.0
+        )
+        face.handle()
+        face.start(concurrency=4)
+        keys = [f"key {number}" for number in range(30)]
+        for key in keys:
+            face.result(face.submit(key, key=key))
+        owners = {
+            key: cluster.owner(redis.crc.key_slot(face.real._plans.asking.layout.place(key).tag.encode()))
+            for key in keys
+        }
+        away = owners[keys[0]]
+        others = [key for key in keys if owners[key] != away]
+        face.submit("waits", key=keys[0])
+        pid = int(cluster.admins[away].info("server")["process_id"])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            for key in others[:6]:
+                assert face.result(face.submit("meanwhile", key=key)).value == "meanwhile"
+            assert time.monotonic() - began < 10
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: any(ran.payload == "waits" for ran in face.runs), 15)
+        face.shut()
+
+
+# --- a failover
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_what_a_replica_has_runs_after_a_failover_and_what_it_has_not_is_told(tmp_path: Path, kind: str) -> None:
+    """The replica is promoted without the last write: who waits for that is told, and can submit it again under its call id."""
+    watched = Watched(tmp_path)
+    try:
+        with redis.from_url(watched.servers[0].url) as first, redis.from_url(watched.servers[1].url) as second:
+            second.replicaof("127.0.0.1", str(watched.ports[0]))
+            wait_until(lambda: second.info("replication")["master_link_status"] == "up", 20)
+            client: Any = connect(watched.url) if kind == "sync" else connect_async(watched.url)
+            face = DebounceFace(kind, watched.url, client=client, wait=3.0)
+            kept = [face.submit(number, key="kept") for number in range(3)]
+            wait_until(lambda: second.exists("redisopt:v1:{debounce:test:0}:key:kept"))
+            assert first.wait(1, 5000) >= 0
+            second.replicaof("NO", "ONE")
+            lost = face.submit("lost", key="lost", call_id="order 7")
+        watched.name_the_second()
+        watched.servers[0].close()
+        face.handle()
+        face.start()
+        with pytest.raises(redisopt.StateLost):
+            face.result(lost, 20)
+        assert face.result(face.submit("again", key="lost", call_id="order 7"), 20).value == "again"
+        assert {face.result(ticket, 20).value for ticket in kept} == {2}
+        assert [ran.payload for ran in face.runs if ran.run.key == "kept"] == [2]
+        face.shut()
+    finally:
+        watched.close()
+
+
 # --- a throttle
 
 
@@ -299,6 +409,7 @@ def test_a_window_that_is_due_waits_for_a_permit_and_takes_what_comes_meanwhile(
     face = make_debouncer("joined", wait=0.32, collect="all", throttler=throttler)
     face.handle()
     face.start()
+    called = time.monotonic()
     tickets = [face.submit(0)]
     wait_until(lambda: face.runs)
     began = time.monotonic()
@@ -308,7 +419,7 @@ def test_a_window_that_is_due_waits_for_a_permit_and_takes_what_comes_meanwhile(
     results = [face.result(ticket) for ticket in tickets]
 
     assert [ran.payload for ran in face.runs] == [[0], [1, 2, 3]]
-    assert face.runs[1].at - face.runs[0].at >= 0.98
+    assert face.runs[1].at - called >= 0.32 + 1 - 0.01
     assert face.runs[1].at - began < 1.5
     assert results[1].window == results[3].window
     time.sleep(0.2)
@@ -401,3 +512,37 @@ def test_all_of_it_works_for_the_documented_user(server: RunningServer, client: 
     finally:
         client.acl_deluser(USER)
         client.acl_log_reset()
+
+
+def test_who_waits_on_a_full_server_is_not_refused(make_debouncer: Make, client: redis.Redis) -> None:
+    """Neither for the outcome of a handler, nor for a function's turn."""
+    face = make_debouncer(wait=1.5)
+    face.handle()
+    ticket = face.submit("a")
+    values: list[Any] = []
+
+    def give() -> str:
+        return "f"
+
+    async def give_async() -> str:
+        return "f"
+
+    function = give if face.kind == "sync" else give_async
+    waiter = threading.Thread(target=lambda: values.append(face.execute(function, key="f", timeout=20)))
+    waiter.start()
+    wait_until(lambda: face.peek("f").calls == 1)
+    client.config_set("maxmemory", 1)
+    try:
+        asking = face.real._plans.asking
+        asked = asking.result(asking.layout.place(""), ticket.window)
+        assert face.do(face.real._runner.run, call(asked)).status == "pending"
+        holder = next(iter(face.real._plans.closures._open.values())).id
+        window = face.peek("f").window
+        asked = asking.take(asking.layout.closures("f"), window, holder, "attempt")
+        assert face.do(face.real._runner.run, call(asked)).status == "pending"
+        face.start()
+        assert face.result(ticket).value == "a"
+        waiter.join(20)
+    finally:
+        client.config_set("maxmemory", 0)
+    assert values == ["f"]

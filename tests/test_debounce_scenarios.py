@@ -17,6 +17,7 @@ import redis.asyncio
 
 import redisopt.delivery
 from redisopt.debounce.asking import Asking
+from redisopt.identity import next_permit_id
 from redisopt.runner import AsyncRunner, Runner
 from tests.clock import START_MS, ServerClock, on_test_clock
 from tests.debounce_scripts import Scripts
@@ -194,12 +195,12 @@ def test_a_call_during_a_run_runs_after_it(make: Make, leading: bool) -> None:
     scripts.call("a")
     starts = START_MS + (0 if leading else 320)
     scripts.go_to(starts)
-    _, (run,) = scripts.do(scripts.asking.claim(0, 5, "worker"))
+    _, (run,) = scripts.do(scripts.asking.claim(0, 5, "worker", next_permit_id(), 1))
     scripts.go_to(START_MS + 400)
     scripts.call("b", 1)
     for at in (500, 725, 819):
         scripts.go_to(START_MS + at)
-        assert scripts.do(scripts.asking.claim(0, 5, "another"), 2)[1] == []
+        assert scripts.do(scripts.asking.claim(0, 5, "another", next_permit_id(), 1), 2)[1] == []
     scripts.go_to(START_MS + 820)
     assert scripts.do(scripts.asking.finish(run, "done"))
     scripts.work()
@@ -211,12 +212,12 @@ def test_an_executor_that_is_silent_loses_its_run(make: Make) -> None:
     scripts = make(wait=0.32, lease_ttl=2)
     scripts.call("a")
     scripts.go_to(START_MS + 320)
-    _, (first,) = scripts.do(scripts.asking.claim(0, 5, "first"))
+    _, (first,) = scripts.do(scripts.asking.claim(0, 5, "first", next_permit_id(), 1))
     scripts.go_to(START_MS + 2319)
-    left, none = scripts.do(scripts.asking.claim(0, 5, "second"), 1)
+    left, none = scripts.do(scripts.asking.claim(0, 5, "second", next_permit_id(), 1), 1)
     assert (left, none) == (0.001, [])
     scripts.go_to(START_MS + 2320)
-    _, (second,) = scripts.do(scripts.asking.claim(0, 5, "second"), 1)
+    _, (second,) = scripts.do(scripts.asking.claim(0, 5, "second", next_permit_id(), 1), 1)
 
     assert (second.window, second.attempt) == (first.window, 2)
     assert int(second.fence) > int(first.fence)
@@ -232,11 +233,11 @@ def test_a_run_that_is_renewed_is_not_taken_over(make: Make) -> None:
     scripts = make(wait=0.32, lease_ttl=2)
     scripts.call("a")
     scripts.go_to(START_MS + 320)
-    _, (run,) = scripts.do(scripts.asking.claim(0, 5, "first"))
+    _, (run,) = scripts.do(scripts.asking.claim(0, 5, "first", next_permit_id(), 1))
     for at in range(1000, 10_000, 1000):
         scripts.go_to(START_MS + at)
         assert scripts.do(scripts.asking.beat(scripts.place.tag, [(scripts.place, run.fence)])) == [True]
-        assert scripts.do(scripts.asking.claim(0, 5, "second"), 1)[1] == []
+        assert scripts.do(scripts.asking.claim(0, 5, "second", next_permit_id(), 1), 1)[1] == []
     assert scripts.do(scripts.asking.finish(run, "done"))
 
 
@@ -248,7 +249,7 @@ def test_a_run_whose_executors_die_becomes_a_dead_letter(make: Make, delivery: s
     starts = 0
     for second in range(6):
         scripts.go_to(START_MS + 1000 * second)
-        starts += len(scripts.do(scripts.asking.claim(0, 5, "dies"), second)[1])
+        starts += len(scripts.do(scripts.asking.claim(0, 5, "dies", next_permit_id(), 1), second)[1])
     (letter,) = scripts.do(scripts.asking.dead(0, 0))
 
     assert starts == (3 if delivery == "at_least_once" else 1)
@@ -299,10 +300,48 @@ def test_a_claim_that_is_sent_again_takes_the_same(make: Make) -> None:
     scripts = make(wait=0, collect="all")
     scripts.call("a")
     scripts.call("b")
-    claim = scripts.asking.claim(0, 5, "worker")
-    lane = ("lane.1", 1)
-    copies = [scripts.do(claim._replace(once=False, args=(*lane, *claim.args)), process) for process in range(2)]
+    claim = scripts.asking.claim(0, 5, "worker", "lane.1", 1)
+    copies = [scripts.do(claim, process) for process in range(2)]
     assert copies[0] == copies[1]
     assert len(copies[0][1]) == 1
-    assert scripts.do(claim)[1] == []
+    assert scripts.do(scripts.asking.claim(0, 5, "worker", "lane.1", 2))[1] == []
     assert scripts.do(scripts.asking.finish(copies[0][1][0], "done"))
+
+
+@pytest.mark.parametrize(("after", "runs"), [(59_900, 1), (60_400, 2), (6 * 3_600_000, 2)])
+def test_a_call_id_is_known_for_a_minute_and_no_longer(make: Make, after: int, runs: int) -> None:
+    """However little else is called: the same id is another call then, and is run."""
+    scripts = make(wait=0.32)
+    scripts.call("daily report")
+    scripts.work()
+    scripts.go_to(START_MS + after)
+    scripts.call_again(0, 1)
+    scripts.work()
+    scripts.go_to(float("inf"))
+    assert [payloads for _, payloads in scripts.runs] == [["daily report"]] * runs
+
+
+def test_time_goes_on_after_the_clock_was_set_back_though_nobody_claims(make: Make) -> None:
+    """A minute back while calls come every 100 ms: max_wait is still what it says."""
+    scripts = make(wait=0.3, max_wait=1)
+    scripts.call(0)
+    for number in range(1, 21):
+        scripts._clock.set(START_MS - 60_000 + 100 * number)
+        scripts.call(number, number)
+    _, (run,) = scripts.do(scripts.asking.claim(0, 1, "worker", next_permit_id(), 1))
+    assert run.calls == 21
+    scripts.do(scripts.asking.finish(run, "done"))
+    scripts.cancel()
+
+
+@pytest.mark.parametrize("outcome", ["failed", "repeat", "returned"])
+def test_what_is_said_again_of_a_run_that_another_has_since_was_heard(make: Make, outcome: str) -> None:
+    """It was this executor's to say, and nobody has taken it over."""
+    scripts = make(wait=0, max_attempts=3)
+    scripts.call("a")
+    _, (run,) = scripts.do(scripts.asking.claim(0, 1, "first", "lane.1", 1))
+    said = scripts.asking.finish(run, outcome, b"", "ValueError: no", 0)
+    assert scripts.do(said) is True
+    _, (again,) = scripts.do(scripts.asking.claim(0, 1, "second", "lane.2", 1), 1)
+    assert scripts.do(said) is True
+    assert scripts.do(scripts.asking.finish(again, "done"), 1) is True

@@ -7,7 +7,7 @@ local function take_window(part, at)
     return nil
   end
   if window[4] == 'trailing' then
-    redis.call('HSET', at.window, 'last_run', part.now < window[2] + window[8] and window[2] or part.now)
+    redis.call('HSET', at.window, 'last_run', part.now < window[2] + (window[8] or 0) and window[2] or part.now)
   end
   if window[5] == 'all' and redis.call('EXISTS', at.items) == 1 then -- else they were evicted, and its executor says so
     redis.call('RENAME', at.items, at.run_items)

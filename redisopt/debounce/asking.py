@@ -7,8 +7,8 @@ from typing import Any
 
 from redisopt.commands import Arg, Command
 from redisopt.config import milliseconds
-from redisopt.debounce.config import DebounceConfig
-from redisopt.debounce.layout import Layout, Place
+from redisopt.debounce.config import MAX_SECONDS, DebounceConfig
+from redisopt.debounce.layout import Layout, Place, holds_functions
 from redisopt.debounce.outcome import Pending
 from redisopt.debounce.replies import (
     Claimed,
@@ -37,6 +37,9 @@ LETTERS = 100
 KEEP_MS = 60_000
 """How long a window of functions outlives its callers, which ask about it once a second."""
 
+_TERMS_MS = (MAX_SECONDS + 86_400) * 1000  # how long it is known how keys are spread: longer than any wait
+_LIVES_MS = 180_000  # how long after it said so a process is thought to live
+
 GRACE_MS = 250
 """How long each newer process has to come for a window, before the function of an older one runs."""
 
@@ -64,9 +67,19 @@ class Asking:
         )
         lease, once = milliseconds(c.lease_ttl), int(c.delivery == "at_most_once")
         self._submits: dict[tuple[int, float], tuple[Arg, ...]] = {}
-        self._claims = [(lease, c.attempts, once, *self._ends, number) for number in range(partitions)]
-        self._finishes = [(*self._ends, number) for number in range(partitions)]
+        self._claims = [(lease, c.attempts, once, *self._ends, number, c.max_dead) for number in range(partitions)]
+        self._finishes = [(*self._ends, number, 0, c.max_dead) for number in range(partitions)]
         self._joins: dict[float, tuple[Arg, ...]] = {}
+
+    def agree(self, instead: int = 0) -> Command[tuple[int, str]]:
+        """Say how keys are spread and run here; the partitions and the options of others, 0 and "" where they are the same."""
+
+        def read(reply: Any) -> tuple[int, str]:
+            return int(text(reply[0]) or 0), text(reply[1])
+
+        c = self.config
+        args = (self.layout.partitions, c.shared, instead, int(c.on_conflict == "raise"), _TERMS_MS, _LIVES_MS)
+        return Command("debounce_agree", (f"{self.layout.tags[0]}terms",), args, read)
 
     # --- calls
 
@@ -85,7 +98,15 @@ class Asking:
                 self._submits.clear()
             options = self.config.options_with(wait)
             bound = self.config.max_queue or 0
-            constants = (milliseconds(wait), *self._terms, options, self.layout.channel, place.partition, bound)
+            constants = (
+                milliseconds(wait),
+                *self._terms,
+                options,
+                self.layout.channel,
+                place.partition,
+                bound,
+                self._ends[1],
+            )
             self._submits[place.partition, wait] = constants
         return constants
 
@@ -97,15 +118,17 @@ class Asking:
 
     # --- runs
 
-    def claim(self, partition: int, limit: int, executor: str) -> Command[tuple[float | None, list[Claimed]]]:
-        """Take what is due, and the seconds until there is more."""
+    def claim(
+        self, partition: int, limit: int, executor: str, lane: str, number: int
+    ) -> Command[tuple[float | None, list[Claimed]]]:
+        """Take what is due, and the seconds until there is more. One of the same number in its lane is answered alike."""
         tag = self.layout.tags[partition]
         keys = (f"{tag}state", f"{tag}due", f"{tag}leases")
 
         def read(reply: Any) -> tuple[float | None, list[Claimed]]:
             return (None if reply[0] < 0 else reply[0] / 1000), [read_claimed(self.layout, row) for row in reply[1]]
 
-        return Command("debounce_claim", keys, (limit, executor), read, self._claims[partition], once=True)
+        return Command("debounce_claim", keys, (lane, number, limit, executor), read, self._claims[partition])
 
     def items(self, run: Claimed, start: int) -> Command[list[bytes]]:
         """The next payloads of a run."""
@@ -117,7 +140,10 @@ class Asking:
         keys = (f"{tag}state", f"{tag}leases", *(place.window for place, _ in runs))
         pairs = [part for place, fence in runs for part in (place.member, fence)]
         lease = milliseconds(self.config.lease_ttl)
-        return Command("debounce_beat", keys, (lease, *pairs), lambda reply: [each == "1" for each in text(reply)])
+        keep = KEEP_MS if holds_functions(tag) else 0
+        return Command(
+            "debounce_beat", keys, (lease, keep, *pairs), lambda reply: [each == "1" for each in text(reply)]
+        )
 
     def finish(
         self, run: Claimed, outcome: str, value: bytes = b"", error: str = "", retry: float | None = None
@@ -137,14 +163,14 @@ class Asking:
         )
         retry_ms = -1 if retry is None else milliseconds(retry)
         ends = self._finishes[run.place.partition]
-        if tag != self.layout.tags[run.place.partition]:
-            ends = (0, self._ends[1], "", run.place.partition)  # of a function there is no dead letter
+        if holds_functions(tag):
+            ends = (0, *self._ends[1:], run.place.partition, KEEP_MS, 0)  # of a function there is no dead letter
         args = (run.place.member, run.fence, outcome, value, error, retry_ms)
         return Command("debounce_finish", keys, args, bool, ends)
 
     # --- of callers that hold functions
 
-    def join(self, place: Place, holder: str, wait: float) -> Command[tuple[Placed, str]]:
+    def join(self, place: Place, holder: str, attempt: str, wait: float) -> Command[tuple[Placed, str]]:
         """Put a call into its window; and the fence of the run, where its function is to run now."""
         constants = self._joins.get(wait)
         if constants is None:
@@ -153,7 +179,17 @@ class Asking:
             max_wait, leading, trailing, _, max_items, _ = self._terms
             lease = milliseconds(self.config.lease_ttl)
             options = self.config.options_with(wait)
-            constants = (milliseconds(wait), max_wait, leading, trailing, max_items, options, lease, KEEP_MS)
+            constants = (
+                milliseconds(wait),
+                max_wait,
+                leading,
+                trailing,
+                max_items,
+                options,
+                lease,
+                KEEP_MS,
+                self._ends[1],
+            )
             self._joins[wait] = constants
         tag = place.tag
         keys = (
@@ -161,7 +197,8 @@ class Asking:
             place.window,
             f"{place.window}:callers",
         )
-        return Command("debounce_join", keys, (place.member, process_id(), holder), read_joined, constants, once=True)
+        args = (place.member, process_id(), holder, attempt)
+        return Command("debounce_join", keys, args, read_joined, constants, once=True, undo="debounce_unjoin")
 
     def take(self, place: Place, window: str, holder: str, attempt: str) -> Command[Fate | Taken]:
         """Take a window, to run one's function, where it is time and one's turn."""
@@ -179,10 +216,15 @@ class Asking:
         args = (window, place.member, process_id(), holder, attempt)
         return Command("debounce_take", keys, args, read_taken, constants)
 
-    def leave(self, place: Place, holder: str) -> Command[bool]:
-        """No caller here waits any more."""
-        keys = (f"{place.tag}due", place.window, f"{place.window}:callers")
-        return Command("debounce_leave", keys, (place.member, holder), bool)
+    def leave(self, place: Place, holder: str, which: str, attempt: str) -> Command[int]:
+        """No caller of the holder waits any more, for one window or ("") for any; and who attempted to take one gave up."""
+        keys = (
+            *(f"{place.tag}{part}" for part in ("state", "due", "leases")),
+            place.window,
+            f"{place.window}:callers",
+        )
+        args = (place.member, holder, which, attempt)
+        return Command("debounce_leave", keys, args, int, (KEEP_MS, milliseconds(self.config.result_ttl)))
 
     # --- looking, and taking a hand
 
@@ -199,14 +241,14 @@ class Asking:
     def flush(self, place: Place) -> Command[tuple[str, int] | None]:
         """Have what is pending run now."""
         tag = place.tag
-        channel = self.layout.channel if tag == self.layout.tags[place.partition] else ""
+        functions = int(holds_functions(tag))
 
         def read(reply: Any) -> tuple[str, int] | None:
             window, _, calls = text(reply).partition(" ")
             return (window, int(calls)) if window else None
 
         keys = (f"{tag}state", f"{tag}due", place.window)
-        return Command("debounce_flush", keys, (place.member, channel, place.partition), read)
+        return Command("debounce_flush", keys, (place.member, self.layout.channel, place.partition, functions), read)
 
     def peek(self, place: Place) -> Command[Pending]:
         """How a key stands."""

@@ -96,7 +96,7 @@ class AsyncDebouncer(AsyncFace[DebounceConfig]):
         return function
 
     async def submit(
-        self, payload: Any = None, key: str = "", *, call_id: str = "", wait: float | None = None
+        self, payload: Any = None, key: str = "", *, call_id: str | None = None, wait: float | None = None
     ) -> AsyncDebounceTicket:
         """See `Debouncer.submit`."""
         place, placed = await self._runner.run(self._plans.submitting.submit(key, payload, call_id, wait))
@@ -113,7 +113,10 @@ class AsyncDebouncer(AsyncFace[DebounceConfig]):
         timeout: float | None = None,
         **kwargs: Any,
     ) -> R:
-        """See `Debouncer.execute`; of a coroutine function. A caller that is cancelled leaves the window to the others."""
+        """See `Debouncer.execute`; of a coroutine function.
+
+        A caller that is cancelled leaves the window to the others; where there is none, it ends without a run.
+        """
         check_function(function, "function", awaited=True, instead="a Debouncer")
         value: R = await self._runner.run(
             self._plans.closures.execute(functools.partial(invoke, function, *args, **kwargs), key, timeout)
@@ -198,6 +201,7 @@ class AsyncDebouncer(AsyncFace[DebounceConfig]):
 
     async def run(self, stop: asyncio.Event, *, concurrency: int = 1, grace: float = GRACE) -> None:
         """Work until `stop` is set, or this is cancelled. Arguments as `worker`."""
+        self._plans.check_stop(stop, awaited=True)
         async with self.worker(concurrency=concurrency, grace=grace):
             await stop.wait()
 

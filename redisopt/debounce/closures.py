@@ -15,13 +15,14 @@ from typing import Any
 from redisopt import events
 from redisopt.awaiting import ASK_EVERY, Awaiting, NotYet
 from redisopt.background import now
-from redisopt.commands import Plan, Stopped, call
+from redisopt.commands import Plan, call
+from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
-from redisopt.debounce.executing import MAX_ERROR, Executing, HeldRun
+from redisopt.debounce.executing import Executing, HeldRun, as_text
 from redisopt.debounce.layout import Place
-from redisopt.debounce.replies import Claimed, Fate, Placed, Taken
+from redisopt.debounce.replies import Claimed, Fate, Taken
 from redisopt.debounce.submitting import Submitting, check_timeout
-from redisopt.errors import RedisOptError
+from redisopt.errors import RedisOptError, ResultTimeout
 from redisopt.identity import next_permit_id, process_id
 from redisopt.policies import Policy
 
@@ -35,6 +36,45 @@ class _Ours:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+class _Holder:
+    """Callers of one key, of this process, that wait together: in Redis they are one.
+
+    Where the last of them that waits for a window gives up, the next caller is of another holder: so what the last one says
+    cannot be taken for that of a caller that came meanwhile.
+
+    Attributes:
+        id: under which they wait.
+        joining: how many of them do not know their window yet.
+        waiting: those of each window, in order of calling.
+        unanswered: attempts to take each window whose answer never came.
+    """
+
+    __slots__ = ("id", "joining", "unanswered", "waiting")
+
+    def __init__(self, holder: str) -> None:
+        self.id = holder
+        self.joining = 0
+        self.waiting: dict[str, list[_Caller]] = {}
+        self.unanswered: dict[str, list[str]] = {}
+
+
+class _Caller:
+    """One call.
+
+    Attributes:
+        holder: with whom it waits.
+        joining: the id of its call.
+        window: that it waits for, "" until it is known.
+    """
+
+    __slots__ = ("holder", "joining", "window")
+
+    def __init__(self, holder: _Holder, joining: str) -> None:
+        self.holder = holder
+        self.joining = joining
+        self.window = ""
 
 
 class _Debounced:
@@ -56,12 +96,14 @@ class Closures:
     def __init__(
         self,
         asking: Asking,
+        agreeing: Agreeing,
         awaiting: Awaiting,
         submitting: Submitting,
         executing: Executing,
         on_debounce: Callable[[int], object] | None,
     ) -> None:
         self._asking = asking
+        self._agreeing = agreeing
         self._awaiting = awaiting
         self._submitting = submitting
         self._executing = executing
@@ -72,12 +114,7 @@ class Closures:
     def _begin(self) -> None:
         self._process = process_id()
         self._lock = threading.Lock()
-        self._callers: dict[str, set[int]] = {}  # of each key
-        self._waiting: dict[tuple[str, str], list[int]] = {}  # for each key's window, in order of calling
-
-    @property
-    def _holder(self) -> str:
-        return f"{process_id()}.{self._number}"
+        self._open: dict[str, _Holder] = {}  # whom the next caller of each key joins
 
     def policy(self, key: str, timeout: float | None) -> Policy:
         """What goes on around the calls of a key."""
@@ -92,32 +129,35 @@ class Closures:
         """Have one live caller run its operation once it is due; what that gave."""
         check_timeout(timeout)
         place = self._asking.layout.closures(key)
+        if now() >= self._agreeing.until:
+            yield from self._agreeing.ensure()
         caller = self._enter(place)
         try:
-            placed, fence = yield from call(self._asking.join(place, self._holder, self._asking.config.wait))
+            asked = now()
+            joining = self._asking.join(place, caller.holder.id, caller.joining, self._asking.config.wait)
+            placed, fence = yield from call(joining)
+            self._wait(caller, placed.window)
             if placed.status == "leading":
                 taken = Taken(fence, 1, 1, "leading")
-                return (yield from self._run(place, placed.window, taken, operation))
+                return (yield from self._run(place, placed.window, taken, asked, operation))
             if self._on_debounce is not None and placed.status == "pending":
                 events.notify(self._on_debounce, placed.number)
 
             def look() -> Plan[Fate | _Ours | NotYet]:
-                return (yield from self._look(place, placed, caller, operation))
+                return (yield from self._look(place, placed.window, caller, operation))
 
-            with self._lock:
-                self._waiting.setdefault((place.window, placed.window), []).append(caller)
+            waiting: Plan[Fate | _Ours] = self._awaiting.outcome(placed.window, look, timeout)
             try:
-                waiting: Plan[Fate | _Ours] = self._awaiting.outcome(placed.window, look, timeout)
                 found = yield from waiting
-            finally:
-                self._wait_no_more(place, placed.window, caller)
+            except ResultTimeout:
+                raise self._submitting.too_late(placed.window, timeout) from None
         except GeneratorExit:
+            self._leave(place, caller)
             raise
         except BaseException:
             yield from self._leave_early(place, caller)
             raise
-        finally:
-            self._leave(place, caller)
+        self._leave(place, caller)
         if isinstance(found, _Ours):
             return found.value
         return self._submitting.read(found, placed.window, placed.number).value
@@ -125,32 +165,47 @@ class Closures:
     def _look(
         self,
         place: Place,
-        placed: Placed,
-        caller: int,
+        window: str,
+        caller: _Caller,
         operation: Callable[[], Plan[Any]],
     ) -> Plan[Fate | _Ours | NotYet]:
         """Ask what became of the window; and where it is time, and this is the one to do it, run the operation."""
-        if self._is_newest(place, placed.window, caller):
-            found = yield from call(self._asking.take(place, placed.window, self._holder, next_permit_id()))
+        found: Fate | Taken
+        asked = now()
+        if self._is_newest(caller):
+            found = yield from self._take(place, window, caller.holder)
         else:
-            found = yield from call(self._asking.result(place, placed.window))
+            found = yield from call(self._asking.result(place, window))
             if found.status == "pending":
                 return NotYet()  # the newest caller of this process sees to it
         if isinstance(found, Taken):
-            return _Ours((yield from self._run(place, placed.window, found, operation)))
+            return _Ours((yield from self._run(place, window, found, asked, operation)))
         if found.status in {"pending", "running"}:
             return NotYet(min(ASK_EVERY, found.due_after))
         return found
+
+    def _take(self, place: Place, window: str, holder: _Holder) -> Plan[Fate | Taken]:
+        """Ask for the window, under the id of an attempt that was not answered, if there is one: it may have taken it."""
+        with self._lock:
+            unanswered = holder.unanswered.get(window)
+            attempt = unanswered.pop() if unanswered else next_permit_id()
+        try:
+            return (yield from call(self._asking.take(place, window, holder.id, attempt)))
+        except BaseException:
+            with self._lock:
+                holder.unanswered.setdefault(window, []).append(attempt)
+            raise
 
     def _run(
         self,
         place: Place,
         window: str,
         taken: Taken,
+        asked: float,
         operation: Callable[[], Plan[Any]],
     ) -> Plan[Any]:
         claimed = Claimed(place, window, taken.fence, taken.attempt, taken.calls, taken.edge, "last", 0.0, b"", 0)
-        run = HeldRun(claimed, now() + self._asking.config.lease_ttl)
+        run = HeldRun(claimed, asked + self._asking.config.lease_ttl)
         self._executing.leases.hold(place.tag, run)
         try:
             try:
@@ -159,53 +214,77 @@ class Closures:
             except GeneratorExit:
                 raise
             except Exception as error:
-                cause = error.error if isinstance(error, Stopped) else error
-                text = f"{type(cause).__name__}: {cause}"[:MAX_ERROR]
-                yield from self._executing.finish(run, "failed", b"", text)
+                yield from self._say(run, "failed", b"", as_text(error))
                 raise
             except BaseException:
                 yield from self._executing.give_back(run)
                 raise
-            yield from self._executing.finish(run, *self._executing.stored(run, value))
+            yield from self._say(run, *self._executing.stored(run, value))
         finally:
             self._executing.leases.drop(place.tag, run)
         return value
 
+    def _say(self, run: HeldRun, outcome: str, value: bytes, error: str) -> Plan[None]:
+        """Say what became of a function. Where Redis cannot be told, its own caller gets that all the same."""
+        try:
+            yield from self._executing.finish(run, outcome, value, error)
+        except RedisOptError as away:
+            events.logger.warning(
+                "debounce %r: %r is over, but the other callers cannot be told: %s", self._asking.name, run, away
+            )
+
     # --- the callers of this process
 
-    def _enter(self, place: Place) -> int:
+    def _enter(self, place: Place) -> _Caller:
         if self._process != process_id():
             self._begin()  # a forked child: its parent's callers are not here
-        caller = next(_numbers)
         with self._lock:
-            self._callers.setdefault(place.window, set()).add(caller)
-        return caller
+            holder = self._open.get(place.window)
+            if holder is None:
+                holder = self._open[place.window] = _Holder(f"{process_id()}.{self._number}.{next(_numbers)}")
+            holder.joining += 1
+        return _Caller(holder, next_permit_id())
 
-    def _is_newest(self, place: Place, window: str, caller: int) -> bool:
+    def _wait(self, caller: _Caller, window: str) -> None:
+        """A caller is in its window."""
         with self._lock:
-            return self._waiting[place.window, window][-1] == caller
+            caller.window = window
+            caller.holder.joining -= 1
+            caller.holder.waiting.setdefault(window, []).append(caller)
 
-    def _wait_no_more(self, place: Place, window: str, caller: int) -> None:
+    def _is_newest(self, caller: _Caller) -> bool:
         with self._lock:
-            waiting = self._waiting[place.window, window]
-            waiting.remove(caller)
-            if not waiting:
-                del self._waiting[place.window, window]
+            return caller.holder.waiting[caller.window][-1] is caller
 
-    def _leave(self, place: Place, caller: int) -> bool:
-        """Whether nobody here waits for the key any more."""
+    def _leave(self, place: Place, caller: _Caller) -> tuple[str, list[str]] | None:
+        """A caller waits no more. Where it was the last one, which window nobody waits for, and attempts that were not answered."""
+        holder = caller.holder
         with self._lock:
-            callers = self._callers.get(place.window, set())
-            callers.discard(caller)
-            if not callers:
-                self._callers.pop(place.window, None)
-            return not callers
+            if not caller.window:
+                holder.joining -= 1
+            else:
+                holder.waiting[caller.window].remove(caller)
+                if holder.waiting[caller.window]:
+                    return None
+                del holder.waiting[caller.window]
+            attempts = holder.unanswered.pop(caller.window, []) if caller.window else [caller.joining]
+            if holder.joining and caller.window:
+                return "-", attempts  # who joins may wait for the same window
+            which = caller.window or "-"
+            if not holder.waiting and not holder.joining:
+                which = ""
+            if which != "-" and self._open.get(place.window) is holder:
+                del self._open[place.window]  # who comes now is another holder, and is not told to leave with this one
+            return which, attempts or [""]  # "": nothing is to be given back
 
-    def _leave_early(self, place: Place, caller: int) -> Plan[None]:
+    def _leave_early(self, place: Place, caller: _Caller) -> Plan[None]:
         """A caller gives up. The last one here says so, so that a window that nobody could run is not kept."""
-        if not self._leave(place, caller):
+        left = self._leave(place, caller)
+        if left is None:
             return
+        which, attempts = left
         try:
-            yield from call(self._asking.leave(place, self._holder))
+            for attempt in attempts:
+                yield from call(self._asking.leave(place, caller.holder.id, which, attempt))
         except RedisOptError as error:
             events.logger.debug("a caller could not leave: %s", error)

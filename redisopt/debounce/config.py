@@ -94,6 +94,9 @@ class DebounceConfig(Config):
     dead_ttl: float = Field(
         default=7 * 86_400.0, ge=1, le=366 * 86_400, description="Seconds that a dead letter is kept."
     )
+    max_dead: int = Field(
+        default=10_000, ge=1, description="Dead letters of each partition that are kept, the latest ones."
+    )
     codec: Codec = Field(
         default="msgpack", description='How payloads and results are stored; "json" can be read in redis-cli.'
     )
@@ -108,6 +111,11 @@ class DebounceConfig(Config):
         ge=1,
         le=MAX_PARTITIONS,
         description="Slots of a Cluster that the keys are spread over; the same in all processes. Default: 1, on a Cluster 16.",
+    )
+    on_conflict: Literal["warn", "raise"] = Field(
+        default="warn",
+        description="When another process uses the name with other options: log a warning once, or raise ConfigConflict. "
+        "(Of another number of partitions it is raised in any case, since work would be lost.)",
     )
 
     @field_validator("collect")
@@ -134,10 +142,18 @@ class DebounceConfig(Config):
         """What is kept of a window's payloads."""
         return "all" if callable(self.collect) else self.collect
 
+    @property
+    def shared(self) -> str:
+        """What is to be the same in all processes, as text. Of `wait` the newest call's counts."""
+        return f"{self._options()} codec={self.codec}"
+
     def options_with(self, wait: float) -> str:
         """When calls are run, as text for who reads it in Redis."""
+        return f"wait={milliseconds(wait)}ms {self._options()}"
+
+    def _options(self) -> str:
         edges = "+".join(name for name, on in (("leading", self.leading), ("trailing", self.trailing)) if on)
-        words = [f"wait={milliseconds(wait)}ms"]
+        words = []
         if self.max_wait is not None:
             words.append(f"max_wait={milliseconds(self.max_wait)}ms")
         words += [f"edges={edges}", f"collect={self.word}"]

@@ -9,6 +9,7 @@ from redisopt.background import now
 from redisopt.codec import PayloadError, decode
 from redisopt.commands import Plan, call
 from redisopt.dead import DeadLetter
+from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
 from redisopt.debounce.replies import Letter
@@ -21,8 +22,9 @@ MAX_LETTERS = 10_000
 class Controlling:
     """The plans of those who look and interfere."""
 
-    def __init__(self, asking: Asking, submitting: Submitting, watch: Watch) -> None:
+    def __init__(self, asking: Asking, agreeing: Agreeing, submitting: Submitting, watch: Watch) -> None:
         self._asking = asking
+        self._agreeing = agreeing
         self._submitting = submitting
         self._watch = watch
 
@@ -77,7 +79,7 @@ class Controlling:
                 sums = [total + count for total, count in zip(sums, counts, strict=True)]
         pending, running, calls, runs, done, retried, dead, letters = sums
         performance = yield from self._watch.report()
-        return DebounceMetrics(
+        standing = DebounceMetrics(
             last_call / 1000 or None,
             last_run / 1000 or None,
             pending > 0,
@@ -85,6 +87,7 @@ class Controlling:
             *(running, calls, runs, done, retried, dead, letters),
             performance,
         )
+        return standing._replace(conflicts=len(self._agreeing.conflicts))
 
     def dead(self) -> Plan[list[DeadLetter]]:
         """The dead letters."""
@@ -121,6 +124,8 @@ class Controlling:
 
     def replay(self, window: str | None) -> Plan[int]:
         """Have one dead letter run again, or all; how many."""
+        if window is not None and not isinstance(window, str):
+            raise ValueError(f"window must be the id of a dead letter, or None for all, not {window!r}")
         replayed = 0
         for partition in range(self._asking.layout.partitions):
             windows = [window]

@@ -109,7 +109,7 @@ class Debouncer(Face[DebounceConfig]):
         return function
 
     def submit(
-        self, payload: Any = None, key: str = "", *, call_id: str = "", wait: float | None = None
+        self, payload: Any = None, key: str = "", *, call_id: str | None = None, wait: float | None = None
     ) -> DebounceTicket:
         """Have the handler run, once it is due; return at once.
 
@@ -119,9 +119,9 @@ class Debouncer(Face[DebounceConfig]):
         Args:
             payload: None, bool, int, float, str, bytes, and lists and dicts of these, up to `max_payload_bytes`.
             key: which calls belong together, such as a document's id.
-            call_id: a name of your own for this call: repeated within a minute under the same one, also by another process, it
-                neither counts nor extends the wait again, and gives the same ticket. (What the library sends again by itself
-                counts once in any case.)
+            call_id: a name of your own for this call: repeated under the same one within a minute of the first time, also by
+                another process, it neither counts nor extends the wait again, and gives the same ticket, also of a window that
+                was cancelled since. (What the library sends again by itself counts once in any case.)
             wait: seconds, instead of the config's.
 
         Raises:
@@ -144,7 +144,8 @@ class Debouncer(Face[DebounceConfig]):
 
         A function cannot go to another process: when every process that waits with one dies, nothing runs. (Use `submit` and a
         handler for what must not be lost.) It needs no worker, and its windows are apart from those of `submit`. Where the
-        caller whose function runs dies, another one's is run after `lease_ttl`; what a function raises is not tried again.
+        caller whose function runs dies, another one's is run after `lease_ttl`; what a function raises is not tried again. (One
+        that stood still for longer than that gets its own value all the same, the others that of the one who took over.)
 
         Costs a script call, then one a second, one to run and one to say what it gave.
 
@@ -293,6 +294,7 @@ class Debouncer(Face[DebounceConfig]):
 
     def run(self, stop: threading.Event, *, concurrency: int = 1, grace: float = GRACE) -> None:
         """Work in the foreground until `stop` is set, or Ctrl-C. Arguments as `worker`."""
+        self._plans.check_stop(stop, awaited=False)
         with self.worker(concurrency=concurrency, grace=grace):
             stop.wait()
 

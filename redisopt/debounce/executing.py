@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Any, Protocol
@@ -12,10 +15,11 @@ from redisopt.background import now
 from redisopt.backoff import full_jitter
 from redisopt.codec import PayloadError, decode, encode
 from redisopt.commands import Invoke, Plan, Sleep, Stopped, call, invoke
+from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.outcome import Run
 from redisopt.debounce.replies import Claimed
-from redisopt.errors import RedisOptError, StateLost, Throttled, Unavailable
+from redisopt.errors import ConfigConflict, RedisOptError, StateLost, Throttled, Unavailable
 from redisopt.identity import process_id
 from redisopt.leases import Leases
 from redisopt.monitor.watching import Watch
@@ -29,6 +33,7 @@ MOST_AT_ONCE = 100
 
 _PATIENCE = 1.0  # seconds that an executor waits in a throttler's line before it looks again whether it is to stop
 _AGAIN = 0.5  # seconds between tries to say what became of a run
+_AFTER_FAILURE = 0.2  # seconds until a partition that could not be asked is asked again
 _GIVES_UP = 60.0  # seconds after which another has taken it over
 
 
@@ -64,6 +69,38 @@ class HeldRun(Run):
         self.called = False
 
 
+_workers = itertools.count(1)
+
+
+class Claims:
+    """The claims of one worker in one partition. One keeps its number until it is answered.
+
+    Attributes:
+        number: of the next one, or of the one that was not answered.
+    """
+
+    __slots__ = ("_worker", "number")
+
+    def __init__(self) -> None:
+        self._worker = next(_workers)
+        self.number = 1
+
+    @property
+    def lane(self) -> str:
+        """Whose numbers these are: of this process, also in a forked child."""
+        return f"{process_id()}:claims:{self._worker}"
+
+
+def as_text(error: BaseException) -> str:
+    """An error of the user's function as it is kept, whatever it says of itself."""
+    cause = error.error if isinstance(error, Stopped) else error
+    try:
+        said = str(cause)
+    except Exception as broken:
+        said = f"(what it says of itself raised {type(broken).__name__})"
+    return f"{type(cause).__name__}: {said}"[:MAX_ERROR]
+
+
 class Executing:
     """The plans of those who run.
 
@@ -81,15 +118,52 @@ class Executing:
         pairs = [(run.claimed.place, run.claimed.fence) for run in runs]
         return (yield from call(self._asking.beat(tag, pairs)))
 
-    def claim(self, partition: int, limit: int) -> Plan[tuple[float | None, list[HeldRun]]]:
-        """Take what is due in a partition, at most `limit` runs; and the seconds until there is more, None for nothing."""
-        asked = now()
+    def claim(
+        self, partition: int, limit: int, claims: Claims | None = None
+    ) -> Plan[tuple[float | None, list[HeldRun]]]:
+        """Take what is due in a partition, at most `limit` runs; and the seconds until there is more, None for nothing.
+
+        What was not answered is asked again, under its number in `claims`: it may have taken something.
+        """
+        claims = claims or Claims()
         limit = min(limit, MOST_AT_ONCE)
-        seconds, claimed = yield from call(self._asking.claim(partition, limit, process_id()))
+        asked = now()
+        claim = self._asking.claim(partition, limit, process_id(), claims.lane, claims.number)
+        try:
+            seconds, claimed = yield from call(claim)
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException:
+            yield from self._unclaim(partition, claims)
+            raise
+        claims.number += 1
+        runs = self._held(claimed, asked)
+        for run in runs[limit:]:
+            yield from self.give_back(run)  # it was taken when more could be done at once
+        return seconds, runs[:limit]
+
+    def look(self, partition: int) -> Plan[float | None]:
+        """The seconds until something is due in a partition, None for nothing."""
+        seconds, _ = yield from call(self._asking.claim(partition, 0, process_id(), "-", 0))
+        return seconds
+
+    def _unclaim(self, partition: int, claims: Claims) -> Plan[None]:
+        """Whoever claimed was interrupted: what that took is given back."""
+        asked = now()
+        try:
+            _, claimed = yield from call(self._asking.claim(partition, -1, process_id(), claims.lane, claims.number))
+        except RedisOptError as error:
+            events.logger.debug("an interrupted claim could not be undone: %s", error)
+            return
+        claims.number += 1
+        for run in self._held(claimed, asked):
+            yield from self.give_back(run)
+
+    def _held(self, claimed: Sequence[Claimed], asked: float) -> list[HeldRun]:
         runs = [HeldRun(each, asked + self._asking.config.lease_ttl) for each in claimed]
         for run in runs:
             self.leases.hold(run.claimed.place.tag, run)
-        return seconds, runs
+        return runs
 
     def perform(self, run: HeldRun, handler: Callable[..., Any]) -> Plan[None]:
         """Call the handler and say what became of it. Interrupted, the run is given back."""
@@ -99,6 +173,11 @@ class Executing:
                 payload = yield from self._payload(run.claimed)
                 run.called = True
                 value = yield from self.watch.around(partial(invoke, handler, payload, run))
+                if inspect.iscoroutine(value):
+                    value.close()
+                    raise TypeError(
+                        "the handler returned a coroutine, which nobody awaits: give it to an AsyncDebouncer"
+                    )
             except GeneratorExit:
                 raise
             except _Unread:
@@ -168,7 +247,7 @@ class Executing:
     def _fail(self, run: HeldRun, error: BaseException) -> Plan[None]:
         config = self._asking.config
         cause = error.error if isinstance(error, Stopped) else error
-        text = f"{type(cause).__name__}: {cause}"[:MAX_ERROR]
+        text = as_text(error)
         outcome, retry = "failed", None
         if self._is_repeated(run, cause):
             outcome, retry = "repeat", full_jitter(run.claimed.repeats + 1, config.backoff_base, config.backoff_cap)
@@ -189,18 +268,26 @@ class Executing:
     ) -> Plan[None]:
         """Say what became of a run, also where Redis comes back only later: its lease is renewed meanwhile."""
         until = now() + _GIVES_UP
+        said = self._asking.finish(run.claimed, outcome, value, error, retry)
         while True:
             try:
-                ours = yield from call(self._asking.finish(run.claimed, outcome, value, error, retry))
-                break
-            except Unavailable:
-                if now() > until or run.lost:
-                    raise
-                yield Sleep(_AGAIN)
+                try:
+                    ours = yield from call(said)
+                    break
+                except Unavailable:
+                    if now() > until or run.lost:
+                        raise
+                    yield Sleep(_AGAIN)
+            except (Exception, GeneratorExit):
+                raise
+            except BaseException:  # interrupted: it may not have been heard, and is over all the same
+                with suppress(RedisOptError):
+                    yield from call(said)
+                raise
         if not ours:
             run.mark_lost()
             events.logger.warning(
-                "debounce %r: %r was taken over by another executor: what became of it here does not count",
+                "debounce %r: %r is not ours any more: what became of it here does not count",
                 self._asking.name,
                 run,
             )
@@ -215,15 +302,18 @@ class Due:
     def __init__(
         self,
         asking: Asking,
+        agreeing: Agreeing,
         executing: Executing,
         handler: Callable[..., Any],
         throttler: Throttling | None,
     ) -> None:
         self._asking = asking
+        self._agreeing = agreeing
         self._executing = executing
         self._handler = handler
         self._throttler = throttler
         self._due = [-inf] * asking.layout.partitions
+        self._claims = [Claims() for _ in self._due]
 
     @property
     def channel(self) -> str:
@@ -241,30 +331,54 @@ class Due:
                 self._due = [-inf] * len(self._due)
 
     def take(self, free: int) -> Plan[tuple[Sequence[Job], float]]:
-        """Take what is due, from the partition on that has waited longest."""
-        jobs: list[Job] = []
-        for partition in sorted(range(len(self._due)), key=self._due.__getitem__):
-            if now() < self._due[partition] or len(jobs) >= free:
-                break
+        """Take what is due, from the partition on that has waited longest. One that cannot be asked keeps nothing from the others."""
+        if now() >= self._agreeing.until:
             try:
-                if self._throttler is None:
-                    jobs += yield from self._claim(partition, free - len(jobs))
-                else:
-                    jobs += yield from self._claim_with_permit(partition, self._throttler)
-            except RedisOptError:
-                if not jobs:
-                    raise
-                break  # those are ours, and are to be done
+                yield from self._agreeing.ensure()
+            except ConfigConflict:
+                return [], LOOK_EVERY  # it was logged, and holds until nothing is left elsewhere
+        jobs: list[Job] = []
+        failure: RedisOptError | None = None
+        answered = False
+        try:
+            for partition in sorted(range(len(self._due)), key=self._due.__getitem__):
+                if now() < self._due[partition] or len(jobs) >= free:
+                    break
+                try:
+                    if self._throttler is None:
+                        jobs += yield from self._claim(partition, free - len(jobs))
+                    else:
+                        jobs += yield from self._claim_with_permit(partition, self._throttler)
+                    answered = True
+                except Exception as error:
+                    self._due[partition] = now() + _AFTER_FAILURE
+                    if jobs:
+                        events.logger.warning("debounce %r: a worker could not take more: %s", self._asking.name, error)
+                        break  # those are ours, and are to be done
+                    if not isinstance(error, RedisOptError):
+                        raise
+                    failure = error
+        except GeneratorExit:
+            raise
+        except BaseException:
+            for job in jobs:
+                yield from job.give_back()
+            raise
+        if failure is not None and not answered:
+            raise failure
         return jobs, max(0.0, min(self._due) - now())
 
     def _claim(self, partition: int, limit: int) -> Plan[list[Job]]:
-        seconds, runs = yield from self._executing.claim(partition, limit)
-        self._due[partition] = now() + (LOOK_EVERY if seconds is None else min(seconds, LOOK_EVERY))
+        seconds, runs = yield from self._executing.claim(partition, limit, self._claims[partition])
+        self._heard(partition, seconds)
         return [self._job(run) for run in runs]
+
+    def _heard(self, partition: int, seconds: float | None) -> None:
+        self._due[partition] = now() + (LOOK_EVERY if seconds is None else min(seconds, LOOK_EVERY))
 
     def _claim_with_permit(self, partition: int, throttler: Throttling) -> Plan[list[Job]]:
         """Wait for a permit first, and take a run only then: what is called meanwhile still goes into its window."""
-        yield from self._claim(partition, 0)  # only to look
+        self._heard(partition, (yield from self._executing.look(partition)))
         if now() < self._due[partition]:
             return []
         try:
@@ -274,13 +388,20 @@ class Due:
             return []
         jobs: list[Job] = []
         try:
-            _, runs = yield from self._executing.claim(partition, 1)
+            _, runs = yield from self._executing.claim(partition, 1, self._claims[partition])
             jobs = [self._job(run, permit) for run in runs]
             return jobs
         finally:
             if not jobs:
-                yield Invoke(permit.refund)
-                yield Invoke(permit.release)
+                yield from self._end(permit.refund)
+                yield from self._end(permit.release)
+
+    def _end(self, give: Callable[[], Any]) -> Plan[None]:
+        """Give a permit back. Where that fails its lease ends, and the run goes on."""
+        try:
+            yield Invoke(give, final=True)
+        except Exception as error:
+            events.logger.warning("debounce %r: a permit could not be given back: %s", self._asking.name, error)
 
     def _job(self, run: HeldRun, permit: Any = None) -> Job:
         def perform() -> Plan[None]:
@@ -288,6 +409,11 @@ class Due:
                 yield from self._executing.perform(run, self._handler)
             finally:
                 if permit is not None:
-                    yield Invoke(permit.release)
+                    yield from self._end(permit.release)
 
-        return Job(perform, lambda: self._executing.give_back(run))
+        def give_back() -> Plan[None]:
+            yield from self._executing.give_back(run)
+            if permit is not None and not run.called:
+                yield from self._end(permit.release)  # else when the handler is over
+
+        return Job(perform, give_back)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from redisopt import keys
 
+_FUNCTIONS = "call:"
+
 
 class Place(NamedTuple):
     """Where a key stands.
@@ -29,6 +31,11 @@ class Place(NamedTuple):
     partition: int
     tag: str
     window: str
+
+
+def holds_functions(tag: str) -> bool:
+    """Whether the windows under a tag are those of callers that hold functions."""
+    return tag.endswith(_FUNCTIONS)
 
 
 class Layout:
@@ -61,7 +68,7 @@ class Layout:
     def closures(self, key: str) -> Place:
         """Where `key` stands for callers that hold functions: beside the windows of payloads, apart from them."""
         place = self.place(key)
-        tag = f"{place.tag}call:"
+        tag = f"{place.tag}{_FUNCTIONS}"
         return place._replace(tag=tag, window=f"{tag}key:{place.member}")
 
     def of_member(self, member: str) -> int:

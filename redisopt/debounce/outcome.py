@@ -106,6 +106,7 @@ class DebounceMetrics(NamedTuple):
             again, and that were given up.
         dead_letters: that are kept now.
         performance: of the runs of the fleet's last minute, where the debouncer has a monitor.
+        conflicts: other configs that this process has seen other processes use the name with.
     """
 
     last_call_time: float | None
@@ -120,3 +121,4 @@ class DebounceMetrics(NamedTuple):
     dead: int
     dead_letters: int
     performance: PerformanceReport | None = None
+    conflicts: int = 0

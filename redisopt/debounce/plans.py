@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from redisopt.awaiting import Awaiting
+from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.closures import Closures
 from redisopt.debounce.config import CLUSTER_PARTITIONS, DebounceConfig
 from redisopt.debounce.controlling import Controlling
 from redisopt.debounce.executing import Due, Executing, Throttling
 from redisopt.debounce.submitting import Submitting, check_timeout
-from redisopt.functions import check_function, guarded, takes
+from redisopt.functions import check_function, guarded, is_async, takes
+from redisopt.limiters import checked_limiter
 from redisopt.monitor.watching import Monitor, Watch
 
 GRACE = 10.0
@@ -40,6 +42,7 @@ class DebouncePlans:
 
     Attributes:
         asking: which script is asked for what.
+        agreeing: whether other processes mean the same by the name.
         awaiting: who waits for outcomes here.
         submitting, executing: calls and runs.
         closures: calls with a function.
@@ -60,18 +63,21 @@ class DebouncePlans:
     ) -> None:
         if on_debounce is not None:
             check_function(on_debounce, "on_debounce", awaited=False, instead="a plain function that starts a task")
-        if throttler is not None and not callable(getattr(throttler, "acquire", None)):
-            raise ValueError(f"throttler must have an acquire method, as a Throttler has, not {throttler!r}")
+        checked_limiter(throttler, "throttler", awaited=awaited)
         self.name = name
         self.config = config
         self.asking = Asking(name, config, config.partitions or (CLUSTER_PARTITIONS if clustered else 1))
         self.awaiting = Awaiting()
-        self.submitting = Submitting(self.asking, self.awaiting, on_debounce)
+        self.agreeing = Agreeing(self.asking)
+        self.submitting = Submitting(self.asking, self.agreeing, self.awaiting, on_debounce)
         watch = Watch(monitor, "debounced_operation", {"debouncer": name}, "debounce_error", awaited=awaited)
         self.executing = Executing(self.asking, watch)
-        self.closures = Closures(self.asking, self.awaiting, self.submitting, self.executing, on_debounce)
-        self.controlling = Controlling(self.asking, self.submitting, watch)
+        self.closures = Closures(
+            self.asking, self.agreeing, self.awaiting, self.submitting, self.executing, on_debounce
+        )
+        self.controlling = Controlling(self.asking, self.agreeing, self.submitting, watch)
         self.handler: Callable[..., Any] | None = None
+        self._registered: Callable[..., Any] | None = None
         self._throttler = throttler
 
     def register(self, handler: Callable[..., Any], *, awaited: bool) -> None:
@@ -82,13 +88,14 @@ class DebouncePlans:
         """
         check_function(handler, "handler", awaited=awaited, instead="a Debouncer" if awaited else "an AsyncDebouncer")
         if self.handler is not None:
-            raise ValueError(f"debounce {self.name!r} has the handler {self.handler!r}: there can be but one")
-        if takes(handler, 2):
-            self.handler = guarded(handler, awaited=awaited)
-        elif takes(handler, 1):
+            raise ValueError(f"debounce {self.name!r} has the handler {self._registered!r}: there can be but one")
+        if takes(handler, 1):  # also where a second argument has a default: that is the user's own
             self.handler = guarded(lambda payload, _: handler(payload), awaited=awaited)
+        elif takes(handler, 2):
+            self.handler = guarded(handler, awaited=awaited)
         else:
             raise ValueError(f"handler {handler!r} must take a payload, or a payload and the run")
+        self._registered = handler
 
     def check_terms(self, terms: Terms) -> None:
         """Refuse terms that no call could meet.
@@ -100,6 +107,16 @@ class DebouncePlans:
             self.asking.layout.place(terms.key)
         check_timeout(terms.timeout)
 
+    def check_stop(self, stop: Any, *, awaited: bool) -> None:
+        """Refuse what a worker in the foreground could not wait for.
+
+        Raises:
+            ValueError: it is no event, or of the other kind.
+        """
+        wait = getattr(stop, "wait", None)
+        if not callable(wait) or is_async(wait) != awaited:
+            raise ValueError(f"stop must be {'an asyncio' if awaited else 'a threading'}.Event, not {stop!r}")
+
     def due(self) -> Due:
         """What a worker has to do.
 
@@ -108,4 +125,4 @@ class DebouncePlans:
         """
         if self.handler is None:
             raise ValueError(f"debounce {self.name!r} has no handler to run: register one with @debouncer.handler")
-        return Due(self.asking, self.executing, self.handler, self._throttler)
+        return Due(self.asking, self.agreeing, self.executing, self.handler, self._throttler)

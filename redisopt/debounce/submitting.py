@@ -11,12 +11,13 @@ from redisopt.awaiting import Awaiting, NotYet
 from redisopt.background import now
 from redisopt.codec import PayloadError, decode, encode
 from redisopt.commands import Plan, call
+from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.config import MAX_SECONDS
 from redisopt.debounce.layout import Place
 from redisopt.debounce.outcome import DebounceResult
 from redisopt.debounce.replies import Fate, Placed
-from redisopt.errors import Cancelled, QueueFull, ResultExpired, RunFailed, StateLost
+from redisopt.errors import Cancelled, QueueFull, ResultExpired, ResultTimeout, RunFailed, StateLost
 
 MAX_CALL_ID = 256
 """Characters of a caller's own call id."""
@@ -25,22 +26,29 @@ MAX_CALL_ID = 256
 class Submitting:
     """The plans of those who call."""
 
-    def __init__(self, asking: Asking, awaiting: Awaiting, on_debounce: Callable[[int], object] | None) -> None:
+    def __init__(
+        self, asking: Asking, agreeing: Agreeing, awaiting: Awaiting, on_debounce: Callable[[int], object] | None
+    ) -> None:
         self._asking = asking
+        self._agreeing = agreeing
         self._awaiting = awaiting
         self._on_debounce = on_debounce
 
-    def submit(self, key: str, payload: Any, call_id: str, wait: float | None) -> Plan[tuple[Place, Placed]]:
+    def submit(self, key: str, payload: Any, call_id: str | None, wait: float | None) -> Plan[tuple[Place, Placed]]:
         """Put a call into its window."""
         config = self._asking.config
         place = self._asking.layout.place(key)
         body = encode(payload, config.codec, config.max_payload_bytes)
-        if call_id:
+        if call_id is None:
+            call_id = ""
+        else:
             check_call_id(call_id)
         if wait is None:
             wait = config.wait
         else:
             check_wait(wait, config.max_wait)
+        if now() >= self._agreeing.until:
+            yield from self._agreeing.ensure()
         placed = yield from call(self._asking.submit(place, body, call_id, wait))
         if placed.status == "full":
             raise QueueFull(
@@ -65,12 +73,19 @@ class Submitting:
                 return NotYet()
             return fate
 
-        fate = yield from self._awaiting.outcome(window, look, timeout)
+        try:
+            fate = yield from self._awaiting.outcome(window, look, timeout)
+        except ResultTimeout:
+            raise self.too_late(window, timeout) from None
         if fate.status == "unknown" and now() - called_at > self._asking.config.result_ttl:
             raise ResultExpired(
                 f"debounce {self._asking.name!r}: the outcome of window {window} was forgotten, result_ttl after its run"
             )
         return self.read(fate, window, number)
+
+    def too_late(self, window: str, timeout: float | None) -> ResultTimeout:
+        """There was no outcome within the time."""
+        return ResultTimeout(f"debounce {self._asking.name!r}: window {window} has no outcome after {timeout} s")
 
     def read(self, fate: Fate, window: str, number: int) -> DebounceResult:
         """The result for one caller.
@@ -84,7 +99,8 @@ class Submitting:
             raise Cancelled(f"debounce {self._asking.name!r}: window {window} was cancelled")
         if fate.status == "failed" or fate.error:
             raise RunFailed(
-                f"debounce {self._asking.name!r}: window {window} failed in {fate.attempts} attempts: {fate.error}",
+                f"debounce {self._asking.name!r}: window {window} failed after "
+                f"{fate.attempts} {'attempt' if fate.attempts == 1 else 'attempts'}: {fate.error}",
                 window=window,
                 error=fate.error,
                 attempts=fate.attempts,

@@ -68,7 +68,7 @@ class DebounceTicket(_Ticket):
             Cancelled: somebody cancelled the window.
             ResultExpired: the run has been over for longer than `result_ttl`.
             StateLost: Redis has lost the window. Submit it again, under the same call id.
-            Unavailable: Redis could not be asked for 10 s.
+            Unavailable: Redis could not be asked for 10 s, or until the timeout.
         """
         return self._runner.run(self._plan(timeout))
 
