@@ -24,7 +24,7 @@ Make = Callable[..., CacheFace]
 
 def test_a_stale_value_is_served_at_once_and_refreshed_by_one(make_cache: Make, clock: ServerClock) -> None:
     faces = [make_cache(ttl=10, stale_for=60) for _ in range(5)]
-    slow = Computation(0.3)
+    slow = Computation(1.0)
     faces[0].compute("k", slow)
     clock.advance(10.001)
     began = time.monotonic()
@@ -32,7 +32,7 @@ def test_a_stale_value_is_served_at_once_and_refreshed_by_one(make_cache: Make, 
     assert faces[0].get("k") == 1
     assert faces[0].peek("k").stale
     wait_until(lambda: not faces[0].peek("k").stale)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     assert [face.compute("k", slow) for face in faces] == [2] * 5
     assert slow.calls == 2
     counted = [face.metrics() for face in faces][-1]

@@ -89,4 +89,4 @@ class Controlling:
 
     def metrics(self) -> Plan[CacheMetrics]:
         """What the fleet has counted."""
-        return self._counting.flush()
+        return self._counting.metrics()
