@@ -34,8 +34,8 @@ KEY = "redisopt:v1:{cache:test:k}:"
 def note(client: redis.Redis, what: str) -> None:
     """Take a note of the server's time (µs) and of what happened then."""
     seconds, micros = client.time()
-    client.rpush("log", f"{seconds * 1_000_000 + micros} {what}")
-    client.expire("log", 3600)
+    pipe: Any = client.pipeline(transaction=True)  # whoever is killed leaves no key without a time to live
+    pipe.rpush("log", f"{seconds * 1_000_000 + micros} {what}").expire("log", 3600).execute()
 
 
 def noted(client: redis.Redis, what: str) -> list[int]:
