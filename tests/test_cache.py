@@ -211,8 +211,9 @@ def test_none_is_a_value_like_any_other(make_cache: Make) -> None:
 def test_what_is_computed_while_the_key_changes_is_not_kept(make_cache: Make, change: str) -> None:
     """It was begun before the change. Its own caller gets it; those that come or waited later do not."""
     face, other = make_cache(), make_cache()
-    leader = face.begin("k", Computation(0.6, value="old"), tags=["tag"])
-    wait_until(lambda: computing(other, "k"))
+    slow = Computation(0.6, value="old")
+    leader = face.begin("k", slow, tags=["tag"])
+    wait_until(lambda: slow.calls)
     waiter = other.begin("k", Computation(value="new"), tags=["tag"])
     follower = face.begin("k", Computation(value="new"), tags=["tag"])
     time.sleep(0.1)
@@ -304,7 +305,7 @@ def test_threads_and_forks_go_on(server: RunningServer, client: redis.Redis) -> 
     """A forked child has a cache of its own, that shares the values."""
     from tests.fleet import FORK
 
-    with redisopt.Cache(redis.from_url(server.url), "test", local_ttl=60, command_timeout=5) as cache:
+    with redisopt.Cache(redis.from_url(server.url), "forks", local_ttl=60, command_timeout=5) as cache:
         cache.get_or_compute("k", lambda: "parent")
         here, there = FORK.Pipe(duplex=False)
 
@@ -317,4 +318,4 @@ def test_threads_and_forks_go_on(server: RunningServer, client: redis.Redis) -> 
         assert here.recv() == ("parent", "child")
         child.join(10)
         assert cache.get_or_compute("c", lambda: "parent") == "child"
-    assert threading.active_count() < 50
+    wait_until(lambda: not [each for each in threading.enumerate() if each.name == "redisopt-cache-forks-copies"])

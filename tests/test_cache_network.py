@@ -347,8 +347,9 @@ def test_on_a_cluster_tags_hold_across_slots(on_cluster: Make) -> None:
     with pytest.raises(ValueError, match="no"):
         face.compute("k1", Computation(error=ValueError("no")))
     assert face.compute("k3", Computation(value="new"), tags=["n1"]) == other.compute("k3", Computation()) == "new"
-    leader = face.begin("k5", Computation(0.5, value="late"), tags=["n1"])
-    wait_until(lambda: other.peek("k5").computed_by)
+    slow = Computation(0.5, value="late")
+    leader = face.begin("k5", slow, tags=["n1"])
+    wait_until(lambda: slow.calls)
     other.invalidate("n1")
     assert leader.result(20) == "late"
     assert other.get("k5") is None

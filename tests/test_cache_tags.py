@@ -61,8 +61,9 @@ def test_an_invalidated_value_is_served_to_nobody(make_cache: Make, clock: Serve
 
 def test_a_value_is_invalid_whose_computation_began_before(make_cache: Make) -> None:
     face, other = make_cache(), make_cache()
-    leader = face.begin("k", Computation(0.4, value="late"), tags=["t"])
-    wait_until(lambda: other.peek("k").computed_by)
+    slow = Computation(0.4, value="late")
+    leader = face.begin("k", slow, tags=["t"])
+    wait_until(lambda: slow.calls)
     other.invalidate("t")
     assert leader.result(20) == "late"
     assert other.get("k") is None

@@ -15,7 +15,7 @@ from redisopt.cache.counting import Counting
 from redisopt.cache.flights import Outcome
 from redisopt.cache.layout import Place
 from redisopt.cache.replies import Found
-from redisopt.codec import PayloadError, encode
+from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped, call
 from redisopt.errors import RedisOptError, Unavailable
 from redisopt.identity import process_id
@@ -144,7 +144,7 @@ class Computing:
             return Outcome(value=value, own=True)
         payload: bytes | None = None
         try:
-            payload = encode(value, config.codec, config.max_value_bytes)
+            payload = config.encoded(value)
             if versions is None:
                 raise Unavailable("the versions of its tags could not be read")
             fence = yield from call(self._asking.store(place, lease.caller, payload, lives, took, versions))

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from redisopt.codec import MAX_PAYLOAD_BYTES, Codec
+from redisopt.codec import MAX_PAYLOAD_BYTES, Codec, decode, encode
 from redisopt.config import Config, milliseconds
 
 MAX_SECONDS = 30 * 86_400
@@ -109,6 +109,14 @@ class CacheConfig(Config):
         if self.negative_errors and not self.negative_ttl:
             raise ValueError("negative_errors are kept for negative_ttl, which is not set")
         return self
+
+    def encoded(self, value: Any) -> bytes:
+        """A value as Redis gets it. Raises `codec.PayloadError`, a ValueError, for one that cannot be stored."""
+        return encode(value, self.codec, self.max_value_bytes)
+
+    def decoded(self, payload: bytes) -> Any:
+        """A value as Redis had it. Raises `codec.PayloadError` for what is none."""
+        return decode(payload, self.codec, self.max_value_bytes)
 
     def lives(self, ttl: float) -> tuple[int, int, int]:
         """For how many ms a value of this ttl is fresh, served while it is refreshed, and served where that fails."""

@@ -12,7 +12,6 @@ from redisopt.cache.flights import Flights
 from redisopt.cache.layout import Place
 from redisopt.cache.outcome import CacheEntry, CacheMetrics
 from redisopt.cache.replies import shown
-from redisopt.codec import encode
 from redisopt.commands import Plan, call
 from redisopt.identity import next_permit_id
 
@@ -31,8 +30,7 @@ class Controlling:
 
     def set(self, place: Place, value: Any, ttl: float, tags: tuple[str, ...]) -> Plan[None]:
         """Keep a value, in place of whatever is there or is being computed."""
-        config = self._asking.config
-        payload = encode(value, config.codec, config.max_value_bytes)
+        payload = self._asking.config.encoded(value)
         lives = self._computing.lives(ttl, value)
         if lives is None:  # a negative answer that is not to be kept
             yield from self.delete(place)
@@ -89,4 +87,4 @@ class Controlling:
 
     def metrics(self) -> Plan[CacheMetrics]:
         """What the fleet has counted."""
-        return self._counting.flush()
+        return self._counting.metrics()

@@ -171,6 +171,12 @@ class Copies(Background[_Nothing]):
 
     # --- listening
 
+    def stop(self) -> None:
+        """Listen no more, until there is a call again."""
+        if self._ttl:
+            self._used = -inf
+            self.wake(self.id)
+
     def keep(self) -> Plan[None]:
         """What runs in the background while there are copies: to hear of changes."""
         try:

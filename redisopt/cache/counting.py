@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 from redisopt import events
-from redisopt.background import Background
+from redisopt.background import Background, now
 from redisopt.cache.asking import Asking
 from redisopt.cache.outcome import COUNTS, CacheMetrics
-from redisopt.commands import Plan, call
+from redisopt.commands import Plan, Wait, call
 from redisopt.errors import RedisOptError, Unavailable
 
 FLUSH_EVERY = 2.0
 """Seconds after which a process hands in what it has counted."""
+
+# Seconds for which who asks for the counts waits for what is just being handed in, and after which it looks again.
+_PATIENCE, _LOOK = 1.0, 0.002
 
 
 class _Counts(Counter[str]):
@@ -41,13 +44,36 @@ class Counting(Background[_Counts]):
         """What runs in the background while there is something to hand in."""
         return self.beat(lambda: FLUSH_EVERY, self._places, self._hand_in)
 
-    def flush(self) -> Plan[CacheMetrics]:
+    def _begin(self) -> None:
+        super()._begin()
+        self._sending = 0
+
+    def metrics(self) -> Plan[CacheMetrics]:
+        """What the fleet has counted, all of this process included."""
+        yield from self._sent()
+        return (yield from self._flush())
+
+    def finish(self) -> Plan[None]:
+        """Hand in what was counted, if anything: this is the end."""
+        yield from self._sent()
+        if self._places():
+            yield from self._hand_in(None)
+
+    def _sent(self) -> Plan[None]:
+        """Wait for what is just being handed in."""
+        self._enter()
+        until = now() + _PATIENCE
+        while self._sending and now() < until:
+            yield Wait(f"{self.id}:sent", _LOOK, heard=False)
+
+    def _flush(self) -> Plan[CacheMetrics]:
         """Hand in what was counted here; what the fleet has counted."""
         self._enter()
         with self._lock:
             here = self._here()
             taken = Counter(here)
             here.clear()
+            self._sending += 1
         try:
             return CacheMetrics(*(yield from call(self._asking.count(taken, COUNTS))))
         except Unavailable as error:
@@ -55,11 +81,9 @@ class Counting(Background[_Counts]):
                 with self._lock:
                     self._here().update(taken)
             raise
-
-    def finish(self) -> Plan[None]:
-        """Hand in what was counted, if anything: this is the end."""
-        if self._places():
-            yield from self._hand_in(None)
+        finally:
+            with self._lock:
+                self._sending -= 1
 
     def _places(self) -> list[None]:
         self._enter()
@@ -71,6 +95,6 @@ class Counting(Background[_Counts]):
 
     def _hand_in(self, _: None) -> Plan[None]:
         try:
-            yield from self.flush()
+            yield from self._flush()
         except RedisOptError as error:
             events.logger.debug("cache %r: counts could not be handed in: %s", self._asking.name, error)

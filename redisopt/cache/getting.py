@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import random
-from typing import Any, NamedTuple
+from typing import Any
 
 from redisopt import events
-from redisopt.awaiting import ASK_EVERY, Awaiting, NotYet
-from redisopt.background import now
+from redisopt.awaiting import Awaiting, NotYet
 from redisopt.cache.asking import Asking
 from redisopt.cache.computing import Computing, Wish
 from redisopt.cache.copies import Copies, Reading
 from redisopt.cache.counting import Counting
 from redisopt.cache.flights import Flights, Outcome
 from redisopt.cache.layout import Place
-from redisopt.cache.replies import Absent, Answer, Compute, Failed, Found
-from redisopt.cache.replies import Computing as BeingComputed
-from redisopt.codec import PayloadError, decode, encode
-from redisopt.commands import Plan, Stopped, call
+from redisopt.cache.question import Question, Ready
+from redisopt.cache.replies import Compute, Failed, Found
+from redisopt.codec import PayloadError
+from redisopt.commands import Plan, Stopped
 from redisopt.errors import ComputeFailed, Unavailable
 from redisopt.identity import next_permit_id
 from redisopt.wire import is_full
-
-_SOONEST = 0.005  # seconds until who waits asks again
-
-
-class _Read(NamedTuple):
-    """A value that Redis has, and what its bytes say."""
-
-    found: Found
-    value: Any
 
 
 class Getting:
@@ -54,7 +42,7 @@ class Getting:
         copy = self._copies.get(place)
         if copy is not None:
             self._counting.note("local_hits")
-            return self._decoded(copy.payload)
+            return self._asking.config.decoded(copy.payload)
         outcome, is_ours = yield from self.flights.share(place.name, lambda: self._find(place, wish), wish.timeout)
         if not is_ours:
             self._counting.note("waited")
@@ -62,29 +50,29 @@ class Getting:
             raise outcome.error if is_ours else self._shared(place, outcome.error)
         if outcome.payload is None or (is_ours and outcome.own):
             return outcome.value
-        return self._decoded(outcome.payload)
+        return self._asking.config.decoded(outcome.payload)
 
     def get(self, place: Place, default: Any) -> Plan[Any]:
         """The value of a key, if there is one."""
         copy = self._copies.get(place)
         if copy is not None:
             self._counting.note("local_hits")
-            return self._decoded(copy.payload)
+            return self._asking.config.decoded(copy.payload)
         reading = self._copies.begin(place)
         try:
-            answer = yield from self._ask(place, "", 0.0, "")
+            answer = yield from Question(self._asking, self._computing, place).ask()
         except Unavailable:
             copy = self._copies.get(place, away=True)
             if self._asking.config.on_unavailable == "raise":
                 raise
             self._counting.note("unavailable")
-            return default if copy is None else self._decoded(copy.payload)
+            return default if copy is None else self._asking.config.decoded(copy.payload)
         else:
             if not isinstance(answer, Found):
                 self._counting.note("misses")
                 return default
             self._note(place, answer, reading)
-            return self._decoded(answer.payload)
+            return self._asking.config.decoded(answer.payload)
         finally:
             self._copies.end(reading)
 
@@ -95,95 +83,43 @@ class Getting:
         caller = next_permit_id()
         reading = self._copies.begin(place)
         try:
-            asked, answer, waited = yield from self._wait(place, caller, wish.timeout)
+            question = Question(self._asking, self._computing, place, caller)
+            answer = yield from self._wait(question, place, wish.timeout)
             if isinstance(answer, Unavailable):
                 return (yield from self._without_redis(place, caller, wish, answer))
             if isinstance(answer, Compute):
-                outcome = yield from self._computing.compute(place, caller, wish, reading, asked)
+                outcome = yield from self._computing.compute(place, caller, wish, reading, question.asked)
                 self._counting.note("misses" if outcome.own or outcome.error is not None else "rescued")
                 return outcome
             if isinstance(answer, Failed):
                 self._counting.note("failed")
                 return Outcome(error=self._failure(place, answer.error, answer.retry_after))
-            self._note(place, answer.found, reading, waited=waited)
-            if answer.found.status in {"refresh", "early"}:
-                yield from self._computing.refresh(place, caller, wish, asked)
+            self._note(place, answer.found, reading, waited=question.waited)
+            if answer.found.leased:
+                yield from self._computing.refresh(place, caller, wish, question.asked)
             return Outcome(answer.found.payload, answer.value, own=True)
         finally:
             self._copies.end(reading)
 
-    def _wait(
-        self, place: Place, caller: str, timeout: float
-    ) -> Plan[tuple[float, _Read | Failed | Compute | Unavailable, bool]]:
-        """Ask until there is a value, or it is for the caller to compute it; when that was asked, and whether it was waited for."""
-        # XFetch, from Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention" (VLDB 8, 2015): a
-        # caller refreshes `eager` times the computation's time before the end, by a draw of its own; here under the lease.
-        eager = -self._asking.config.early_refresh * math.log(1.0 - random.random())  # noqa: S311
-        refused, waited, asked = "", False, now()
-        first: NotYet | None = None
-
-        def look() -> Plan[_Read | Failed | Compute | Unavailable | NotYet]:
-            nonlocal refused, waited, asked
-            while True:
-                asked = now()
-                try:
-                    answer = yield from self._ask(place, caller, eager, refused)
-                except Unavailable as error:
-                    return error
-                if isinstance(answer, BeingComputed):
-                    waited = True
-                    return NotYet(min(ASK_EVERY, max(_SOONEST, answer.ends_in + 0.001)))
-                if isinstance(answer, Absent):  # only for who has no id
-                    return NotYet()
-                if not isinstance(answer, Found):
-                    return answer
-                try:
-                    return _Read(answer, self._decoded(answer.payload))
-                except PayloadError as error:
-                    events.logger.warning(
-                        "cache %r: the value of %r cannot be read, and is computed anew: %s",
-                        self._asking.name,
-                        place.key,
-                        error,
-                    )
-                    if answer.status in {"refresh", "early"}:  # we have its lease
-                        return Compute(answer.fence)
-                    refused = str(answer.fence)
-
-        def look_on() -> Plan[_Read | Failed | Compute | Unavailable | NotYet]:
-            nonlocal first
-            found, first = first, None
-            return (yield from look()) if found is None else found
-
+    def _wait(self, question: Question, place: Place, timeout: float) -> Plan[Ready]:
+        """Ask until there is a value, or it is for the caller to compute it."""
         try:
-            answered = yield from look()
-            if not isinstance(answered, NotYet):
-                found = answered
-            else:  # word that comes before the wait begins is kept for it
-                first = answered
-                waiting: Plan[_Read | Failed | Compute | Unavailable] = self.awaiting.outcome(
-                    place.name, look_on, timeout
-                )
-                found = yield from waiting
-        except Exception:
-            raise
-        except GeneratorExit:
+            first = yield from question.look()
+            if not isinstance(first, NotYet):
+                return first
+            answers: list[Ready | NotYet] = [first]
+
+            def look() -> Plan[Ready | NotYet]:
+                # Word that came since the first look is kept for the wait.
+                return answers.pop() if answers else (yield from question.look())
+
+            waiting: Plan[Ready] = self.awaiting.outcome(place.name, look, timeout)
+            return (yield from waiting)
+        except (Exception, GeneratorExit):
             raise
         except BaseException:  # interrupted while the call was under way, it may have got the lease
-            yield from self._computing.release(place, caller)
+            yield from self._computing.release(place, question.caller)
             raise
-        return asked, found, waited
-
-    def _ask(self, place: Place, caller: str, eager: float, refused: str) -> Plan[Answer]:
-        """What Redis knows; on a Cluster no value whose tags were invalidated."""
-        refresh = bool(caller) and self._computing.has_room
-        while True:
-            answer = yield from call(self._asking.ask(place, caller, eager, refused, refresh=refresh))
-            if not isinstance(answer, Found) or (yield from self._computing.holds(answer)):
-                return answer
-            if answer.status in {"refresh", "early"}:  # we have its lease
-                return Compute(answer.fence)
-            refused = str(answer.fence)
 
     def _note(self, place: Place, found: Found, reading: Reading | None, *, waited: bool = False) -> None:
         """A value was found."""
@@ -222,15 +158,10 @@ class Getting:
         return outcome
 
     def _encoded(self, value: Any) -> bytes | None:
-        config = self._asking.config
         try:
-            return encode(value, config.codec, config.max_value_bytes)
+            return self._asking.config.encoded(value)
         except PayloadError:
             return None
-
-    def _decoded(self, payload: bytes) -> Any:
-        config = self._asking.config
-        return decode(payload, config.codec, config.max_value_bytes)
 
     # --- failures of others
 

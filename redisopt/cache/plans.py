@@ -113,7 +113,8 @@ class CachePlans:
     # --- the end
 
     def end(self) -> Plan[None]:
-        """Give back what is being refreshed, and hand in what was counted."""
+        """Stop listening, give back what is being refreshed, and hand in what was counted."""
+        self._copies.stop()
         yield from self.computing.stop()
         yield from self._counting.finish()
 

@@ -31,6 +31,11 @@ class Found(NamedTuple):
     fresh_for: float
     tags: dict[str, str]
 
+    @property
+    def leased(self) -> bool:
+        """Whether whoever asked has the key's lease, and is to refresh the value."""
+        return self.status in {"refresh", "early"}
+
 
 class Failed(NamedTuple):
     """A computation failed lately."""
