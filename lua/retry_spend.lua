@@ -1,5 +1,6 @@
 --[[
-retry_spend: take one retry out of the fleet's budget, and put in what calls have brought. Safe to repeat.
+retry_spend: take one retry out of the fleet's budget, and put in what calls have brought. Safe to repeat, and allowed on a
+full server.
 
 KEYS[1] budget  HASH  seen, offset: the clock; tokens: retries left, in thousandths; calls, retries, refused: how many there were;
                       lane:<caller> -> its latest call and reply
@@ -28,9 +29,10 @@ local state = redis.call('HMGET', budget, 'seen', 'offset', 'tokens')
 local now, offset = steady_clock(state[1], state[2])
 local tokens = tonumber(state[3] or reserve)
 local elapsed = state[1] and math.max(0, now - tonumber(state[1])) or 0
-tokens = math.min(reserve, tokens + calls * share + math.floor(elapsed * minimum / 1000))
+tokens = math.min(reserve, tokens + calls * share + elapsed * minimum / 1000)
+redis.call('PEXPIRE', budget, ARGV[7]) -- allowed on a full server, and then so is the rest
 local granted = tokens >= 1000 and 1 or 0
-redis.call('HSET', budget, 'seen', now, 'offset', offset, 'tokens', string.format('%.0f', tokens - 1000 * granted))
+redis.call('HSET', budget, 'seen', now, 'offset', offset, 'tokens', string.format('%.3f', tokens - 1000 * granted))
 redis.call('HINCRBY', budget, 'calls', calls)
 redis.call('HINCRBY', budget, granted == 1 and 'retries' or 'refused', 1)
 keep_reply(budget, now, lane, number, tostring(granted))

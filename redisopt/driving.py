@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
+import time
 from collections.abc import Awaitable, Callable, Generator
+from math import inf
 from typing import Any, TypeVar
 
 from redisopt.commands import Abandoned, Command, Invoke, Within
@@ -17,6 +20,10 @@ from redisopt.deadlines import Late, NoThread, Overdue, TooManyOverdue, wait_wit
 from redisopt.errors import OperationTimeout
 
 R = TypeVar("R")
+
+now = time.monotonic
+
+_deadline: contextvars.ContextVar[float] = contextvars.ContextVar("redisopt_deadline", default=inf)
 
 MAX_ABANDONED = 64
 """Plans of one object that nobody waits for any more and that still run, each in a thread, before no more are begun."""
@@ -83,7 +90,7 @@ def drive_within(step: Within, perform: Callable[[Any], Any], overdue: Overdue) 
     Raises:
         OperationTimeout: it is not over; or too many that were given up still run.
     """
-    over = threading.Event()
+    over, deadline = threading.Event(), min(_deadline.get(), now() + step.seconds)
 
     def perform_unless_over(inner: Any) -> Any:
         if over.is_set() and not isinstance(inner, Command) and not (isinstance(inner, Invoke) and inner.final):
@@ -91,6 +98,7 @@ def drive_within(step: Within, perform: Callable[[Any], Any], overdue: Overdue) 
         return perform(inner)
 
     def run() -> Any:
+        _deadline.set(deadline)  # in the thread's own context
         with contextlib.suppress(Abandoned):
             return drive(step.plan(), perform_unless_over)
 
@@ -110,6 +118,7 @@ def drive_within(step: Within, perform: Callable[[Any], Any], overdue: Overdue) 
 
 async def drive_within_async(step: Within, perform: Callable[[Any, bool], Awaitable[Any]]) -> Any:
     """As `drive_within`, in the task itself: the plan is cancelled."""
+    token = _deadline.set(min(_deadline.get(), now() + step.seconds))
     try:
         async with asyncio.timeout(step.seconds) as bound:
             return await drive_async(step.plan(), perform)
@@ -117,6 +126,14 @@ async def drive_within_async(step: Within, perform: Callable[[Any, bool], Awaita
         if not bound.expired():
             raise
         raise _timed_out(step) from None
+    finally:
+        _deadline.reset(token)
+
+
+def time_left() -> float | None:
+    """Seconds that whoever performs a plan in this thread or task still waits for it; None for as long as it takes."""
+    deadline = _deadline.get()
+    return None if deadline == inf else max(0.0, deadline - now())
 
 
 def _timed_out(step: Within) -> OperationTimeout:

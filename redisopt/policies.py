@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from redisopt.commands import Command, Invoke, Listen, Plan, Step, Wait
+from redisopt.commands import Command, Invoke, Listen, Plan, Step, Wait, Within
 
 
 class Policy(Protocol):
@@ -70,6 +70,8 @@ class _Elsewhere:
     def _translate(self, step: Any) -> Step:
         if isinstance(step, _Inner):
             return step.step
+        if isinstance(step, Within):
+            return Within(lambda: _translated(step.plan(), self._translate), step.seconds)
         if isinstance(step, Command | Wait | Listen):
             return Invoke(self._bound.runner.run, (_single(step),), final=isinstance(step, Command))
         own: Step = step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from redisopt.commands import Plan, invoke
@@ -49,12 +49,13 @@ class PolicyFace(_Around, Closing):
         return result
 
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
-        """Decorate a function: each call of it goes through `execute`."""
+        """Decorate a function: each call of it goes as by `execute`."""
         check_function(function, "function", awaited=False, instead=f"an Async{type(self).__name__}")
 
         @functools.wraps(function)
         def under_policy(*args: P.args, **kwargs: P.kwargs) -> R:
-            return self.execute(function, *args, **kwargs)
+            result: R = self._runner.run(self._plan(function, args, kwargs))
+            return result
 
         return under_policy
 
@@ -74,13 +75,14 @@ class AsyncPolicyFace(_Around, AsyncClosing):
         result: R = await self._runner.run(self._plan(function, args, kwargs))
         return result
 
-    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]:
-        """Decorate a coroutine function: each call of it goes through `execute`."""
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Coroutine[Any, Any, R]]:
+        """Decorate a coroutine function: each call of it goes as by `execute`."""
         check_function(function, "function", awaited=True, instead=f"a {type(self).__name__.removeprefix('Async')}")
 
         @functools.wraps(function)
         async def under_policy(*args: P.args, **kwargs: P.kwargs) -> R:
-            return await self.execute(function, *args, **kwargs)
+            result: R = await self._runner.run(self._plan(function, args, kwargs))
+            return result
 
         return under_policy
 

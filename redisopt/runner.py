@@ -72,7 +72,6 @@ class Runner:
         self._wakes = _wakes.get(client) or _wakes.setdefault(client, Wakes(self._links))
         self._direct = self._links.direct
         self._closed = False
-        self._abandoned = Overdue(MAX_ABANDONED)
         self._enter()
 
     @property
@@ -119,6 +118,7 @@ class Runner:
     def _enter(self) -> None:
         """Be a user of the links, also in a forked child, where they begin without any."""
         self._users = self._links.users
+        self._abandoned = Overdue(MAX_ABANDONED)  # a forked child has none of its parent's threads
         if not self._closed:
             self._users.add(self)
 

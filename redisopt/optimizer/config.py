@@ -74,6 +74,13 @@ class OptimizerConfig(Config):
         default=None, gt=0, le=86_400, description="Seconds that one try of an operation may take. None: any time."
     )
 
+    result_timeout: float = Field(
+        default=60.0,
+        gt=0,
+        le=86_400,
+        description="Seconds that a caller waits for the outcome of an operation that is batched or debounced over the fleet.",
+    )
+
     @classmethod
     def from_env(cls, prefix: str, environ: Mapping[str, str] | None = None) -> Self:
         """The config of the environment variables that start with `prefix`, such as ``REDISOPT_API_``.

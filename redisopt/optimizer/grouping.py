@@ -21,8 +21,14 @@ from redisopt.commands import Plan, Wait
 from redisopt.identity import process_id
 from redisopt.policies import Fold, Policy
 
-_LOST_WORD = 0.05
-"""Seconds after which who waits looks for itself: word may come between a look and a wait."""
+_LOOK_EVERY = 1.0
+"""Seconds after which who waits looks for itself."""
+
+_SAY_AGAIN = 0.05
+"""Seconds after which those that have not heard that they may run are told again: word may come between a look and a wait."""
+
+_NOT_BEGUN = 1.0
+"""Seconds after which a batch whose plan has not begun by the time that it is due never will: its event loop is ending."""
 
 _numbers = itertools.count(1)
 
@@ -52,6 +58,8 @@ class _Batch:
         due: when no more join it, by this process's monotonic clock.
         size: closures that have joined.
         left: closures that have not ended.
+        started: closures that have begun, or never will.
+        begun: whether the plan in the background has.
         is_open: whether they may run.
         error: why they may not.
     """
@@ -60,6 +68,8 @@ class _Batch:
     due: float
     size: int = 1
     left: int = 1
+    started: int = 0
+    begun: bool = False
     is_open: bool = False
     error: BaseException | None = None
     gate: str = field(init=False)
@@ -104,13 +114,16 @@ class Grouping:
         running = False
         try:
             while not batch.is_open and batch.error is None:
-                yield Wait(batch.gate, _LOST_WORD, heard=False)
+                yield Wait(batch.gate, _LOOK_EVERY, heard=False)
+                if not batch.begun and now() > batch.due + _NOT_BEGUN:
+                    self._give_up(batch)
             if batch.error is not None:
                 raise _own_copy(batch.error)
             running = True
             with self._lock:
                 self._pending -= 1
                 self._running += 1
+                batch.started += 1
             return (yield from inner())
         finally:
             self._leave(batch, running=running)
@@ -144,6 +157,8 @@ class Grouping:
     def _leave(self, batch: _Batch, *, running: bool) -> None:
         with self._lock:
             batch.left -= 1
+            if not running:
+                batch.started += 1
             if running:
                 self._running -= 1
                 self._done += 1
@@ -153,8 +168,15 @@ class Grouping:
         if is_over:
             self._performer.wake(batch.id)
 
+    def _give_up(self, batch: _Batch) -> None:
+        """Nobody conducts a batch: none of its closures can run, and none is to join it."""
+        batch.error = RuntimeError("the batch was given up, since its event loop is ending")
+        with self._lock:
+            self._gathering = {place: other for place, other in self._gathering.items() if other is not batch}
+
     def _conduct(self, place: Any, batch: _Batch, shared: list[Policy]) -> Plan[None]:
         """What goes on in the background for one batch, until all its closures have ended."""
+        batch.begun = True
         try:
             while batch.size < self._max_size and batch.left and now() < batch.due:
                 yield Wait(batch.id, min(1.0, max(0.0, batch.due - now())), heard=False)
@@ -178,7 +200,9 @@ class Grouping:
         batch.is_open = True
         self._performer.wake(batch.gate)
         while batch.left:
-            yield Wait(batch.id, _LOST_WORD, heard=False)
+            yield Wait(batch.id, _SAY_AGAIN if batch.started < batch.size else _LOOK_EVERY, heard=False)
+            if batch.started < batch.size:
+                self._performer.wake(batch.gate)
 
 
 class _Grouped:

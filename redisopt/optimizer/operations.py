@@ -76,14 +76,15 @@ class Registered:
         return self._plans.outside(options, fallback, lambda: self._hand_over(args[0], options.key))
 
     def _hand_over(self, payload: Any, key: str) -> Plan[Any]:
+        timeout = self._plans.config.result_timeout
         if self.debouncer is None:
-            return (yield from invoke(self.batcher.call, payload, key))
+            return (yield from invoke(self.batcher.call, payload, key, timeout=timeout))
         ticket = yield from invoke(self.debouncer.submit, payload, key)
-        return (yield from invoke(ticket.result)).value
+        return (yield from invoke(ticket.result, timeout)).value
 
     def run(self, *args: Any) -> Plan[Any]:
         """The plan of a run of its function, by whoever works."""
-        policies = self._plans.each(self.wanted.options._replace(retry=False))
+        policies = self._plans.each(self.wanted.options)
         return Fold(policies).around(functools.partial(invoke, self.function, *args))
 
 

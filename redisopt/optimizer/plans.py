@@ -1,7 +1,9 @@
 """What goes on around a call of an optimizer: which policies, and in which order. Shared by its sync and its async class.
 
-From the outside in: the monitor, the fallback, the cache, the debouncer, the batch, the breaker, the limits, retries, the timeout, and
-the operation. Where closures are batched, the limits go around the batch, and the breaker, retries and the timeout around each closure.
+From the outside in: the fallback, the monitor, the cache, the debouncer, retries, the batch, the limits, the breaker, the timeout, and the
+operation. So each try has a permit of its own, which is what an API with a limit wants; the breaker sees the operation alone, neither
+the wait for a permit nor what the limits refuse; and where it has opened, a retry is stopped by it. Where closures are batched, the
+limits go around the batch, and the breaker and the timeout around each closure.
 """
 
 from __future__ import annotations
@@ -153,38 +155,34 @@ class OptimizerPlans:
 
     def _outside(self, options: Options, fallback: Any) -> list[Policy]:
         policies: list[Policy] = []
-        if self.parts.monitor is not None:
-            policies.append(self._watch)
         if fallback is not NOTHING:
             policies.append(fallback if isinstance(fallback, Fallback) else Fallback(fallback))
+        if self.parts.monitor is not None:
+            policies.append(self._watch)
         if options.cache is not None and self._has("cache"):
             policies.append(self._of(self.parts.cache.policy(options.cache)))
         return policies
 
     def _inside(self, options: Options) -> list[Policy]:
         parts = self.parts
-        limits: list[Policy] = []
-        if self.check("throttle", options.throttle):
-            limits.append(self._of(parts.throttler.policy(options.cost, options.key, timeout=options.acquire_timeout)))
         policies: list[Policy] = []
         if self.check("debounce", options.debounce):
             policies.append(self._of(parts.debouncer.policy(key=options.key)))
+        if self.check("retry", options.retry):
+            policies.append(self._of(parts.retry.policy()))
+        limits: list[Policy] = []
+        if self.check("throttle", options.throttle):
+            limits.append(self._of(parts.throttler.policy(options.cost, options.key, timeout=options.acquire_timeout)))
         if self.check("batch", options.batch) and parts.grouping is not None:
             place = (options.throttle, options.key, options.cost, options.acquire_timeout)
-            policies.append(parts.grouping.policy(place, limits))
-        else:
-            each = self.each(options)
-            guards = [each.pop(0)] if self.check("breaker", options.breaker) else []
-            return [*policies, *guards, *limits, *each]
-        return policies + self.each(options)
+            limits = [parts.grouping.policy(place, limits)]
+        return [*policies, *limits, *self.each(options)]
 
     def each(self, options: Options) -> list[Policy]:
         """What goes on around each try of an operation."""
         policies: list[Policy] = []
         if self.check("breaker", options.breaker):
             policies.append(self._of(self.parts.breaker.policy()))
-        if self.check("retry", options.retry):
-            policies.append(self._of(self.parts.retry.policy()))
         timeout = self.config.timeout if options.timeout is None else options.timeout
         if timeout is not None:
             policies.append(Timeout(timeout))

@@ -46,7 +46,6 @@ class Fallback:
             cause = error.error if isinstance(error, Stopped) else error
             if not isinstance(cause, self._on):
                 raise
-            events.logger.info("a fallback answers: %s: %s", type(cause).__name__, cause)
             events.emit(events.FellBack(cause))
             if not callable(self._answer):
                 return self._answer

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import tenacity
@@ -34,6 +34,7 @@ class RetryPlans:
         self.name = name
         self.config = config
         self.budget = RetryBudget(name, config)
+        self._looks_at_results = retry is not None
         self._retry = retry or tenacity.retry_if_exception(self._is_worth_it)
         self._wait = wait or tenacity.wait_random_exponential(multiplier=config.backoff_base, max=config.backoff_cap)
         self._stop = stop or self._bounds()
@@ -42,45 +43,61 @@ class RetryPlans:
     def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """Perform `inner`, and perform it again where it fails and another try is worth it. Raises what the last one raised."""
         self.budget.count()
-        state: tenacity.RetryCallState | None = None
+        state = tenacity.RetryCallState(self._strategies, None, (), {})
         while True:
-            state = state or tenacity.RetryCallState(self._strategies, None, (), {})
             try:
-                return (yield from inner())
+                result = yield from inner()
             except Exception as error:
-                pause = self._pause(state)
+                error_raised = cause(error)
+                state.set_exception((type(error_raised), error_raised, error_raised.__traceback__))
+                pause = yield from self._pause(state, error_raised)
                 if pause is None:
-                    if state.attempt_number > 1:
-                        cause(error).add_note(f"redisopt: tried {state.attempt_number} times")
                     raise
-                if self.config.budget is not None and not (yield from self.budget.spend()):
-                    cause(error).add_note(
-                        f"redisopt: not tried again, since the fleet has used up its budget of retries ({self.name!r})"
-                    )
-                    events.emit(events.NotTriedAgain(self.name, cause(error)))
-                    raise
-                events.emit(events.TriedAgain(self.name, state.attempt_number, pause, cause(error)))
+            else:
+                if not self._looks_at_results:
+                    return result
+                state.set_result(result)
+                if not self._retry(state):
+                    return result
+                pause = yield from self._pause(state, None)
+                if pause is None:
+                    raise tenacity.RetryError(state.outcome)  # type: ignore[arg-type] # it was set a moment ago
             yield Sleep(pause)
             state.prepare_for_next_attempt()
 
-    def _pause(self, state: tenacity.RetryCallState) -> float | None:
-        """Seconds until the next try, None where there is none. Call it while the error is handled."""
-        error = cause(sys.exception())
-        state.set_exception((type(error), error, error.__traceback__))
-        if not self._retry(state):
+    def _pause(self, state: tenacity.RetryCallState, error: BaseException | None) -> Plan[float | None]:
+        """Seconds until the next try, None where there is none: then the error has a note that says why."""
+        pause = self._planned(state, error)
+        if pause is None:
+            if error is not None and state.attempt_number > 1:
+                error.add_note(f"redisopt: tried {state.attempt_number} times")
             return None
-        pause = self._asked(error)
-        if pause is not None and pause > self.config.max_retry_after:
+        shown = error or tenacity.TryAgain()
+        if self.config.budget is not None and not (yield from self.budget.spend()):
+            events.emit(events.NotTriedAgain(self.name, shown))
+            shown.add_note(
+                f"redisopt: not tried again, since the fleet has used up its budget of retries ({self.name!r})"
+            )
             return None
-        state.upcoming_sleep = self._wait(state) + (pause or 0.0)  # all that were told one time do not come at once
+        events.emit(events.TriedAgain(self.name, state.attempt_number, pause, shown))
+        return pause
+
+    def _planned(self, state: tenacity.RetryCallState, error: BaseException | None) -> float | None:
+        """Seconds until the next try, as the strategies and the far side have it."""
+        asked = None
+        if error is not None:
+            if not self._retry(state):
+                return None
+            asked = seconds_asked(error) if self.config.respect_retry_after else None
+            if asked is not None and asked > self.config.max_retry_after:
+                return None
+        state.upcoming_sleep = self._wait(state) + (asked or 0.0)  # all that were told one time do not come at once
         return None if self._stop(state) else state.upcoming_sleep
 
     def _is_worth_it(self, error: BaseException) -> bool:
-        return isinstance(error, self.config.retry_on) or self._asked(error) is not None
-
-    def _asked(self, error: BaseException) -> float | None:
-        """Seconds that an error says to wait, None where it does not."""
-        return seconds_asked(error) if self.config.respect_retry_after else None
+        if isinstance(error, self.config.retry_on):
+            return True
+        return self.config.respect_retry_after and says_to_come_back(error)
 
     def _bounds(self) -> StopBaseT:
         attempts = tenacity.stop_after_attempt(self.config.max_attempts)
@@ -105,14 +122,23 @@ def seconds_asked(error: BaseException) -> float | None:
     told = getattr(error, "retry_after", None)
     if isinstance(told, int | float) and not isinstance(told, bool) and told >= 0:
         return float(told)
-    response = getattr(error, "response", None) if hasattr(error, "response") else error
-    headers, status = getattr(response, "headers", None), getattr(response, "status_code", None)
+    headers, status = _response(error)
     if headers is None:
         return None
-    if status is None:
-        status = getattr(response, "status", None)
     try:
-        advice = read_headers(headers, status if isinstance(status, int) else None)
+        advice = read_headers(headers, status)
     except ValueError:
         return None  # whatever these are, they are no headers
     return advice.pause if advice.pause > 0 else None
+
+
+def says_to_come_back(error: BaseException) -> bool:
+    """Whether an error is the far side's word to come back later: a response of status 429 or 503, with a time or without."""
+    return _response(error)[1] in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+
+
+def _response(error: BaseException) -> tuple[Any, int | None]:
+    """The headers and the status of the response that an error tells of, None for what it has not."""
+    response = getattr(error, "response", None) if hasattr(error, "response") else error
+    status = getattr(response, "status_code", None) or getattr(response, "status", None)
+    return getattr(response, "headers", None), status if isinstance(status, int) else None

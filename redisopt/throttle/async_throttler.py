@@ -281,8 +281,10 @@ class AsyncThrottler(AsyncFace[ThrottleConfig]):
     ) -> Policy:
         """See `Throttler.policy`."""
         Terms(cost, key, timeout, weight, priority).check(self._plans.asking)
-        acquire = functools.partial(self.acquire, cost, key, timeout=timeout, priority=priority, weight=weight)
-        return Bound(ThrottlePolicy(acquire, self._plans.returning.let_go, self._plans.watch.around), self._runner)
+        acquire = functools.partial(self.acquire, cost, key, priority=priority, weight=weight)
+        return Bound(
+            ThrottlePolicy(acquire, timeout, self._plans.returning.let_go, self._plans.watch.around), self._runner
+        )
 
     def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> AsyncRequest:
         """See `Throttler.request`."""
