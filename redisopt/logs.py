@@ -7,6 +7,7 @@ changes of state, and Redis coming and going.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from typing import Any
@@ -60,8 +61,9 @@ class LogEvents:
         self._logger.log(level, "%s %s", name, text, extra={"redisopt": {"event": name, **told}})
 
     def stop(self) -> None:
-        """Log no more."""
-        events.remove_hook(self)
+        """Log no more; a second time, nothing."""
+        with contextlib.suppress(ValueError):
+            events.remove_hook(self)
 
 
 def log_events(logger: logging.Logger | None = None) -> LogEvents:

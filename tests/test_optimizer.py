@@ -650,3 +650,166 @@ def test_nothing_is_logged_of_calls(kind: Kind, optimizer: Any, caplog: pytest.L
     caplog.set_level(logging.INFO, "redisopt")
     kind.do(optimizer.optimize, kind.function(lambda: 1), throttle=True, batch=True, debounce=True)
     assert not caplog.records
+
+
+# --- what reviewers found
+
+
+def test_each_try_has_a_permit_of_its_own(kind: Kind) -> None:
+    sections = SECTIONS | {"throttling": {"rates": ["100/h"]}}
+    optimizer = kind.make("Optimizer", "api", **sections)
+    with pytest.raises(ConnectionError):
+        kind.do(optimizer.optimize, kind.function(raise_it), ConnectionError(), throttle=True)
+    assert kind.do(optimizer.throttler.peek).remaining == 97
+
+
+def test_an_open_breaker_stops_retries_at_once(kind: Kind) -> None:
+    """It says when to come back, but not to retries of calls that it refuses."""
+    optimizer = kind.make(
+        "Optimizer", "api", breaking={"minimum_calls": 2}, retrying={"max_attempts": 9, "backoff_base": 0.001}
+    )
+    calls: list[int] = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise ConnectionError
+
+    began = time.monotonic()
+    with pytest.raises(redisopt.CircuitOpen):
+        kind.do(optimizer.optimize, kind.function(fail))
+    assert len(calls) == 2
+    assert time.monotonic() - began < 5.0
+
+
+def test_waiting_for_a_permit_is_no_slow_call(kind: Kind) -> None:
+    sections: Any = {"breaking": {"minimum_calls": 3, "slow_call_after": 0.2}, "throttling": {"rates": ["2/500ms"]}}
+    optimizer = kind.make("Optimizer", "api", **sections, command_timeout=5.0)
+    values = at_once(kind, optimizer, lambda number: number, 6, throttle=True)
+    assert sorted(values) == list(range(6))
+    metrics = kind.do(optimizer.breaker.metrics)
+    assert (metrics.state, metrics.slow) == ("closed", 0)
+
+
+def test_what_a_fallback_answered_was_an_error(kind: Kind, optimizer: Any) -> None:
+    assert kind.do(optimizer.optimize, kind.function(raise_it), KeyError(), fallback=0) == 0
+    assert kind.do(optimizer.metrics).performance.errors == 1
+
+
+def test_a_batch_that_is_switched_off_is_one_of_one(kind: Kind) -> None:
+    optimizer = kind.make("Optimizer", "api", batching={"enabled": False}, debouncing={"enabled": False})
+
+    def measure(texts: list[str]) -> list[Any]:
+        return [LookupError(text) if text == "bad" else len(text) for text in texts]
+
+    operation = registered(kind, optimizer, measure, name="measure", batch=True)
+    assert kind.do(operation, "abc") == 3
+    with pytest.raises(LookupError):
+        kind.do(operation, "bad")
+    saved = registered(kind, optimizer, lambda payload: f"saved {payload}", name="save", debounce=True)
+    assert kind.do(saved, "x") == "saved x"
+    wrong = registered(kind, optimizer, lambda _: 7, name="wrong", batch=True)
+    with pytest.raises(redisopt.ResultCountError):
+        kind.do(wrong, "x")
+
+
+@pytest.mark.parametrize("how", ["batch", "debounce"])
+def test_who_calls_what_nobody_works_on_is_not_kept_waiting(kind: Kind, how: str) -> None:
+    optimizer = kind.make("Optimizer", "api", **SECTIONS, result_timeout=0.3)
+    operation = registered(kind, optimizer, lambda payload: payload, name="idle", fallback="nobody", **{how: True})
+    assert kind.do(operation, 1) == "nobody"
+    made = operation.batcher or operation.debouncer
+    with working(kind, optimizer):  # and it runs all the same
+        wait_until(lambda: (kind.do(made.metrics)).done == 1)
+
+
+def test_a_run_that_takes_too_long_is_an_attempt(server: RunningServer, client: redis.Redis) -> None:
+    """In asyncio it is cancelled. (In threads it could not be: there it would run on beside its next try.)"""
+
+    async def main() -> None:
+        runs: list[int] = []
+        sections = SECTIONS | {"batching": {"max_size": 1, "max_delay": 0.01, "max_attempts": 2, "backoff_base": 0.01}}
+        async with (
+            redis.asyncio.from_url(server.url) as own,
+            redisopt.AsyncOptimizer(own, "api", **sections, timeout=0.1) as optimizer,
+        ):
+
+            @optimizer.operation(batch=True)
+            async def slow(items: list[Any]) -> list[Any]:
+                runs.append(1)
+                await asyncio.sleep(30)
+                return items
+
+            async with optimizer.worker():
+                with pytest.raises(redisopt.BatchItemFailed, match="TryTimedOut"):
+                    await slow(1)
+        assert len(runs) == 2
+
+    asyncio.run(main())
+
+
+def test_closures_that_wait_when_it_is_closed_are_told(server: RunningServer, client: redis.Redis) -> None:
+    async def main() -> None:
+        async with redis.asyncio.from_url(server.url) as own:
+            for begins in (True, False):
+                optimizer = redisopt.AsyncOptimizer(own, "api", batching={"max_size": 9, "max_delay": 0.3})
+
+                async def give() -> int:
+                    return 1
+
+                task = asyncio.create_task(optimizer.optimize(give, batch=True))
+                await asyncio.sleep(0.05 if begins else 0)
+                await optimizer.aclose()
+                with pytest.raises(redisopt.Cancelled, match="closed"):
+                    await asyncio.wait_for(task, 10)
+
+    asyncio.run(main())
+
+
+def test_operations_are_registered_before_anybody_works(kind: Kind, optimizer: Any) -> None:
+    registered(kind, optimizer, lambda payload: payload, name="first", batch=True)
+    with working(kind, optimizer), pytest.raises(ValueError, match="comes too late"):
+        registered(kind, optimizer, lambda payload: payload, name="second", batch=True)
+    registered(kind, optimizer, lambda payload: payload, name="third", batch=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"callbacks": {"on_foo": print}}, "there is no callback 'on_foo'"),
+        ({"callbacks": {"on_throttle": 3}}, "on_throttle must be a function"),
+        ({"callbacks": print}, "callbacks must be a dict"),
+    ],
+)
+def test_wrong_callbacks_are_named(kind: Kind, arguments: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        kind.make("Optimizer", "api", **SECTIONS, **arguments)
+
+
+@pytest.mark.parametrize("name", ["", "a{b", 7])
+def test_bad_names_are_refused_also_without_sections(kind: Kind, name: Any) -> None:
+    with pytest.raises(ValueError, match="name"):
+        kind.make("Optimizer", name)
+
+
+def test_operations_are_checked_when_they_are_registered(kind: Kind) -> None:
+    optimizer = kind.make("Optimizer", "bare")
+    for option in ({"cache": "k"}, {"breaker": True}, {"retry": True}):
+        with pytest.raises(ValueError, match="needs a section"):
+            registered(kind, optimizer, lambda payload: payload, name="x", **option)
+    with pytest.raises(ValueError, match="name is needed"):
+        optimizer.operation(functools.partial(kind.function(lambda: 1)))
+
+
+def test_one_error_to_ignore_needs_no_tuple(kind: Kind) -> None:
+    optimizer = kind.make("Optimizer", "api", breaking={"minimum_calls": 1}, ignore=KeyError)
+    with pytest.raises(KeyError):
+        kind.do(optimizer.optimize, kind.function(raise_it), KeyError())
+    assert kind.do(optimizer.breaker.state) == "closed"
+
+
+def test_stops_of_the_wrong_kind_are_refused(kind: Kind, optimizer: Any) -> None:
+    registered(kind, optimizer, lambda payload: payload, name="first", batch=True)
+    wrong: Any = asyncio.Event() if kind.name == "sync" else threading.Event()
+    for stop in (wrong, 3):
+        with pytest.raises(ValueError, match="stop must be"):
+            kind.do(optimizer.run, stop)

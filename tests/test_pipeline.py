@@ -17,6 +17,7 @@ import redisopt
 from redisopt import Fallback, Timeout, events
 from redisopt.commands import Plan, invoke
 from redisopt.driving import MAX_ABANDONED
+from tests.fleet import FORK
 from tests.kinds import Kind
 from tests.outages import stopped
 from tests.servers import RunningServer, flavours
@@ -364,3 +365,97 @@ def test_a_plan_is_driven_by_hand() -> None:
     with pytest.raises(StopIteration) as done:
         plan.throw(KeyError())
     assert done.value.value == "answer"
+
+
+# --- what reviewers found
+
+
+def test_a_pipeline_of_another_client_may_have_a_timeout(kind: Kind, server: RunningServer) -> None:
+    """Its steps go their own ways, through the timeout as well."""
+    far: Any = redis.from_url(server.url) if kind.name == "sync" else redis.asyncio.from_url(server.url)
+    throttler = kind.make("Throttler", "api", max_concurrent=1, client=far)
+    breaker = kind.make("CircuitBreaker", "api", client=far)
+    inner = kind.make("Pipeline", [Timeout(20), breaker, throttler], client=far)
+    outer = kind.make("Pipeline", [inner])
+    assert kind.do(outer.execute, kind.function(lambda: 42)) == 42
+    with pytest.raises(KeyError):
+        kind.do(outer.execute, kind.function(raise_it), KeyError())
+    assert kind.do(throttler.metrics).active_operations == 0
+    for made in (throttler, breaker, inner):
+        kind.do(made.close if kind.name == "sync" else made.aclose)
+    close: Any = getattr(far, "close" if kind.name == "sync" else "aclose")
+    kind.do(close)
+
+
+def test_who_gives_up_leaves_no_place_in_the_line(kind: Kind) -> None:
+    """A limit that could not grant within the timeout refuses at once, and charges nothing."""
+    throttler = kind.make("Throttler", "api", rates=["1/s"])
+    pipeline = kind.make("Pipeline", [Timeout(0.2), throttler])
+    kind.do(throttler.try_acquire)
+    for _ in range(4):
+        with pytest.raises((redisopt.ThrottleTimeout, redisopt.OperationTimeout)):
+            kind.do(pipeline.execute, kind.function(lambda: 1))
+    assert kind.do(throttler.acquire).waited < 1.5
+
+
+def test_a_forked_child_has_none_of_its_parents_threads(client: redis.Redis) -> None:
+    gate = threading.Event()
+    with redisopt.Pipeline(client, [Timeout(0.01)]) as pipeline:
+        for _ in range(MAX_ABANDONED):
+            with pytest.raises(redisopt.OperationTimeout):
+                pipeline.execute(gate.wait)
+
+        def in_child(there: Any) -> None:
+            pipeline._folded._parts[0] = Timeout(20)
+            there.send(pipeline.execute(len, "abc"))
+
+        here, there = FORK.Pipe(duplex=False)
+        child = FORK.Process(target=in_child, args=(there,))
+        child.start()
+        assert here.poll(20), "the child hangs"
+        assert here.recv() == 3
+        child.join(20)
+        gate.set()
+
+
+@pytest.mark.parametrize(
+    ("policies", "said"),
+    [
+        (None, "must be a list of policies"),
+        ("abc", "must be a list of policies"),
+        ([Timeout], "must have policies in it"),
+    ],
+)
+def test_what_are_no_policies_is_said(kind: Kind, policies: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        kind.make("Pipeline", policies)
+
+
+def test_policies_whose_around_is_awaited_are_refused(kind: Kind) -> None:
+    class Awaited:
+        async def around(self, inner: Any) -> Any:
+            raise AssertionError("it is not called")
+
+    with pytest.raises(ValueError, match="must be a generator"):
+        kind.make("Pipeline", [Awaited()])
+
+
+def test_a_factory_that_gives_an_object_is_told_to_give_its_policy(kind: Kind) -> None:
+    throttler = kind.make("Throttler", "api", rates=["1/s"])
+    pipeline = kind.make("Pipeline", [lambda: throttler])
+    with pytest.raises(ValueError, match=r"use its policy\(\)"):
+        kind.do(pipeline.execute, kind.function(lambda: 1))
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "x", None])
+def test_bad_command_timeouts_are_refused(kind: Kind, seconds: Any) -> None:
+    with pytest.raises(ValueError, match="command_timeout"):
+        kind.make("Pipeline", [], command_timeout=seconds)
+
+
+def test_a_sync_pipeline_has_no_coroutine_function_to_fall_back_on(client: redis.Redis) -> None:
+    async def answer() -> None:
+        raise AssertionError("it is not called")
+
+    with pytest.raises(ValueError, match="use an AsyncPipeline"):
+        redisopt.Pipeline(client, [Fallback(answer)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from redisopt.testing import ServerClock
 from tests.kinds import Kind
 from tests.outages import stopped
 from tests.servers import RunningServer
+from tests.test_batch_outages import full
 
 QUICK: Any = {"backoff_base": 0.001, "backoff_cap": 0.002, "command_timeout": 5.0}
 
@@ -76,7 +78,7 @@ def test_the_last_error_is_raised_and_says_how_often_it_was_tried(kind: Kind) ->
     with pytest.raises(TimeoutError, match="slow") as raised:
         kind.do(retry.execute, kind.function(fails))
     assert len(fails.calls) == 4
-    assert raised.value.__notes__ == ["redisopt: tried 4 times"]
+    assert raised.value.__notes__ == ["redisopt: retry 'api' tried 4 times"]
 
 
 def test_what_retrying_does_not_help_is_raised_at_once(kind: Kind) -> None:
@@ -293,3 +295,86 @@ def test_bad_arguments_are_refused(client: redis.Redis) -> None:
             retry(fetch)
         with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(retry)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(ConnectionError):
+    """An error that can bear no note."""
+
+    code: int = 503
+
+
+def test_errors_that_bear_no_note_pass_as_they_are(kind: Kind) -> None:
+    retry = kind.make("RetryPolicy", "api", **QUICK)
+    with pytest.raises(Frozen):
+        kind.do(retry.execute, kind.function(Fails(9, Frozen)))
+
+
+def test_one_error_has_one_note_however_often_it_is_raised(kind: Kind) -> None:
+    retry, error = kind.make("RetryPolicy", "api", budget=None, **QUICK), ConnectionError()
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            kind.do(retry.execute, kind.function(Fails(9, lambda: error)))
+    assert len(error.__notes__) == 1
+
+
+def test_a_response_that_says_to_come_back_at_once_is_tried_again(kind: Kind) -> None:
+    retry = kind.make("RetryPolicy", "api", **QUICK)
+    assert kind.do(retry.execute, kind.function(Fails(1, lambda: Refused(429, Retry_After="0")))) == "value"
+
+
+def test_other_responses_are_not_tried_again_for_their_limits(kind: Kind) -> None:
+    retry = kind.make("RetryPolicy", "api", **QUICK)
+    fails = Fails(1, lambda: Refused(404, RateLimit_Limit="10", RateLimit_Remaining="0", RateLimit_Reset="1"))
+    with pytest.raises(Refused):
+        kind.do(retry.execute, kind.function(fails))
+    assert len(fails.calls) == 1
+
+
+def test_our_own_refusals_are_not_tried_again(kind: Kind) -> None:
+    """They say when to come back, and would hold up the caller for as long."""
+    retry = kind.make("RetryPolicy", "api", **QUICK)
+    fails = Fails(1, lambda: redisopt.Throttled("no", retry_after=0.0, reason="10/s"))
+    with pytest.raises(redisopt.Throttled):
+        kind.do(retry.execute, kind.function(fails))
+    assert len(fails.calls) == 1
+
+
+def test_a_strategy_may_look_at_results(kind: Kind) -> None:
+    results = iter([None, None, "found"])
+    retry = kind.make("RetryPolicy", "api", retry=tenacity.retry_if_result(lambda result: result is None), **QUICK)
+    assert kind.do(retry.execute, kind.function(lambda: next(results))) == "found"
+    with pytest.raises(tenacity.RetryError):
+        kind.do(retry.execute, kind.function(lambda: None))
+
+
+def test_what_each_second_brings_is_not_lost_to_frequent_questions(kind: Kind, clock: ServerClock) -> None:
+    terms = QUICK | {"budget": 0, "budget_minimum": 0.1, "budget_reserve": 1, "max_attempts": 2}
+    retry = kind.make("RetryPolicy", "api", **terms)
+    assert kind.do(retry.execute, kind.function(Fails(1))) == "value"
+    granted = 0
+    for _ in range(2100):
+        clock.advance(0.005)
+        fails = Fails(1)
+        try:
+            kind.do(retry.execute, kind.function(fails))
+        except ConnectionError:
+            continue
+        granted += 1
+    assert granted == 1
+
+
+def test_a_full_server_keeps_the_budget(kind: Kind, client: redis.Redis) -> None:
+    terms = QUICK | {"budget": 0, "budget_minimum": 0, "budget_reserve": 3, "max_attempts": 2}
+    policies = [kind.make("RetryPolicy", "api", **terms) for _ in range(2)]
+    granted = 0
+    kind.do(policies[0].execute, kind.function(Fails(1)))
+    with full(client):
+        for number in range(8):
+            fails = Fails(1)
+            try:
+                kind.do(policies[number % 2].execute, kind.function(fails))
+            except ConnectionError:
+                continue
+            granted += 1
+    assert granted == 2

@@ -78,13 +78,13 @@ class AsyncOptimizer(AsyncFace[OptimizerConfig]):
         name: str,
         config: OptimizerConfig | None = None,
         *,
-        ignore: tuple[type[Exception], ...] = (),
+        ignore: type[Exception] | tuple[type[Exception], ...] = (),
         callbacks: Callbacks | None = None,
         **fields: Any,
     ) -> None:
         given = OptimizerConfig.given(config, fields)
         self._runner = AsyncRunner(client, given.command_timeout)
-        parts = make_parts(KINDS, self._runner, name, given, ignore, callbacks or {})
+        parts = make_parts(KINDS, self._runner, name, given, ignore, {} if callbacks is None else callbacks)
         self._plans = OptimizerPlans(name, given, parts, awaited=KINDS.awaited)
         self._operations = Operations(KINDS, self._runner, self._plans)
 
@@ -164,6 +164,8 @@ class AsyncOptimizer(AsyncFace[OptimizerConfig]):
 
     async def run(self, stop: asyncio.Event | None = None, *, concurrency: int = 1) -> None:
         """Work until `stop` is set, or the task is cancelled."""
+        if stop is not None and not isinstance(stop, asyncio.Event):
+            raise ValueError(f"stop must be an asyncio.Event, not {stop!r}")
         async with self.worker(concurrency):
             await (asyncio.Event() if stop is None else stop).wait()
 

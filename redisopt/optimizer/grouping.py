@@ -18,8 +18,11 @@ from typing import Any, NamedTuple
 from redisopt import events
 from redisopt.background import Performer, now
 from redisopt.commands import Plan, Wait
+from redisopt.errors import Cancelled
 from redisopt.identity import process_id
 from redisopt.policies import Fold, Policy
+
+_CLOSED = "the optimizer was closed, or its event loop has ended, before the batch was run"
 
 _LOOK_EVERY = 1.0
 """Seconds after which who waits looks for itself."""
@@ -170,7 +173,7 @@ class Grouping:
 
     def _give_up(self, batch: _Batch) -> None:
         """Nobody conducts a batch: none of its closures can run, and none is to join it."""
-        batch.error = RuntimeError("the batch was given up, since its event loop is ending")
+        batch.error = Cancelled(_CLOSED)
         with self._lock:
             self._gathering = {place: other for place, other in self._gathering.items() if other is not batch}
 
@@ -186,7 +189,7 @@ class Grouping:
             if batch.left:
                 yield from Fold(shared).around(lambda: self._open(batch))
         except BaseException as error:
-            batch.error = error if isinstance(error, Exception) else RuntimeError(f"the batch was given up: {error!r}")
+            batch.error = error if isinstance(error, Exception) else Cancelled(_CLOSED)
             if not isinstance(error, Exception):
                 raise
             events.logger.debug("a batch of closures could not run: %s", error)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from redisopt.batch.config import BatchConfig
 from redisopt.commands import Plan, invoke
 from redisopt.debounce.config import DebounceConfig
+from redisopt.errors import OperationTimeout, ResultCountError
 from redisopt.functions import check_function, takes
 from redisopt.keys import checked_name
 from redisopt.optimizer.parts import OUR_OWN, Kinds
@@ -40,6 +41,10 @@ class Wanted:
         return self.options._replace(key=key, cache=cache)
 
 
+class TryTimedOut(Exception):
+    """A run of an operation took longer than its `timeout`. Unlike other timeouts, it counts as an attempt."""
+
+
 class Registered:
     """One operation: how a call of it goes.
 
@@ -50,13 +55,22 @@ class Registered:
         batcher, debouncer: of the operation, None where it is not batched or debounced over the fleet.
     """
 
-    def __init__(self, plans: OptimizerPlans, name: str, function: Callable[..., Any], wanted: Wanted) -> None:
+    def __init__(
+        self,
+        plans: OptimizerPlans,
+        name: str,
+        function: Callable[..., Any],
+        wanted: Wanted,
+        *,
+        interruptible: bool,
+    ) -> None:
         self.name = checked_name(name)
         self.function = function
         self.wanted = wanted
         self.batcher: Any = None
         self.debouncer: Any = None
         self._plans = plans
+        self._interruptible = interruptible
 
     @property
     def made(self) -> list[Any]:
@@ -66,14 +80,32 @@ class Registered:
     def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan[Any]:
         """The plan of a call."""
         options, fallback = self.wanted.of_call(args, kwargs), self.wanted.fallback
-        if not self.made:
+        if not self.is_of_fleet:
             return self._plans.around(options, fallback, functools.partial(invoke, self.function, *args, **kwargs))
         if len(args) != 1 or kwargs:
             raise ValueError(
                 f"operation {self.name!r} is batched or debounced over the fleet, and so takes one argument, the payload; "
                 f"it was called with {len(args) + len(kwargs)}"
             )
+        if not self.made:  # what would batch or debounce it is switched off: it is run here
+            return self._plans.around(options, fallback, lambda: self._run_alone(args[0]))
         return self._plans.outside(options, fallback, lambda: self._hand_over(args[0], options.key))
+
+    @property
+    def is_of_fleet(self) -> bool:
+        """Whether it was registered to be batched or debounced: then a call of it has one argument, the payload."""
+        return self.wanted.options.batch or self.wanted.options.debounce
+
+    def _run_alone(self, payload: Any) -> Plan[Any]:
+        """Run the function for one payload, as a worker would for a batch of one."""
+        if not self.wanted.options.batch:
+            return (yield from invoke(self.function, payload))
+        answer = yield from invoke(self.function, [payload])
+        if not isinstance(answer, list | tuple) or len(answer) != 1:
+            raise ResultCountError(f"operation {self.name!r} answered a batch of one with {answer!r}")
+        if isinstance(answer[0], BaseException):
+            raise answer[0]
+        return answer[0]
 
     def _hand_over(self, payload: Any, key: str) -> Plan[Any]:
         timeout = self._plans.config.result_timeout
@@ -84,8 +116,11 @@ class Registered:
 
     def run(self, *args: Any) -> Plan[Any]:
         """The plan of a run of its function, by whoever works."""
-        policies = self._plans.each(self.wanted.options)
-        return Fold(policies).around(functools.partial(invoke, self.function, *args))
+        policies = self._plans.each(self.wanted.options, interruptible=self._interruptible)
+        try:
+            return (yield from Fold(policies).around(functools.partial(invoke, self.function, *args)))
+        except OperationTimeout as error:
+            raise TryTimedOut(str(error)) from error
 
 
 class Operations:
@@ -96,6 +131,7 @@ class Operations:
         self._runner = runner
         self._plans = plans
         self._known: dict[str, Registered] = {}
+        self._workers: list[Any] = []
 
     def register(
         self,
@@ -116,7 +152,13 @@ class Operations:
             function, "function", awaited=awaited, instead="an Optimizer" if awaited else "an AsyncOptimizer"
         )
         wanted = Wanted(options_of(options), key, cache, fallback)
-        registered = Registered(self._plans, name or function.__name__, function, wanted)
+        found = name or getattr(function, "__name__", "")
+        if not found:
+            raise ValueError(f"name is needed, since {function!r} has none of its own")
+        if any(worker.is_working for worker in self._workers):
+            raise ValueError(f"operation {found!r} comes too late: register it before worker() is entered")
+        self._plans.check_sections(wanted.options, caches=cache is not None)
+        registered = Registered(self._plans, found, function, wanted, interruptible=awaited)
         if registered.name in self._known:
             raise ValueError(f"name {name!r} is taken by another operation of the optimizer {self._plans.name!r}")
         self._join(registered, wanted.options)
@@ -152,7 +194,9 @@ class Operations:
         made = self.made()
         if not made:
             raise ValueError(f"the optimizer {self._plans.name!r} has no operation that is batched or debounced")
-        return [each.worker(concurrency=concurrency) for each in made]
+        workers = [each.worker(concurrency=concurrency) for each in made]
+        self._workers = [*(worker for worker in self._workers if worker.is_working), *workers]
+        return workers
 
     def having(self, what: str) -> dict[str, Any]:
         """Those that are batched, or debounced, by name."""

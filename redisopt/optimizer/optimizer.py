@@ -88,13 +88,13 @@ class Optimizer(Face[OptimizerConfig]):
         name: str,
         config: OptimizerConfig | None = None,
         *,
-        ignore: tuple[type[Exception], ...] = (),
+        ignore: type[Exception] | tuple[type[Exception], ...] = (),
         callbacks: Callbacks | None = None,
         **fields: Any,
     ) -> None:
         given = OptimizerConfig.given(config, fields)
         self._runner = Runner(client, given.command_timeout)
-        parts = make_parts(KINDS, self._runner, name, given, ignore, callbacks or {})
+        parts = make_parts(KINDS, self._runner, name, given, ignore, {} if callbacks is None else callbacks)
         self._plans = OptimizerPlans(name, given, parts, awaited=KINDS.awaited)
         self._operations = Operations(KINDS, self._runner, self._plans)
 
@@ -214,6 +214,8 @@ class Optimizer(Face[OptimizerConfig]):
 
     def run(self, stop: threading.Event | None = None, *, concurrency: int = 1) -> None:
         """Work in the foreground until `stop` is set, or Ctrl-C."""
+        if stop is not None and not isinstance(stop, threading.Event):
+            raise ValueError(f"stop must be a threading.Event, not {stop!r}")
         with self.worker(concurrency):
             (threading.Event() if stop is None else stop).wait()
 

@@ -12,6 +12,7 @@ from redisopt.cache.config import CacheConfig
 from redisopt.debounce.config import DebounceConfig
 from redisopt.errors import CircuitOpen, Throttled, Unavailable
 from redisopt.events import CircuitChanged
+from redisopt.functions import check_function
 from redisopt.monitor.config import MonitorConfig
 from redisopt.monitor.report import Breach
 from redisopt.optimizer.config import OptimizerConfig
@@ -68,7 +69,7 @@ def make_parts(
     runner: Any,
     name: str,
     config: OptimizerConfig,
-    ignore: tuple[type[Exception], ...],
+    ignore: type[Exception] | tuple[type[Exception], ...],
     callbacks: Callbacks,
 ) -> Parts:
     """The parts that the config has sections for.
@@ -79,7 +80,8 @@ def make_parts(
         callbacks: for its parts.
     """
     client = runner.client
-    told = callbacks.get
+    told = _checked(callbacks).get
+    ignored = ignore if isinstance(ignore, tuple) else (ignore,)
 
     def make(kind: Callable[..., Any], own: Any, **fields: Any) -> Any:
         return None if own is None else kind(client, name, own, **fields)
@@ -93,7 +95,7 @@ def make_parts(
         breaker=make(
             kinds.breaker,
             config.part("breaking", CircuitBreakerConfig),
-            ignore=(*OUR_OWN, *ignore),
+            ignore=(*OUR_OWN, *ignored),
             on_state_change=told("on_state_change"),
         ),
         cache=make(kinds.cache, config.part("caching", CacheConfig)),
@@ -101,3 +103,18 @@ def make_parts(
         monitor=monitor,
         grouping=None if batching is None else Grouping(runner, batching.max_size, batching.max_delay),
     )
+
+
+def _checked(callbacks: Callbacks) -> Callbacks:
+    """The callbacks.
+
+    Raises:
+        ValueError: what they are is not a dict of functions, or there is no such callback.
+    """
+    if not isinstance(callbacks, dict):
+        raise ValueError(f"callbacks must be a dict of functions, not {callbacks!r}")
+    for name, function in callbacks.items():
+        if name not in Callbacks.__annotations__:
+            raise ValueError(f"there is no callback {name!r}: there are {', '.join(Callbacks.__annotations__)}")
+        check_function(function, name, awaited=False, instead="a plain function that starts a task")
+    return callbacks

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, TypedDict
 
 from redisopt.commands import Plan, invoke
 from redisopt.functions import check_function
-from redisopt.keys import checked_key
+from redisopt.keys import checked_key, checked_name
 from redisopt.monitor.watching import Watch
 from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.parts import Parts
 from redisopt.pipeline.fallback import Fallback
+from redisopt.pipeline.pipeline import placed
 from redisopt.pipeline.timeout import Timeout
 from redisopt.policies import Fold, Policy
 
@@ -98,10 +99,11 @@ class OptimizerPlans:
     """The plans of one optimizer."""
 
     def __init__(self, name: str, config: OptimizerConfig, parts: Parts, *, awaited: bool) -> None:
-        self.name = name
+        self.name = checked_name(name)
         self.config = config
         self.parts = parts
         self._known: dict[Options, Fold] = {}
+        self._awaited = awaited
         self._watch = Watch(parts.monitor, MEASURED, {}, awaited=awaited)
 
     def check(self, option: str, value: object) -> bool:
@@ -130,6 +132,17 @@ class OptimizerPlans:
             )
         return bool(section.enabled)
 
+    def check_sections(self, options: Options, *, caches: bool) -> None:
+        """Refuse an operation whose options need sections that the config has not.
+
+        Raises:
+            ValueError: naming the option.
+        """
+        for option in ("batch", "throttle", "debounce", "breaker", "retry"):
+            self.check(option, getattr(options, option))
+        if caches:
+            self._has("cache")
+
     def optimize(
         self, operation: Callable[..., Any], args: tuple[Any, ...], options: Options, fallback: Any, *, awaited: bool
     ) -> Plan[Any]:
@@ -156,7 +169,8 @@ class OptimizerPlans:
     def _outside(self, options: Options, fallback: Any) -> list[Policy]:
         policies: list[Policy] = []
         if fallback is not NOTHING:
-            policies.append(fallback if isinstance(fallback, Fallback) else Fallback(fallback))
+            answer = fallback if isinstance(fallback, Fallback) else Fallback(fallback)
+            policies.append(placed(answer, None, awaited=self._awaited))
         if self.parts.monitor is not None:
             policies.append(self._watch)
         if options.cache is not None and self._has("cache"):
@@ -178,13 +192,13 @@ class OptimizerPlans:
             limits = [parts.grouping.policy(place, limits)]
         return [*policies, *limits, *self.each(options)]
 
-    def each(self, options: Options) -> list[Policy]:
-        """What goes on around each try of an operation."""
+    def each(self, options: Options, *, interruptible: bool = True) -> list[Policy]:
+        """What goes on around each try of an operation; no timeout where it would only run on, beside its next try."""
         policies: list[Policy] = []
         if self.check("breaker", options.breaker):
             policies.append(self._of(self.parts.breaker.policy()))
         timeout = self.config.timeout if options.timeout is None else options.timeout
-        if timeout is not None:
+        if timeout is not None and interruptible:
             policies.append(Timeout(timeout))
         return policies
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from redisopt import events
 from redisopt.commands import Plan, Stopped, invoke
-from redisopt.functions import takes
+from redisopt.functions import is_async, takes
 
 
 class Fallback:
@@ -37,6 +37,11 @@ class Fallback:
         self._wants_error = callable(answer) and not takes(answer, 0)
         if self._wants_error and not takes(answer, 1):
             raise ValueError(f"fallback {answer!r} must take the error, or nothing")
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether its answer is a coroutine function, which only asyncio can have."""
+        return callable(self._answer) and is_async(self._answer)
 
     def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """`inner`, or the answer."""

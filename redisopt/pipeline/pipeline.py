@@ -8,7 +8,10 @@ from typing import Any
 import redis
 import redis.asyncio
 
+from redisopt.config import Config
 from redisopt.faces import AsyncClosing, Closing
+from redisopt.functions import is_async
+from redisopt.pipeline.fallback import Fallback
 from redisopt.policies import Bound, Fold, Policy
 from redisopt.policy_faces import AsyncPolicyFace, PolicyFace
 from redisopt.runner import AsyncRunner, Runner
@@ -24,6 +27,8 @@ class _Folded:
     """Policies that are folded anew for each call, since some depend on its arguments."""
 
     def __init__(self, runner: Runner | AsyncRunner, policies: Iterable[Part]) -> None:
+        if isinstance(policies, str | bytes) or not isinstance(policies, Iterable):
+            raise ValueError(f"policies must be a list of policies, not {policies!r}")
         self._client = runner.client
         self._awaited = isinstance(runner, AsyncRunner)
         self._parts = [_part(each, self._client, awaited=self._awaited) for each in policies]
@@ -71,7 +76,7 @@ class Pipeline(PolicyFace):
         *,
         command_timeout: float = COMMAND_TIMEOUT,
     ) -> None:
-        self._runner = Runner(client, command_timeout)
+        self._runner = Runner(client, _checked_timeout(command_timeout))
         self._folded = _Folded(self._runner, policies)
 
     def policy(self, *args: Any, **kwargs: Any) -> Policy:
@@ -104,7 +109,7 @@ class AsyncPipeline(AsyncPolicyFace):
         *,
         command_timeout: float = COMMAND_TIMEOUT,
     ) -> None:
-        self._runner = AsyncRunner(client, command_timeout)
+        self._runner = AsyncRunner(client, _checked_timeout(command_timeout))
         self._folded = _Folded(self._runner, policies)
 
     def policy(self, *args: Any, **kwargs: Any) -> Policy:
@@ -125,8 +130,14 @@ def placed(policy: object, client: object, *, awaited: bool) -> Policy:
     Raises:
         ValueError: it is no policy, or of the other kind.
     """
-    if not callable(getattr(policy, "around", None)):
-        raise ValueError(f"policies must have policies in it, such as throttler.policy(), not {policy!r}")
+    around = getattr(policy, "around", None)
+    if isinstance(policy, type) or not callable(around):
+        has_one = " (use its policy())" if hasattr(policy, "policy") else ""
+        raise ValueError(f"policies must have policies in it, such as throttler.policy(), not {policy!r}{has_one}")
+    if is_async(around):
+        raise ValueError(f"policies has {policy!r}, whose around must be a generator, not a coroutine function")
+    if isinstance(policy, Fallback) and not awaited and policy.is_awaited:
+        raise ValueError(f"policies has {policy!r}, whose answer is a coroutine function: use an AsyncPipeline")
     if isinstance(policy, Bound):
         if isinstance(policy.runner, AsyncRunner) is not awaited:
             wanted = "an Async class, such as AsyncThrottler" if awaited else "a sync class, such as Throttler"
@@ -137,7 +148,7 @@ def placed(policy: object, client: object, *, awaited: bool) -> Policy:
 
 
 def _part(part: Part, client: object, *, awaited: bool) -> Policy | Callable[..., Policy]:
-    if callable(getattr(part, "around", None)):
+    if isinstance(part, type) or callable(getattr(part, "around", None)):
         return placed(part, client, awaited=awaited)
     own = getattr(part, "policy", None)
     if callable(own):
@@ -149,3 +160,8 @@ def _part(part: Part, client: object, *, awaited: bool) -> Policy | Callable[...
     if not callable(part):
         raise ValueError(f"policies must have policies in it, such as throttler.policy(), not {part!r}")
     return part
+
+
+def _checked_timeout(command_timeout: float) -> float:
+    """Seconds, bounded as in every config."""
+    return Config(command_timeout=command_timeout).command_timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -70,14 +71,12 @@ class RetryPlans:
         pause = self._planned(state, error)
         if pause is None:
             if error is not None and state.attempt_number > 1:
-                error.add_note(f"redisopt: tried {state.attempt_number} times")
+                _note(error, f"redisopt: retry {self.name!r} tried {state.attempt_number} times")
             return None
         shown = error or tenacity.TryAgain()
         if self.config.budget is not None and not (yield from self.budget.spend()):
             events.emit(events.NotTriedAgain(self.name, shown))
-            shown.add_note(
-                f"redisopt: not tried again, since the fleet has used up its budget of retries ({self.name!r})"
-            )
+            _note(shown, f"redisopt: retry {self.name!r} has used up the fleet's budget, so it was not tried again")
             return None
         events.emit(events.TriedAgain(self.name, state.attempt_number, pause, shown))
         return pause
@@ -111,6 +110,13 @@ def cause(error: BaseException | None) -> BaseException:
     if error is None:
         raise RuntimeError("no error is being handled")
     return error.error if isinstance(error, Stopped) else error
+
+
+def _note(error: BaseException, text: str) -> None:
+    """Add a note, once. What cannot bear any, such as a frozen dataclass, is raised without."""
+    if text not in getattr(error, "__notes__", ()):
+        with contextlib.suppress(Exception):
+            error.add_note(text)
 
 
 def seconds_asked(error: BaseException) -> float | None:
