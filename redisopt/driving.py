@@ -30,18 +30,28 @@ MAX_ABANDONED = 64
 
 
 def drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
-    """Perform the plan's steps one by one; an error or an interruption arrives in the plan at the step under way."""
-    try:
-        step = plan.send(None)
-        while True:
-            try:
-                result = perform(step)
-            except BaseException as error:
-                step = plan.throw(error)
-            else:
-                step = plan.send(result)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
+    """Perform the plan's steps one by one; an error or an interruption arrives in the plan at the step under way.
+
+    So does one that comes between two steps (Ctrl-C, or whatever a signal handler raises): else the plan would end without giving back
+    what it holds.
+    """
+    interruption: BaseException | None = None
+    while True:
+        try:
+            step = plan.send(None) if interruption is None else plan.throw(interruption)
+            while True:
+                try:
+                    result = perform(step)
+                except BaseException as error:
+                    step = plan.throw(error)
+                else:
+                    step = plan.send(result)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        except BaseException as error:
+            if getattr(plan, "gi_frame", None) is None:
+                raise  # it is the plan's own
+            interruption = error
 
 
 async def drive_async(

@@ -13,6 +13,7 @@ import redis.asyncio
 
 from redisopt import AsyncThrottler
 from redisopt.commands import Plan, Sleep, call, invoke
+from redisopt.driving import drive
 from tests.faces import Face
 from tests.outages import HASTY, PLENTY, charged, client_url
 from tests.waiting import wait_until
@@ -200,3 +201,47 @@ def test_a_waiter_that_is_cancelled_after_close_leaves_no_connection_open(
 
     loop.run(leave())
     assert charged(client) == 1
+
+
+def test_an_interruption_between_two_steps_reaches_the_plan() -> None:
+    """Such as a signal handler's, when a step has been performed and the plan has not heard of it."""
+    given_back: list[str] = []
+
+    class Interrupted(Exception):
+        pass
+
+    def plan() -> Any:
+        try:
+            yield "first"
+        except Interrupted:
+            given_back.append((yield "give back"))
+            raise
+
+    class Performer:
+        def __init__(self) -> None:
+            self.steps: list[Any] = []
+
+        def __call__(self, step: Any) -> Any:
+            self.steps.append(step)
+            return step
+
+    performer = Performer()
+    driven = plan()
+
+    class Sent:
+        """The plan, but for that it is interrupted as it is told the first result."""
+
+        gi_frame = property(lambda _: driven.gi_frame)
+
+        def send(self, value: Any) -> Any:
+            if value == "first":
+                raise Interrupted
+            return driven.send(value)
+
+        def throw(self, error: BaseException) -> Any:
+            return driven.throw(error)
+
+    with pytest.raises(Interrupted):
+        drive(Sent(), performer)  # type: ignore[arg-type]
+    assert performer.steps == ["first", "give back"]
+    assert given_back == ["give back"]
