@@ -17,6 +17,7 @@ import redis
 
 import redisopt
 from benchmarks.bench_throttle import _p50, _script_calls
+from redisopt.debounce.executing import Claims
 from redisopt.server import EmbeddedServer
 
 ROUNDS = 40
@@ -68,7 +69,7 @@ def growth(client: redis.Redis) -> None:
     first: tuple[float, float] | None = None
     for pending in (10, 1_000, 100_000):
         debouncer = redisopt.Debouncer(client, f"pending {pending}", wait=600, command_timeout=5)
-        plans = debouncer._plans
+        plans, its = debouncer._plans, Claims()
         for number in range(pending):
             debouncer.submit(None, f"waits {number}")
         time.sleep(1)  # the server goes on growing its tables meanwhile, and counts that as our calls'
@@ -79,7 +80,7 @@ def growth(client: redis.Redis) -> None:
                     debouncer.submit(None, f"due {round_} {number}", wait=0)
             with _script_calls(client) as claims:
                 for _ in range(200):
-                    _, runs = debouncer._runner.run(plans.executing.claim(0, 1))
+                    _, runs = debouncer._runner.run(plans.executing.claim(0, 1, its))
                     assert len(runs) == 1
                     plans.executing.leases.drop(runs[0].claimed.place.tag, runs[0])
             figures.append((submits["usec"] / submits["calls"], claims["usec"] / claims["calls"]))

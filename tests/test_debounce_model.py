@@ -127,3 +127,89 @@ def test_a_schedule_runs_as_lodash_would(
     note(f"{now - start} ms")
     assert scripts.runs == [(when + start, kept(collect, payloads)) for when, payloads in lodash.runs]
     assert scripts.due is None
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 50, 100, 700, 1100]),  # ms that pass before
+        st.sampled_from(["call"] * 5 + ["claim"] * 3 + ["done"] * 2 + ["failed", "repeat", "returned", "replay"]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps, st.sampled_from([None, 0.15]), st.sampled_from([1, 2]), st.booleans())
+def test_every_call_is_covered_whatever_becomes_of_runs(
+    virtual: tuple[Runner, ServerClock],
+    schedule: list[tuple[int, str]],
+    max_wait: float | None,
+    max_attempts: int,
+    leading: bool,
+) -> None:
+    """Runs that last, pile up, fail, are given back, outlive their leases, die and are replayed: no call is lost, and no two runs
+    that hold a lease overlap."""
+    runner, clock = virtual
+    lease = 1000
+    scripts = Scripts(
+        [runner.run],
+        clock,
+        wait=0.1,
+        max_wait=max_wait,
+        leading=leading,
+        collect="all",
+        lease_ttl=lease / 1000,
+        max_attempts=max_attempts,
+    )
+    asking = scripts.asking
+    clock.set(round(clock.now_ms) + 10_000)
+    called, covered = set(), set()
+    held: list[tuple[Any, list[bytes], int]] = []  # a run, its payloads, when its lease ends
+    claims = 0
+
+    def claim() -> None:
+        nonlocal claims
+        claims += 1
+        _, runs = scripts.do(asking.claim(0, 5, f"worker {claims % 3}", f"lane {claims % 3}", claims))
+        for run in runs:
+            assert not [ends for _, _, ends in held if ends > scripts.now], "another run holds the lease"
+            payloads = scripts.do(asking.items(run, 0)) if run.collect == "all" else [run.payload]
+            assert payloads
+            held.append((run, payloads, scripts.now + lease))
+
+    def finish(outcome: str) -> None:
+        run, payloads, _ = held.pop()
+        retry = None if outcome == "failed" and run.attempt >= max_attempts else 0.05
+        if scripts.do(asking.finish(run, outcome, b"", "an error", retry)) and outcome == "done":
+            covered.update(payloads)
+
+    def replay() -> int:
+        return sum(scripts.do(asking.replay(0, letter.window)) == 1 for letter in scripts.do(asking.dead(0, 0)))
+
+    for number, (pause, act) in enumerate(schedule):
+        clock.set(scripts.now + pause)
+        if act == "call":
+            called.add(str(number).encode())
+            scripts.call(number)
+        elif act == "claim":
+            claim()
+        elif act == "replay":
+            replay()
+        elif held:
+            finish(act)
+    for _ in range(4 * len(schedule) + 8):
+        clock.set(scripts.now + 2 * lease)
+        claim()
+        if held:
+            finish("done")
+        elif not replay():
+            break
+
+    assert covered == called
+    metrics = scripts.do(asking.metrics(scripts.place.tag))
+    assert metrics[2:4] == (0, 0)

@@ -42,7 +42,8 @@ class Debouncer(Face[DebounceConfig]):
     The semantics are lodash's: `leading`, `trailing` and `max_wait`, whose cap is exact here. When a key is due stands in Redis, in the
     same slot as its calls: any live worker runs it, on the server's clock, and no process owns a timer.
 
-    Thread-safe, and safe to use in a forked child. Each method costs one script call unless it says more; none grows with the
+    Thread-safe, and safe to use in a forked child. Each method costs one script call unless it says more (and one a minute, to compare
+    its config with those of other processes); none grows with the
     number of keys, but by the logarithm of those that are pending. While Redis is away they raise `Unavailable`.
 
     Args:

@@ -118,14 +118,11 @@ class Executing:
         pairs = [(run.claimed.place, run.claimed.fence) for run in runs]
         return (yield from call(self._asking.beat(tag, pairs)))
 
-    def claim(
-        self, partition: int, limit: int, claims: Claims | None = None
-    ) -> Plan[tuple[float | None, list[HeldRun]]]:
+    def claim(self, partition: int, limit: int, claims: Claims) -> Plan[tuple[float | None, list[HeldRun]]]:
         """Take what is due in a partition, at most `limit` runs; and the seconds until there is more, None for nothing.
 
         What was not answered is asked again, under its number in `claims`: it may have taken something.
         """
-        claims = claims or Claims()
         limit = min(limit, MOST_AT_ONCE)
         asked = now()
         claim = self._asking.claim(partition, limit, process_id(), claims.lane, claims.number)
