@@ -95,9 +95,11 @@ class Inbox:
         """Whether it is of this process, and of this event loop where it is of one."""
         return self._process == process_id() and (self._loop is None or self._loop() is _running_loop())
 
-    def expect(self, item: Expected) -> None:
-        """Keep the outcome of an item, from now on, for as long as somebody refers to it."""
-        self._expected[item.id] = item
+    def expect(self, item: Expected) -> Expected:
+        """Keep the outcome of an item, from now on, for as long as somebody refers to it. One that is expected already is one
+        and the same: returns that one, to be referred to instead."""
+        with self._lock:
+            return self._expected.setdefault(item.id, item)
 
     def wait(self, item: Expected, until: float) -> Plan[bytes]:
         """The outcome of an item that was expected before it was added.
@@ -183,13 +185,14 @@ class Inbox:
                 self._deliver(item_id, b"" if outcome == b"unknown" else outcome)
 
     def _deliver(self, item_id: str, outcome: bytes) -> None:
-        item = self._expected.pop(item_id, None)
-        if item is not None:
+        with self._lock:
+            item = self._expected.pop(item_id, None)
+            if item is None:
+                return
             item.outcome = outcome
-            with self._lock:
-                waiters = list(item.waiters)
-            for permit in waiters:
-                self._wakes.wake(permit)
+            waiters = list(item.waiters)
+        for permit in waiters:
+            self._wakes.wake(permit)
 
 
 class Fetching:

@@ -41,14 +41,18 @@ class Ticket(Expected):
     Attributes:
         inbox: where the outcome comes.
         ours: whether we are its adder, who is told.
+        dropped: whether it was not added, since too many waited.
+        first: another ticket of this id, which waited before and whose outcome is this one's too.
     """
 
-    __slots__ = ("inbox", "ours")
+    __slots__ = ("dropped", "first", "inbox", "ours")
 
     def __init__(self, item_id: str) -> None:
         super().__init__(item_id)
         self.inbox: Any = None
         self.ours = True
+        self.dropped = False
+        self.first: Expected | None = None
 
     @property
     def name(self) -> str:
@@ -169,13 +173,15 @@ class BatchPlans:
         made = [tickets(each.id) for each in wishes]
         for ticket in made:
             ticket.inbox = inbox
-            inbox.expect(ticket)
+            expected = inbox.expect(ticket)
+            if expected is not ticket:
+                ticket.first = expected
         if listens:
             yield Listen(self.asking.gone)
         letters = yield from self.adding.add(wishes, inbox.adder, _checked_timeout(timeout))
         for ticket, letter in zip(made, letters, strict=True):
             if letter == DROPPED:
-                ticket.outcome = b"dropped\n"
+                ticket.dropped = True
             elif letter != NEW and not ticket.id.startswith(inbox.prefix):
                 ticket.ours = False  # it may be that of another adder, who is told
         return made
@@ -185,9 +191,11 @@ class BatchPlans:
     def result(self, ticket: Ticket, timeout: float | None) -> Plan[Any]:
         """The result of an item."""
         seconds = _seconds(timeout, self.config.result_ttl)
+        if ticket.dropped:
+            ticket.outcome = b"dropped\n"
         if ticket.outcome is None:
             if ticket.ours and ticket.inbox.is_here():
-                yield from ticket.inbox.wait(ticket, now() + seconds)
+                ticket.outcome = yield from ticket.inbox.wait(ticket.first or ticket, now() + seconds)
             else:
                 ticket.outcome = yield from self._fetching.fetch(ticket.id, seconds)
         return self._read(ticket, ticket.name)
