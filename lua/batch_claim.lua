@@ -42,6 +42,7 @@ the other.
 -- @include take_items
 -- @include words_of
 -- @include keep_state
+-- @include next_number
 local claim, worker, partition, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local batch = {
   state = KEYS[1], items = KEYS[2], held = KEYS[3], tries = KEYS[4], leases = KEYS[5], claims = KEYS[6],
@@ -200,7 +201,7 @@ end
 batch.size = tonumber(ARGV[5])
 plan_next(look())
 local reason = found.reason or 'again'
-local fence = string.format('%.0f', redis.call('HINCRBY', batch.state, 'fence', 1))
+local fence = next_number({ fence = tonumber(redis.call('HGET', batch.state, 'fence') or 0), now = now })
 local holds = {}
 for _, id in ipairs(taken.ids) do
   holds[#holds + 1], holds[#holds + 2] = id, claim
@@ -210,6 +211,7 @@ redis.call('ZADD', batch.leases, now + batch.lease, claim)
 redis.call('HSET', batch.claims, claim, worker .. ' ' .. string.format('%.0f', now) .. ' ' .. partition .. ' ' .. reason .. ' '
   .. fence .. ' ' .. table.concat(taken.entries, ' '))
 redis.call('HINCRBY', batch.state, 'by_' .. reason, 1)
+redis.call('HSET', batch.state, 'fence', fence)
 keep_state(batch.state, now, offset)
 local blocked = redis.call('HGET', batch.state, 'blocked_until')
 if blocked and tonumber(blocked) > now then

@@ -341,3 +341,20 @@ def test_keys_that_wait_cost_no_polling(make_batcher: MakeBatcher, client: redis
         stats: Any = client.info("commandstats")
         assert stats.get("cmdstat_evalsha", {}).get("calls", 0) <= 10
         client.flushdb()
+
+
+def test_fences_rise_though_the_state_is_lost(make_batcher: MakeBatcher, client: redis.Redis) -> None:
+    fences: list[int] = []
+
+    def handle(items: list[Any], run: Any) -> list[Any]:
+        fences.append(run.fence)
+        return items
+
+    batcher = make_batcher(handle, max_delay=0.0, max_size=1)
+    with batcher.worker():
+        for item in range(3):
+            assert batcher.call(item) == item
+        client.delete("redisopt:v1:{batch:test}:state")
+        assert batcher.call(3) == 3
+
+    assert fences == sorted(set(fences))
