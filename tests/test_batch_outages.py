@@ -277,6 +277,6 @@ def test_a_server_clock_that_is_set_stalls_nobody(
         assert batcher.metrics().reclaimed == 3
         while batcher.metrics().pending + batcher.metrics().running:
             if isinstance(again, Claimed):
-                done = [Settled(item, "done", b"done\n\x00") for item in again.items]
-                run(call(asking.settle("d", "=", done, last=True)))
+                done = [Settled(item, "done", b"\x00") for item in again.items]
+                run(call(asking.settle("d", again.fence, "=", done, last=True)))
             again = run(call(asking.claim("d", "w", "=", 10)))

@@ -98,7 +98,7 @@ class Look(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What became of one item of a claim, as the script is told: of one that is `done` the outcome says all."""
+    """What became of one item of a claim, as the script is told: of one that is `done` its result, else its error, for the adder."""
 
     item: Item
     kind: str
@@ -192,7 +192,7 @@ class Asking:
         names = (*self._keys(*parts), *self._ready(partition))
         return Command("batch_claim", names, (claim, worker, partition, most), _claim, self._claiming)
 
-    def settle(self, claim: str, partition: str, settled: Sequence[Settled], *, last: bool) -> Command[int]:
+    def settle(self, claim: str, fence: int, partition: str, settled: Sequence[Settled], *, last: bool) -> Command[int]:
         """Say what became of items of a claim; how many it still held."""
         places: dict[str, int] = {items.NOBODY: 0}
         for each in settled:
@@ -220,7 +220,7 @@ class Asking:
             "dead_at",
         )
         names = (*self._keys(*parts), *self._ready(partition)[:2], *replies)
-        return Command("batch_settle", names, (claim, partition, int(last), *limits, *args), _held)
+        return Command("batch_settle", names, (claim, fence, partition, int(last), *limits, *args), int)
 
     def renew(self, claims: Sequence[str]) -> Command[str]:
         """Renew the leases of claims: "1" or "0" for each."""
@@ -305,10 +305,6 @@ def _pairs(reply: Any) -> list[tuple[str, bytes]]:
 def _added(reply: Any) -> str | Full:
     text = _text(reply)
     return Full(int(text[5:])) if text.startswith("full ") else text
-
-
-def _held(reply: Any) -> int:
-    return int(_text(reply).split(" ")[0])
 
 
 def _told(reply: Any) -> tuple[int, bool]:

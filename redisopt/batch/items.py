@@ -85,5 +85,5 @@ def claimed(entries: str, lengths: str, records: bytes) -> list[Item]:
         payload = records[newline + 1 : at + length]
         at += length
         added, item_id, *tries = entry.split(":")
-        found.append(Item(f"{added}:{item_id}" if tries else entry, item_id, adder, payload, *map(int, tries)))
+        found.append(Item(f"{added}:{item_id}" if tries else entry, item_id, adder, payload, *map(int, tries[:4])))
     return found

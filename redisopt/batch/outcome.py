@@ -1,4 +1,5 @@
-"""What becomes of an item, as it stands in Redis: a word, a newline, and the payload of the result or of the error."""
+"""What becomes of an item, as it stands in Redis: a word, until when (ms) that is kept, of one that ran the fence of its batch, a
+newline, and the payload of the result or of the error."""
 
 from __future__ import annotations
 
@@ -25,17 +26,17 @@ class DeadItem(DeadLetter):
 
 
 def done(value: object, codec: Codec, max_bytes: int) -> bytes:
-    """The outcome of an item that succeeded.
+    """The result of an item that succeeded, as it is stored.
 
     Raises:
         PayloadError: the result cannot be stored.
     """
-    return b"done\n" + encode(value, codec, max_bytes)
+    return encode(value, codec, max_bytes)
 
 
 def failed(error: BaseException, attempts: int, codec: Codec) -> bytes:
-    """The outcome of an item that was given up."""
-    return b"failed\n" + encode([type(error).__name__, reason(error), attempts], codec)
+    """The error of an item that was given up, as it is stored."""
+    return encode([type(error).__name__, reason(error), attempts], codec)
 
 
 def reason(error: BaseException) -> str:
@@ -62,7 +63,8 @@ def read(stored: bytes, item_id: str, codec: Codec, max_bytes: int) -> Any:
         ResultExpired: there is no outcome (any more).
         PayloadError: it is not of this codec.
     """
-    kind, _, payload = stored.partition(b"\n")
+    head, _, payload = stored.partition(b"\n")
+    kind = head.split(b" ")[0]
     if kind == b"done":
         return decode(payload, codec, max(max_bytes, len(payload)))
     if kind == b"failed":

@@ -239,7 +239,7 @@ class Processing:
             for each in part:
                 del held.left[each.item.id]
                 held.settled[each.kind] += 1
-            command = self._asking.settle(held.id, held.partition, part, last=not held.left)
+            command = self._asking.settle(held.id, held.claimed.fence, held.partition, part, last=not held.left)
             pause = _PAUSE
             while True:
                 try:
