@@ -1,11 +1,12 @@
 --[[
-batch_add: put items into a partition. An id that waits, runs or has an outcome is not added again, so this is safe to repeat.
+batch_add: put items into a partition. An id that waits, runs or has an outcome that is still kept is not added again, so this
+is safe to repeat.
 Refused whole on a full server.
 
 KEYS[1] state     HASH    counters, and what the fleet was told
 KEYS[2] items     HASH    id -> "<partition> <level> <adder>", a newline and the payload, of every item that is not finished
 KEYS[3] held      HASH    id -> claim, of those that run
-KEYS[4] outcomes  HASH    id -> what became of it
+KEYS[4] outcomes  HASH    id -> what became of it: "<kind> <ms until when it is kept> ...", a newline and the payload
 KEYS[5] finished  LIST    "<ms> <id> ...": when outcomes are forgotten
 KEYS[6] counts    HASH    partition -> how many wait in its lists
 KEYS[7] bytes     HASH    partition -> and of how many bytes
@@ -37,6 +38,8 @@ where only n more may wait, and nothing was added.
 -- @include entry_id
 -- @include keep_state
 -- @include forget_outcomes
+-- @include is_kept
+-- @include hdel_all
 local state, items, held, outcomes, finished, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local bytes, since, due, gone, ready = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local partition, size, max, delay = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -45,13 +48,16 @@ local now, offset = logical_ms(state)
 
 local ids, records = words_of(ARGV[9]), split_packed(ARGV[10], ARGV[11])
 local waits, ended = hmget_all(items, ids), hmget_all(outcomes, ids)
-local letters, new, seen = {}, {}, {}
+local letters, new, seen, forgotten = {}, {}, {}, {}
 for i, id in ipairs(ids) do
   if waits[i] or seen[id] then
     letters[i] = 'w'
-  elseif ended[i] then
+  elseif ended[i] and is_kept(ended[i], now) then
     letters[i] = 'o'
   else
+    if ended[i] then
+      forgotten[#forgotten + 1] = id
+    end
     letters[i], seen[id] = 'n', true
     new[#new + 1] = i
   end
@@ -89,6 +95,7 @@ if #new > 0 then
     state = state, items = items, counts = counts, bytes = bytes, since = since, due = due, ready = ready,
     partition = partition, size = size, max = max, delay = delay, now = now,
   }, new_ids, new_records)
+  hdel_all(outcomes, forgotten)
   redis.call('HINCRBY', state, 'added', #new)
   keep_state(state, now, offset)
 end
@@ -103,7 +110,7 @@ while drop > #dropped do
   local record = redis.call('HGET', items, id)
   if record then -- else it was cancelled
     redis.call('HDEL', items, id)
-    redis.call('HSET', outcomes, id, 'dropped\n')
+    redis.call('HSET', outcomes, id, string.format('dropped %.0f\n', now + ttl))
     redis.call('HINCRBY', counts, partition, -1)
     if max > 0 then
       redis.call('HINCRBY', bytes, partition, -#record)

@@ -43,7 +43,7 @@ for i = 2, #ARGV do
         redis.call('HINCRBY', bytes, partition, -#record)
       end
     end
-    redis.call('HSET', outcomes, id, 'cancelled\n')
+    redis.call('HSET', outcomes, id, string.format('cancelled %.0f\n', now + ttl))
     letters[#letters + 1] = 'c'
     cancelled[#cancelled + 1] = id
     if not noted[partition] then

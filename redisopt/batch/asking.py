@@ -182,7 +182,7 @@ class Asking:
 
     def fetch(self, ids: Sequence[str]) -> Command[list[bytes]]:
         """Where items stand: b"waits", b"runs", b"unknown" or the outcome."""
-        return Command("batch_fetch", self._keys("items", "held", "outcomes"), tuple(ids), _list)
+        return Command("batch_fetch", self._keys("items", "held", "outcomes", "state"), tuple(ids), _list)
 
     # --- working
 
