@@ -29,8 +29,8 @@ ARGV[8] done       ids of the items that are done, with spaces
 ARGV[9] places     of their adders among the replies, 0 for none, with spaces
 ARGV[10] lengths   of their results, with spaces
 ARGV[11] results   one behind the other
-ARGV[12..] entry (text), kind (text), place (of its adder), wait (ms until it runs again), told (bytes: the error, for its adder),
-error (text) of each other item; its kind is "dead", "retry" (an attempt failed), "repeat" (one that does not count) or "back"
+ARGV[12..] entry (text), kind (text), place (of its adder), wait (ms until it runs again), told (bytes), error (text) of each
+other item; its kind is "dead", "retry" (an attempt failed), "repeat" (one that does not count) or "back"; its adder is told the error
 
 Returns how many of the items the claim held, when this was sent for the first time.
 ]]
