@@ -13,7 +13,7 @@ import redisopt
 from redisopt.scripts import script
 from tests.batches import BatchFace, Notes, doubled, noted
 from tests.fragile import Lateness
-from tests.proxy import Fate, Proxy, Words, is_script
+from tests.proxy import Delayed, Fate, Proxy, Words, is_script
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 
@@ -91,3 +91,130 @@ def test_a_settlement_of_retries_is_known_when_it_is_sent_again(
     assert (metrics.done, metrics.retried, metrics.reclaimed) == (4, 4, 0)
     assert len(notes.runs()) == 2
     assert "too late" not in caplog.text
+
+
+def claims_lost(seconds: float) -> Callable[[Words], Any]:
+    """For so long after the first claim, claims are made and the replies are lost; looks are answered."""
+    sha, until = script("batch_claim").sha.encode(), [0.0]
+
+    def decide(words: Words) -> Any:
+        if is_script(words) and words[1] == sha and words[3 + int(words[2])] != b"-":
+            until[0] = until[0] or time.monotonic() + seconds
+            return Fate.CUT_REPLY if time.monotonic() < until[0] else Fate.PASS
+        return Fate.PASS
+
+    return decide
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_permit_stays_taken_until_the_claim_for_it_is_answered(
+    server: RunningServer, proxy: Proxy, notes: Notes, kind: str
+) -> None:
+    """Two batches are allowed, and the first was claimed though no reply to that came: no third one runs."""
+    batcher = BatchFace(
+        kind, proxy.url, "test", noted(server.url, doubled),
+        max_size=1, max_delay=0.0, command_timeout=0.3, throttle={"rates": ["2/30s"], "command_timeout": 5.0},
+    )  # fmt: skip
+    tickets = batcher.add_many(range(4))
+    with proxy.during(claims_lost(0.5)), batcher.worker():
+        notes.wait_for(2)
+        time.sleep(1.0)
+        assert len(notes.runs()) == 2
+    for ticket in tickets[2:]:
+        assert batcher.wait_for(ticket.cancel())
+    assert batcher.metrics().reclaimed == 0
+    batcher.close()
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_worker_that_stops_gives_back_a_claim_without_a_reply_and_its_permit(
+    server: RunningServer, proxy: Proxy, client: redis.Redis, kind: str
+) -> None:
+    fields: Any = {"max_size": 1, "max_delay": 0.0, "lease_ttl": 30.0}
+    throttle: Any = {"max_concurrent": 1, "command_timeout": 5.0}
+    batcher = BatchFace(kind, proxy.url, "test", doubled, command_timeout=0.3, throttle=throttle, **fields)
+    other = BatchFace(kind, server.url, "test", doubled, throttle=throttle, **fields)
+    ticket = batcher.add(1)
+    held = "redisopt:v1:{batch:test}:held"
+    with proxy.during(claims_lost(60)):
+        with batcher.worker(grace=0.1):
+            wait_until(lambda: client.exists(held))
+            time.sleep(0.4)
+        assert not client.exists(held)
+    with Lateness() as late, other.worker():
+        began = time.monotonic()
+        assert other.result(ticket.name) == 2
+        assert time.monotonic() - began < 3 + late.seconds
+    batcher.close()
+    other.close()
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_permit_whose_refund_fails_is_released_all_the_same(
+    server: RunningServer, proxy: Proxy, client: redis.Redis, kind: str
+) -> None:
+    """For a batch that another worker was quicker to take."""
+    client.script_load(script("throttle_refund").source)
+    fields: Any = {"max_size": 1, "max_delay": 0.0}
+    throttle: Any = {"rates": ["1000/s"], "max_concurrent": 1, "command_timeout": 0.3, "lease_ttl": 1.0}
+    batcher = BatchFace(kind, proxy.url, "test", doubled, throttle=throttle, **fields)
+    other = BatchFace(kind, server.url, "test", doubled, **fields)
+    batcher.pause()
+    ticket = batcher.add(1)
+    with proxy.during(paused_between_look_and_claim(client, on_calls_of("throttle_refund", Fate.CUT_REQUEST))):
+        batcher.resume()
+        with batcher.worker():
+            wait_until(lambda: batcher.metrics().paused, 10)
+            time.sleep(1.5)
+    batcher.resume()
+    with Lateness() as late, batcher.worker():
+        began = time.monotonic()
+        assert other.result(ticket.name) == 2
+        assert time.monotonic() - began < 3 + late.seconds
+    batcher.close()
+    other.close()
+
+
+def paused_between_look_and_claim(client: redis.Redis, otherwise: Callable[[Words], Any]) -> Callable[[Words], Any]:
+    """Somebody pauses the batcher just before the first claim, so that its permit is not needed."""
+    sha, paused = script("batch_claim").sha.encode(), [False]
+
+    def decide(words: Words) -> Any:
+        if not paused[0] and is_script(words) and words[1] == sha and words[3 + int(words[2])] != b"-":
+            paused[0] = True
+            client.hset("redisopt:v1:{batch:test}:state", "paused", 1)
+        return otherwise(words)
+
+    return decide
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("helped", [True, False])
+def test_a_batch_whose_reply_cannot_be_read_in_time_is_left_to_others_or_taken_in_parts(
+    server: RunningServer, proxy: Proxy, notes: Notes, kind: str, helped: bool
+) -> None:
+    """A worker whose connection is too slow for it does not keep it from the others by asking again and again."""
+    sha = script("batch_claim").sha.encode()
+
+    def large_ones_come_late(words: Words) -> Any:
+        if is_script(words) and words[1] == sha and words[3 + int(words[2])] != b"-":
+            return Delayed(1.0) if int(words[3 + int(words[2]) + 3]) > 16 else Fate.PASS
+        return Fate.PASS
+
+    fields: Any = {"max_size": 64, "max_delay": 0.0, "lease_ttl": 1.0}
+    slow = BatchFace(kind, proxy.url, "test", noted(server.url, doubled), command_timeout=0.3, **fields)
+    good = BatchFace(kind, server.url, "test", noted(server.url, doubled), **fields)
+    with proxy.during(large_ones_come_late), slow.worker(), Lateness() as late:
+        tickets = good.add_many(range(64))
+        wait_until(lambda: good.metrics().running > 0)
+        began = time.monotonic()
+        if helped:
+            with good.worker():
+                assert [good.result(ticket) for ticket in tickets] == doubled(list(range(64)))
+            assert time.monotonic() - began < 4 + late.seconds
+        else:
+            assert [good.result(ticket, 20) for ticket in tickets] == doubled(list(range(64)))
+            assert max(len(run.items) for run in notes.runs()) <= 16
+    assert good.metrics().reclaimed == 0
+    slow.close()
+    good.close()

@@ -19,6 +19,7 @@ from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import AsyncBatchTicket
+from redisopt.batch.worker import AsyncBatchWorker
 from redisopt.faces import AsyncFace
 from redisopt.runner import AsyncRunner
 from redisopt.workers import AsyncWorker
@@ -157,7 +158,9 @@ class AsyncBatcher(AsyncFace):
     def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> AsyncWorker:
         """See `Batcher.worker`: ``async with batcher.worker(): ...``. What outlives `grace` is cancelled."""
         work = self._plans.work(concurrency, grace)
-        worker = AsyncWorker(self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace)
+        worker = AsyncBatchWorker(
+            self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace
+        )
         self._workers.add(worker)
         return worker
 

@@ -17,6 +17,7 @@ from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import BatchTicket
+from redisopt.batch.worker import BatchWorker
 from redisopt.faces import Face
 from redisopt.runner import Runner
 from redisopt.workers import Worker
@@ -215,7 +216,7 @@ class Batcher(Face):
             ValueError: there is no handler, or an argument is out of range.
         """
         work = self._plans.work(concurrency, grace)
-        worker = Worker(self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace)
+        worker = BatchWorker(self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace)
         self._workers.add(worker)
         return worker
 

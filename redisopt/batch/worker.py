@@ -1,0 +1,42 @@
+"""Workers of a batcher: as all workers (see `workers`), and at their end they give back what they had asked for without a reply."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from redisopt.batch.working import Work
+from redisopt.errors import RedisOptError
+from redisopt.runner import AsyncRunner, Runner
+from redisopt.workers import AsyncWorker, Worker
+
+
+class BatchWorker(Worker):
+    """Works in threads."""
+
+    def __init__(self, runner: Runner, work: Work, name: str, *, concurrency: int, grace: float) -> None:
+        super().__init__(runner, work, name, concurrency=concurrency, grace=grace)
+        self._work = work
+
+    def stop(self) -> None:
+        """See `Worker.stop`."""
+        worked = self.is_working
+        super().stop()
+        if worked:
+            with suppress(RedisOptError):
+                self._runner.run(self._work.end())
+
+
+class AsyncBatchWorker(AsyncWorker):
+    """Works in tasks of the running event loop."""
+
+    def __init__(self, runner: AsyncRunner, work: Work, name: str, *, concurrency: int, grace: float) -> None:
+        super().__init__(runner, work, name, concurrency=concurrency, grace=grace)
+        self._work = work
+
+    async def stop(self) -> None:
+        """See `AsyncWorker.stop`."""
+        worked = self.is_working
+        await super().stop()
+        if worked:
+            with suppress(RedisOptError):
+                await self._runner.run(self._work.end())
