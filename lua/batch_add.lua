@@ -4,7 +4,8 @@ is safe to repeat.
 Refused whole on a full server.
 
 KEYS[1] state     HASH    counters, and what the fleet was told
-KEYS[2] items     HASH    id -> "<partition> <level> <adder>", a newline and the payload, of every item that is not finished
+KEYS[2] items     HASH    id -> "<ms when it was added> <partition> <level> <adder>", a newline and the payload, of every item
+                          that is not finished
 KEYS[3] held      HASH    id -> claim, of those that run
 KEYS[4] outcomes  HASH    id -> what became of it: "<kind> <ms until when it is kept> ...", a newline and the payload
 KEYS[5] finished  LIST    "<ms> <id> ...": when outcomes are forgotten
@@ -14,6 +15,7 @@ KEYS[8] since     ZSET    partition -> when its oldest was added (ms)
 KEYS[9] due       ZSET    partition -> when its next batch is due (ms); also the channel on which workers are called
 KEYS[10] gone        STREAM  ids that ended without a run
 KEYS[11] ready    LIST    entries "<ms when it was added>:<id>" of the partition and level
+KEYS[12] front    LIST    of those that are served before these, see drop_gone
 
 ARGV[1] partition
 ARGV[2] size       items that make a batch due
@@ -24,8 +26,9 @@ ARGV[6] overflow   "refuse", "block" (refuse, and remember that somebody waits),
 ARGV[7] rest       how many more items the caller is about to add, for which there is to be room
 ARGV[8] ttl        ms that outcomes are kept
 ARGV[9] ids        of the items, with spaces
-ARGV[10] lengths   of their records, with spaces
+ARGV[10] lengths   of their records without the time, with spaces
 ARGV[11] records   one behind the other
+ARGV[12] level     of priority, from 0
 
 Returns a letter for each item: "n" new, "w" waits or runs already, "o" has an outcome already, "x" dropped; or "full <n>"
 where only n more may wait, and nothing was added.
@@ -39,9 +42,11 @@ where only n more may wait, and nothing was added.
 -- @include keep_state
 -- @include forget_outcomes
 -- @include is_kept
+-- @include is_entry_of
+-- @include drop_gone
 -- @include hdel_all
 local state, items, held, outcomes, finished, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local bytes, since, due, gone, ready = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local bytes, since, due, gone, ready, front = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 local partition, size, max, delay = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local queue, overflow, rest, ttl = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local now, offset = logical_ms(state)
@@ -93,22 +98,23 @@ if #new > 0 then
   end
   enqueue({
     state = state, items = items, counts = counts, bytes = bytes, since = since, due = due, ready = ready,
-    partition = partition, size = size, max = max, delay = delay, now = now,
+    partition = partition, level = tonumber(ARGV[12]), size = size, max = max, delay = delay, now = now,
   }, new_ids, new_records)
   hdel_all(outcomes, forgotten)
+  drop_gone(front, ready, items, tonumber(redis.call('HGET', counts, partition)), math.min(1000, 2 * #new + 64))
   redis.call('HINCRBY', state, 'added', #new)
   keep_state(state, now, offset)
 end
 
 local dropped = {}
 while drop > #dropped do
-  local entry = redis.call('LPOP', ready)
+  local entry = redis.call('LPOP', front) or redis.call('LPOP', ready)
   if not entry then
     break -- what is left to drop waits in lists of other levels
   end
   local id = entry_id(entry)
   local record = redis.call('HGET', items, id)
-  if record then -- else it was cancelled
+  if record and is_entry_of(entry, record) then -- else it was cancelled
     redis.call('HDEL', items, id)
     redis.call('HSET', outcomes, id, string.format('dropped %.0f\n', now + ttl))
     redis.call('HINCRBY', counts, partition, -1)

@@ -58,7 +58,7 @@ def test_what_the_guide_shows_of_redis_is_there(client: Any) -> None:
 
     assert error == b"ValueError: an odd text"
     assert died.split()[1:] == [b"1", b"0"]
-    assert record.startswith(b"=a%20key 0 ")
+    assert record.startswith(b"%.0f =a%%20key 0 " % oldest)
     assert claim.decode().startswith(process)
     assert abs(int(since) - oldest) < 60_000
     assert reason in ("size", "flush")

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 
 import redisopt
-
+from redisopt import Retry
 from tests.batches import BatchFace, Notes, doubled, noted
 from tests.servers import RunningServer
+from tests.waiting import wait_until
 
 MakeBatcher = Callable[..., BatchFace]
 
@@ -101,3 +103,87 @@ def test_the_result_of_a_replayed_item_is_kept_for_its_own_time(make_batcher: Ma
         time.sleep(0.8)
         batcher.call(2)  # it sweeps the time of the failure
         assert batcher.result("x", 0.5) == 1
+
+
+# --- what is cancelled leaves its place in a list behind
+
+
+def test_a_batch_is_full_though_many_between_its_items_were_cancelled(
+    make_batcher: MakeBatcher, server: RunningServer, notes: Notes
+) -> None:
+    batcher = make_batcher(noted(server.url, doubled), max_size=10, max_delay=60)
+    batcher.add(0)
+    for _ in range(6):
+        for ticket in batcher.add_many([-1] * 8):
+            assert batcher.wait_for(ticket.cancel())
+    tickets = batcher.add_many(range(1, 10))
+    with batcher.worker():
+        assert batcher.result(tickets[-1]) == 18
+
+    assert [run.items for run in notes.runs()] == [list(range(10))]
+
+
+def test_what_waits_is_counted_though_many_before_it_were_cancelled(
+    make_batcher: MakeBatcher, server: RunningServer, notes: Notes, client: redis.Redis
+) -> None:
+    batcher = make_batcher(noted(server.url, doubled), max_size=200, max_delay=60)
+    tickets = batcher.add_many(range(1500), "a key")
+    batcher.wait_for(
+        batcher.real._runner.run(batcher.real._plans.telling.cancel([each.id for each in reversed(tickets[:1201])]))
+    )
+    with batcher.worker():
+        assert batcher.result(tickets[1201]) == 2402  # 299 wait, and 200 make a batch due
+        wait_until(lambda: batcher.metrics().running == 0)
+        assert client.hget("redisopt:v1:{batch:test}:counts", "=a%20key") == b"99"
+        batcher.flush("a key")
+        assert batcher.result(tickets[-1]) == 2998
+
+    assert [len(run.items) for run in notes.runs()] == [200, 99]
+
+
+def test_a_cancelled_item_has_no_second_life_with_another_of_its_id(
+    make_batcher: MakeBatcher, server: RunningServer, notes: Notes
+) -> None:
+    """The one that was cancelled was to run again later; the other one runs when that is due, and once."""
+
+    def handle(items: list[Any], run: Any) -> list[Any]:
+        notes.note(items, run)
+        if items == ["second"]:
+            time.sleep(2.0)
+        waits = {"before": 2.0, "first": 2.5}
+        return [Retry(waits[item]) if item in waits and run.attempts[0] == 1 else item for item in items]
+
+    batcher = make_batcher(handle, max_size=1, max_delay=0.0, result_ttl=1.0)
+    with batcher.worker(concurrency=2):
+        before = batcher.add("before")  # it stands before the other in the list of what runs again later
+        batcher.add("first", id="x")
+        wait_until(lambda: batcher.metrics().retried == 2)
+        assert batcher.cancel("x")
+        time.sleep(1.5)  # that it was cancelled is forgotten by now
+        assert batcher.result(batcher.add("second", id="x")) == "second"
+        assert batcher.result(before) == "before"
+
+    assert [run.items[0] for run in notes.runs()] == ["before", "first", "second", "before"]
+
+
+def test_lists_do_not_grow_with_what_is_cancelled(
+    make_batcher: MakeBatcher, server: RunningServer, notes: Notes, client: redis.Redis
+) -> None:
+    """Behind an item that waits, and whatever is between; what waits keeps its order."""
+    batcher = make_batcher(noted(server.url, doubled), max_size=1000, max_delay=600)
+    plans = batcher.real._plans.telling
+    run = batcher.real._runner.run
+    batcher.add(0)
+    kept = 1
+    for number in range(40):
+        tickets = batcher.add_many(range(1000 * number, 1000 * number + 300))
+        batcher.wait_for(run(plans.cancel([each.id for each in tickets])))
+        batcher.add(kept)
+        kept += 1
+        lengths = [client.llen(f"redisopt:v1:{{batch:test}}:{name}") for name in ("front", "ready")]
+        assert sum(lengths) < 2 * kept + 1000 + 2 * 700
+    batcher.flush()
+    with batcher.worker():
+        wait_until(lambda: batcher.metrics().pending == 0 and batcher.metrics().running == 0)
+
+    assert [item for run in notes.runs() for item in run.items] == list(range(kept))

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from redisopt import keys
 from redisopt.batch import items
-from redisopt.batch.config import BatchConfig
+from redisopt.batch.config import MAX_PRIORITIES, BatchConfig
 from redisopt.batch.items import Item
-from redisopt.commands import Arg, Command
+from redisopt.commands import Arg, Command, Plan, call
 from redisopt.config import milliseconds
+from redisopt.identity import process_id
 
 T = TypeVar("T")
 
@@ -40,6 +41,12 @@ class Elsewhere(NamedTuple):
     partition: str
 
 
+class Levels(NamedTuple):
+    """A script's answer that there are so many levels of priority, and that it is to be given the lists of all."""
+
+    number: int
+
+
 class Due(NamedTuple):
     """A script's answer that so many items are due."""
 
@@ -66,6 +73,7 @@ class Claimed(NamedTuple):
 
 
 Claim = Idle | Elsewhere | Due | Claimed
+"""What a worker is told."""
 
 
 class Reading(NamedTuple):
@@ -125,7 +133,8 @@ class Asking:
         self._result_ttl = milliseconds(config.result_ttl)
         most_bytes = config.max_bytes or MAX_CALL_BYTES
         self._claiming = (*self._triggers, milliseconds(config.lease_ttl), config.max_deliveries, most_bytes)
-        self._ready = lru_cache(maxsize=4096)(self._ready_lists)
+        self._levels = config.priorities
+        self._lists = lru_cache(maxsize=4096)(self._all_lists)
 
     def _key(self, part: str) -> str:
         return f"{self._tag}{part}"
@@ -133,15 +142,17 @@ class Asking:
     def _keys(self, *parts: str) -> tuple[str, ...]:
         return tuple(f"{self._tag}{part}" for part in parts)
 
-    def ready(self, partition: str, level: int) -> str:
-        """The list of a partition's items of this level that wait for their first run."""
+    def _ready(self, partition: str, level: int) -> tuple[str, str]:
+        """The lists of a partition's items of this level that wait for their first run, the one to be served first first."""
         end = f":{partition[1:]}" if partition != "=" else ""
-        return self._key(f"ready{end}" if level == 0 else f"ready-{level}{end}")
+        end = end if level == 0 else f"-{level}{end}"
+        return self._key(f"front{end}"), self._key(f"ready{end}")
 
-    def _ready_lists(self, partition: str) -> tuple[str, ...]:
+    def _all_lists(self, partition: str, levels: int) -> tuple[str, ...]:
+        """The lists of a partition: of what runs again later, of what is due again, and of each level, the highest first."""
         end = f":{partition[1:]}" if partition != "=" else ""
-        levels = range(self.config.priorities - 1, -1, -1)
-        return (*self._keys(f"later{end}", f"again{end}"), *(self.ready(partition, level) for level in levels))
+        ready = [name for level in range(levels - 1, -1, -1) for name in self._ready(partition, level)]
+        return (*self._keys(f"later{end}", f"again{end}"), *ready)
 
     def reply(self, adder: str) -> tuple[str, str]:
         """The stream of an adder, and where its run stands if it is one."""
@@ -161,8 +172,8 @@ class Asking:
         parts = ("state", "items", "held", "outcomes", "finished", "counts", "bytes", "since", "due", "gone")
         queue = -1 if self.config.max_queue is None else self.config.max_queue
         ids, lengths, packed = _packed(records)
-        args = (partition, *self._triggers, queue, overflow, rest, self._result_ttl, ids, lengths, packed)
-        return Command("batch_add", (*self._keys(*parts), self.ready(partition, level)), args, _added)
+        args = (partition, *self._triggers, queue, overflow, rest, self._result_ttl, ids, lengths, packed, level)
+        return Command("batch_add", (*self._keys(*parts), *reversed(self._ready(partition, level))), args, _added)
 
     def join(self) -> Command[list[str]]:
         """Say how we are configured; the other config that is in use, or "", and the latest entry of the stream of those gone."""
@@ -186,10 +197,16 @@ class Asking:
 
     # --- working
 
-    def claim(self, claim: str, worker: str, partition: str, most: int) -> Command[Claim]:
+    def claiming(self, claim: str, partition: str, most: int) -> Plan[Claim]:
         """Take at most so many items that are due in a partition; with 0, only look."""
+        while isinstance(answer := (yield from call(self.claim(claim, process_id(), partition, most))), Levels):
+            self._levels = answer.number
+        return answer
+
+    def claim(self, claim: str, worker: str, partition: str, most: int) -> Command[Claim | Levels]:
+        """See `claiming`: one call, which may be answered with how many levels there are."""
         parts = ("state", "items", "held", "tries", "leases", "claims", "due", "counts", "bytes", "since", "forced")
-        names = (*self._keys(*parts), *self._ready(partition))
+        names = (*self._keys(*parts), *self._lists(partition, self._levels))
         return Command("batch_claim", names, (claim, worker, partition, most), _claim, self._claiming)
 
     def settle(self, claim: str, fence: int, partition: str, settled: Sequence[Settled], *, last: bool) -> Command[int]:
@@ -219,7 +236,7 @@ class Asking:
             "dead",
             "dead_at",
         )
-        names = (*self._keys(*parts), *self._ready(partition)[:2], *replies)
+        names = (*self._keys(*parts), *self._lists(partition, 1)[:2], *replies)
         return Command("batch_settle", names, (claim, fence, partition, int(last), *limits, *args), int)
 
     def renew(self, claims: Sequence[str]) -> Command[str]:
@@ -230,7 +247,7 @@ class Asking:
 
     def release(self, claim: str, partition: str) -> Command[int]:
         """Give back what a claim holds; how many items that was."""
-        names = (*self._keys("state", "held", "tries", "leases", "claims", "due"), self._ready(partition)[1])
+        names = (*self._keys("state", "held", "tries", "leases", "claims", "due"), self._lists(partition, 1)[1])
         return Command("batch_release", names, (claim, partition), int)
 
     # --- telling and looking
@@ -242,7 +259,7 @@ class Asking:
 
     def waiting(self, partition: str, start: int) -> Command[list[str]]:
         """A page of the items of a partition that wait."""
-        return Command("batch_waiting", self._ready(partition), (start, CHUNK), _texts)
+        return Command("batch_waiting", self._lists(partition, MAX_PRIORITIES), (start, CHUNK), _texts)
 
     def tell(self, what: str, partition: str = "", stamp: int = 0) -> Command[tuple[int, bool]]:
         """Pause, resume or flush; the stamp of a flush, and whether it is to go on."""
@@ -255,8 +272,8 @@ class Asking:
     def replay(self, partition: str, level: int, ids: Sequence[str]) -> Command[int]:
         """Have dead items of a partition and level run again."""
         parts = ("state", "items", "outcomes", "counts", "bytes", "since", "due", "dead", "dead_at")
-        names = (*self._keys(*parts), self.ready(partition, level))
-        return Command("batch_replay", names, (partition, *self._triggers, *ids), int)
+        names = (*self._keys(*parts), self._ready(partition, level)[1])
+        return Command("batch_replay", names, (partition, *self._triggers, level, *ids), int)
 
     def look(self) -> Command[Look]:
         """How the batcher stands."""
@@ -322,8 +339,10 @@ def _reading(reply: Any) -> Reading:
     return Reading(last, last_gone, more == "1", [int(number) for number in standing.split()], outcomes)
 
 
-def _claim(reply: Any) -> Claim:
+def _claim(reply: Any) -> Claim | Levels:
     kind = _text(reply[0])
+    if kind == "levels":
+        return Levels(int(reply[1]))
     if kind == "items":
         now, fence, reason, partition, wait = map(_text, reply[1:6])
         found = items.claimed(_text(reply[6]), _text(reply[7]), _bytes(reply[8]))

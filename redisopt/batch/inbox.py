@@ -96,8 +96,10 @@ class Inbox:
         return self._process == process_id() and (self._loop is None or self._loop() is _running_loop())
 
     def expect(self, item: Expected) -> Expected:
-        """Keep the outcome of an item, from now on, for as long as somebody refers to it. One that is expected already is one
-        and the same: returns that one, to be referred to instead."""
+        """Keep the outcome of an item, from now on, for as long as somebody refers to it.
+
+        Returns the item that is to be referred to: another one of the same id, where that is expected already.
+        """
         with self._lock:
             return self._expected.setdefault(item.id, item)
 

@@ -1,5 +1,7 @@
-"""What becomes of an item, as it stands in Redis: a word, until when (ms) that is kept, of one that ran the fence of its batch, a
-newline, and the payload of the result or of the error."""
+"""What becomes of an item, as it stands in Redis: a line, and the payload of the result or of the error.
+
+In the line are a word, until when (ms) the outcome is kept, and of an item that ran the fence of its batch.
+"""
 
 from __future__ import annotations
 

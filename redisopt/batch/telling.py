@@ -78,7 +78,7 @@ class Telling:
             some, partitions = yield from call(self._asking.cancel(found[start : start + CHUNK]))
             letters += some
             for partition in partitions:
-                yield from call(self._asking.claim("-", "-", partition, 0))  # what was due for them is not any more
+                yield from self._asking.claiming("-", partition, 0)  # what was due for them is not any more
         return letters
 
     def cancel_key(self, key: str) -> Plan[int]:

@@ -19,7 +19,7 @@ from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.processing import Held, Processing
 from redisopt.commands import Invoke, Plan, call
 from redisopt.errors import CostExceedsLimit, RedisOptError, Throttled, Unavailable
-from redisopt.identity import next_permit_id, process_id
+from redisopt.identity import next_permit_id
 from redisopt.shifts import LOOK_EVERY, Job
 
 _PATIENCE = 1.0  # seconds that a worker waits in a throttler's line before it looks again whether it is to stop
@@ -94,7 +94,7 @@ class Work:
             if self._wanted is None:
                 permit, most = None, self._most
                 if self._limiter is not None:
-                    looked = yield from call(self._asking.claim("-", process_id(), self._partition, 0))
+                    looked = yield from self._asking.claiming("-", self._partition, 0)
                     if isinstance(looked, Elsewhere):
                         self._partition = looked.partition
                         continue
@@ -125,7 +125,7 @@ class Work:
         """Ask for a claim, which is wanted until there is an answer."""
         asked = now()
         try:
-            claimed = yield from call(self._asking.claim(wanted.id, process_id(), wanted.partition, wanted.most))
+            claimed = yield from self._asking.claiming(wanted.id, wanted.partition, wanted.most)
         except GeneratorExit:
             raise
         except RedisOptError as error:
