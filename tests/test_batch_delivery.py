@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -218,3 +219,53 @@ def test_a_batch_whose_reply_cannot_be_read_in_time_is_left_to_others_or_taken_i
     assert good.metrics().reclaimed == 0
     slow.close()
     good.close()
+
+
+@pytest.mark.parametrize("way", [Fate.CUT_REQUEST, Delayed(0.6)])
+def test_a_cancel_while_a_batch_is_settled_loses_neither_results_nor_the_batch(
+    server: RunningServer, proxy: Proxy, notes: Notes, way: Any
+) -> None:
+    """What is known is sent once more."""
+    fields: Any = {"max_size": 4, "max_delay": 0.0, "lease_ttl": 30.0}
+    batcher = BatchFace("async", proxy.url, "test", noted(server.url, doubled), command_timeout=2.0, **fields)
+    other = BatchFace("async", server.url, "test", noted(server.url, doubled), **fields)
+    with Lateness() as late:
+        with proxy.during(on_calls_of("batch_settle", way, 20 if way is Fate.CUT_REQUEST else 1)):
+            with batcher.worker(grace=0.2):
+                tickets = other.add_many(range(4))
+                notes.wait_for(1)
+                time.sleep(0.2)
+            began = time.monotonic()
+            with other.worker():
+                assert [other.result(ticket) for ticket in tickets] == doubled(list(range(4)))
+        assert time.monotonic() - began < 5 + late.seconds
+    metrics = other.metrics()
+    batcher.close()
+    other.close()
+
+    assert (metrics.done, metrics.reclaimed) == (4, 0)
+    assert len(notes.runs()) == 1
+
+
+def test_a_handler_that_outlives_its_worker_learns_that_its_batch_was_given_back(make_batcher: Any) -> None:
+    over, lost = threading.Event(), []
+
+    def handle(items: list[Any], run: Any) -> list[Any]:
+        if not lost:
+            lost.append(run.lost)
+            over.wait(10)
+            lost.append(run.lost)
+        return doubled(items)
+
+    batcher = make_batcher(handle, max_delay=0.0, lease_ttl=30.0)
+    if batcher.kind == "async":
+        return  # a handler of this face holds up its event loop
+    with batcher.worker(concurrency=2, grace=0.1):
+        ticket = batcher.add(1)
+        wait_until(lambda: lost)
+    over.set()
+    wait_until(lambda: len(lost) == 2)
+    with batcher.worker():
+        assert batcher.result(ticket) == 2
+
+    assert lost == [False, True]
