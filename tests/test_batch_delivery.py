@@ -248,7 +248,8 @@ def test_a_cancel_while_a_batch_is_settled_loses_neither_results_nor_the_batch(
 
 
 def test_a_handler_that_outlives_its_worker_learns_that_its_batch_was_given_back(make_batcher: Any) -> None:
-    over, lost = threading.Event(), []
+    over = threading.Event()
+    lost: list[bool] = []
 
     def handle(items: list[Any], run: Any) -> list[Any]:
         if not lost:

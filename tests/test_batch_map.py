@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ import redis.asyncio
 import redisopt
 from tests.batches import PATIENT, BatchFace, Notes, doubled, noted
 from tests.servers import RunningServer
+from tests.waiting import wait_until
 
 MakeBatcher = Callable[..., BatchFace]
 
@@ -194,3 +196,38 @@ def test_a_task_that_is_cancelled_leaves_the_others_their_results(server: Runnin
             await double.aclose()
 
     asyncio.run(main())
+
+
+def test_maps_at_the_same_time_are_worked_for_until_the_last_one_ends(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(doubled, max_size=10, max_delay=0.01)
+    results: dict[int, Any] = {}
+
+    def map_some(number: int) -> None:
+        results[number] = batcher.map(range(number), timeout=10)
+
+    threads = [threading.Thread(target=map_some, args=(number,)) for number in (5, 400, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert results == {number: doubled(list(range(number))) for number in (5, 400, 20)}
+    assert not batcher.real.works
+
+
+def test_a_map_goes_on_when_the_worker_of_its_process_stops(make_batcher: MakeBatcher) -> None:
+    results: list[Any] = []
+
+    def handle(items: list[Any]) -> list[Any]:
+        time.sleep(0.02)
+        return doubled(items)
+
+    batcher = make_batcher(handle, max_size=1, max_delay=0.0)
+    thread = threading.Thread(target=lambda: results.append(batcher.map(range(50), timeout=10)))
+    with batcher.worker():
+        thread.start()
+        wait_until(lambda: batcher.metrics().done > 5)
+    thread.join(20)
+
+    assert results == [doubled(list(range(50)))]
+    assert not batcher.real.works

@@ -13,6 +13,7 @@ from redisopt.batch.adding import given_id, wish
 from redisopt.batch.config import BatchConfig
 from redisopt.batch.contract import checked_handler
 from redisopt.batch.gathering import Gathering
+from redisopt.batch.helping import AsyncHelping
 from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.outcome import DeadItem
 from redisopt.batch.plans import GRACE, BatchPlans
@@ -22,7 +23,6 @@ from redisopt.batch.ticket import AsyncBatchTicket
 from redisopt.batch.worker import AsyncBatchWorker
 from redisopt.faces import AsyncFace
 from redisopt.runner import AsyncRunner
-from redisopt.workers import AsyncWorker
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -66,7 +66,8 @@ class AsyncBatcher(AsyncFace):
         self._runner = AsyncRunner(client, given.command_timeout)
         self._plans.attach(self._runner)
         self._gathering = Gathering(self._runner, self._plans)
-        self._workers: weakref.WeakSet[AsyncWorker] = weakref.WeakSet()
+        self._workers: weakref.WeakSet[AsyncBatchWorker] = weakref.WeakSet()
+        self._of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncHelping] = weakref.WeakKeyDictionary()
 
     @property
     def name(self) -> str:
@@ -139,10 +140,21 @@ class AsyncBatcher(AsyncFace):
         """See `Batcher.map`."""
         loop = asyncio.get_running_loop()
         plan = self._plans.map(items, key, priority, run_id, on_progress, errors, timeout, loop, ordered=ordered)
-        if self._plans.handler is None or self.works:
+        if self._plans.handler is None:
             return await self._runner.run(plan)
-        async with self.worker():
+        async with self._helping():
             return await self._runner.run(plan)
+
+    def _helping(self) -> AsyncHelping:
+        """Of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._of_loops:
+            self._of_loops[loop] = AsyncHelping(self._others_work, self.worker)
+        return self._of_loops[loop]
+
+    def _others_work(self) -> bool:
+        helping = [each.worker for each in self._of_loops.values()]
+        return any(worker.is_working for worker in list(self._workers) if worker not in helping)
 
     # --- working
 
@@ -155,14 +167,18 @@ class AsyncBatcher(AsyncFace):
         self._plans.handler = checked_handler(function, awaited=True)
         return function
 
-    def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> AsyncWorker:
+    def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> AsyncBatchWorker:
         """See `Batcher.worker`: ``async with batcher.worker(): ...``. What outlives `grace` is cancelled."""
         work = self._plans.work(concurrency, grace)
         worker = AsyncBatchWorker(
             self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace
         )
+        worker.stopped = self._look  # maps that go on need somebody who works
         self._workers.add(worker)
         return worker
+
+    async def _look(self) -> None:
+        await self._helping().look()
 
     @property
     def works(self) -> bool:
@@ -214,6 +230,7 @@ class AsyncBatcher(AsyncFace):
         """See `Batcher.close`; stops the workers of the running event loop."""
         try:
             for worker in list(self._workers):
+                worker.stopped = None
                 await worker.stop()
         finally:
             await self._runner.aclose()

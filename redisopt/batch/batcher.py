@@ -11,6 +11,7 @@ import redis
 
 from redisopt.batch.config import BatchConfig
 from redisopt.batch.contract import checked_handler
+from redisopt.batch.helping import Helping
 from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.outcome import DeadItem
 from redisopt.batch.plans import GRACE, BatchPlans
@@ -20,7 +21,6 @@ from redisopt.batch.ticket import BatchTicket
 from redisopt.batch.worker import BatchWorker
 from redisopt.faces import Face
 from redisopt.runner import Runner
-from redisopt.workers import Worker
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -70,7 +70,8 @@ class Batcher(Face):
         self._plans = BatchPlans(name, given, checked, limiter, limit_by, awaited=False)
         self._runner = Runner(client, given.command_timeout)
         self._plans.attach(self._runner)
-        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+        self._workers: weakref.WeakSet[BatchWorker] = weakref.WeakSet()
+        self._helping = Helping(self._others_work, self.worker)
 
     @property
     def name(self) -> str:
@@ -166,7 +167,8 @@ class Batcher(Face):
     ) -> list[Any]:
         """Have many items run, and return their results.
 
-        Where this batcher has a handler and no worker, the caller works as well: a worker runs until all have ended.
+        Where this batcher has a handler and no worker, the caller works as well: a worker runs until this has ended, and all others
+        that go on meanwhile.
 
         Args:
             items, key, priority: as `add_many`. Where `max_queue` is less than the items, they are added as there is room.
@@ -184,10 +186,13 @@ class Batcher(Face):
             Unavailable: Redis was away for all of `timeout`.
         """
         plan = self._plans.map(items, key, priority, run_id, on_progress, errors, timeout, None, ordered=ordered)
-        if self._plans.handler is None or self.works:
+        if self._plans.handler is None:
             return self._runner.run(plan)
-        with self.worker():
+        with self._helping:
             return self._runner.run(plan)
+
+    def _others_work(self) -> bool:
+        return any(worker.is_working for worker in list(self._workers) if worker is not self._helping.worker)
 
     # --- working
 
@@ -200,7 +205,7 @@ class Batcher(Face):
         self._plans.handler = checked_handler(function, awaited=False)
         return function
 
-    def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> Worker:
+    def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> BatchWorker:
         """A worker that hands batches to the handler in the background, for as long as it is entered.
 
         >>> with batcher.worker(concurrency=2):
@@ -217,6 +222,7 @@ class Batcher(Face):
         """
         work = self._plans.work(concurrency, grace)
         worker = BatchWorker(self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace)
+        worker.stopped = self._helping.look  # maps that go on need somebody who works
         self._workers.add(worker)
         return worker
 
@@ -278,6 +284,11 @@ class Batcher(Face):
         """
         try:
             for worker in list(self._workers):
+                worker.stopped = _nothing
                 worker.stop()
         finally:
             self._runner.close()
+
+
+def _nothing() -> None:
+    """No more is to be done when a worker has stopped: all do."""

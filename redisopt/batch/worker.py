@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from redisopt.batch.working import Work
@@ -11,11 +12,16 @@ from redisopt.workers import AsyncWorker, Worker
 
 
 class BatchWorker(Worker):
-    """Works in threads."""
+    """Works in threads.
+
+    Attributes:
+        stopped: called when it has stopped.
+    """
 
     def __init__(self, runner: Runner, work: Work, name: str, *, concurrency: int, grace: float) -> None:
         super().__init__(runner, work, name, concurrency=concurrency, grace=grace)
         self._work = work
+        self.stopped: Callable[[], None] = lambda: None
 
     def stop(self) -> None:
         """See `Worker.stop`."""
@@ -24,14 +30,16 @@ class BatchWorker(Worker):
         if worked:
             with suppress(RedisOptError):
                 self._runner.run(self._work.end())
+            self.stopped()
 
 
 class AsyncBatchWorker(AsyncWorker):
-    """Works in tasks of the running event loop."""
+    """Works in tasks of the running event loop; `stopped` is awaited."""
 
     def __init__(self, runner: AsyncRunner, work: Work, name: str, *, concurrency: int, grace: float) -> None:
         super().__init__(runner, work, name, concurrency=concurrency, grace=grace)
         self._work = work
+        self.stopped: Callable[[], Awaitable[None]] | None = None
 
     async def stop(self) -> None:
         """See `AsyncWorker.stop`."""
@@ -40,3 +48,5 @@ class AsyncBatchWorker(AsyncWorker):
         if worked:
             with suppress(RedisOptError):
                 await self._runner.run(self._work.end())
+            if self.stopped is not None:
+                await self.stopped()
