@@ -13,6 +13,7 @@ import redis
 import redisopt
 from redisopt import Retry
 from tests.batches import BatchFace, Notes, doubled, noted
+from tests.fragile import Lateness
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 
@@ -187,3 +188,35 @@ def test_lists_do_not_grow_with_what_is_cancelled(
         wait_until(lambda: batcher.metrics().pending == 0 and batcher.metrics().running == 0)
 
     assert [item for run in notes.runs() for item in run.items] == list(range(kept))
+
+
+# --- results that were there before anybody waited
+
+
+def test_results_that_are_there_already_come_at_once(make_batcher: MakeBatcher, client: redis.Redis) -> None:
+    """Whatever their number, and whether one waits for them or only looks."""
+    batcher, other = make_batcher(doubled, max_size=500, max_delay=0.0), make_batcher()
+    tickets = other.add_many(range(3000))
+    looked_at = other.add(7)
+    with batcher.worker():
+        wait_until(lambda: batcher.metrics().done == 3001, 20)
+    with Lateness() as late:
+        began = time.monotonic()
+        assert other.result(looked_at, timeout=0) == 14
+        assert [other.result(ticket) for ticket in tickets] == doubled(list(range(3000)))
+        assert time.monotonic() - began < 2.5 + late.seconds  # and not a second for each five hundred
+    with pytest.raises(redisopt.ResultTimeout):
+        other.result(other.add(1, id="waits"), timeout=0)
+    assert other.cancel("waits")
+
+
+def test_tickets_that_redis_has_lost_are_told_so_together(make_batcher: MakeBatcher, client: redis.Redis) -> None:
+    batcher = make_batcher(max_delay=60)
+    tickets = batcher.add_many(range(20))
+    client.flushall()
+    began = time.monotonic()
+    for ticket in tickets:
+        with pytest.raises(redisopt.ResultExpired):
+            batcher.result(ticket)
+
+    assert time.monotonic() - began < 5

@@ -178,8 +178,10 @@ class BatchPlans:
                 ticket.first = expected
         if listens:
             yield Listen(self.asking.gone)
+            inbox.listens()
         letters = yield from self.adding.add(wishes, inbox.adder, _checked_timeout(timeout))
         for ticket, letter in zip(made, letters, strict=True):
+            ticket.added = True
             if letter == DROPPED:
                 ticket.dropped = True
             elif letter != NEW and not ticket.id.startswith(inbox.prefix):
@@ -194,7 +196,7 @@ class BatchPlans:
         if ticket.dropped:
             ticket.outcome = b"dropped\n"
         if ticket.outcome is None:
-            if ticket.ours and ticket.inbox.is_here():
+            if ticket.ours and seconds > 0 and ticket.inbox.is_here():
                 ticket.outcome = yield from ticket.inbox.wait(ticket.first or ticket, now() + seconds)
             else:
                 ticket.outcome = yield from self._fetching.fetch(ticket.id, seconds)
