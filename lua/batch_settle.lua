@@ -16,7 +16,8 @@ KEYS[10] dead     HASH    id -> "<ms> <attempts> <lost>", a newline, the error, 
 KEYS[11] dead_at  ZSET    id -> when it was given up (ms)
 KEYS[12] later    ZSET    entry -> when it is to run again (ms), of the partition
 KEYS[13] again    LIST    entries that are due again, of the partition
-KEYS[14..] reply  STREAM  of ids with outcomes, for each adder; behind each the HASH of its run, where it is one
+KEYS[14..] reply  STREAM  of ids with outcomes, for each adder; behind each the HASH of its run, and two bits for each of its items (1 done,
+                          2 failed), where it is one
 
 ARGV[1] claim
 ARGV[2] fence      of the claim
@@ -74,6 +75,20 @@ local function is_settled(id, kind)
   return read_tries(redis.call('HGET', tries, id) or nil).by == fence
 end
 
+-- Of a run each item counts once, as what it ended as last: it may have run anew, out of the dead letter or since that was forgotten.
+local function count(adder, place, id, kind)
+  local stream, counted = KEYS[14 + 3 * (place - 1)], KEYS[16 + 3 * (place - 1)]
+  local number = string.find(stream, '}:reply:run:') and string.match(id, '%.(%d+)$')
+  if number then
+    local before = redis.call('BITFIELD', counted, 'SET', 'u2', '#' .. number, kind == 'done' and 1 or 2)[1]
+    if before > 0 then
+      local as = before == 1 and 'done' or 'dead'
+      adder[as] = adder[as] - 1
+    end
+  end
+  adder[kind] = adder[kind] + 1
+end
+
 local function note(id, place, kind)
   kinds[kind] = kinds[kind] + 1
   if place ~= '0' then
@@ -81,7 +96,7 @@ local function note(id, place, kind)
     local adder = told[place]
     if kind == 'done' or kind == 'dead' then
       adder.ids[#adder.ids + 1] = id
-      adder[kind] = adder[kind] + 1
+      count(adder, place, id, kind)
     elseif kind ~= 'back' then
       adder.again = adder.again + 1
     end
@@ -162,13 +177,14 @@ if kinds.dead > 0 then
 end
 
 for place, adder in pairs(told) do
-  local stream, run = KEYS[14 + 2 * (place - 1)], KEYS[15 + 2 * (place - 1)]
+  local stream, run, bits = KEYS[14 + 3 * (place - 1)], KEYS[15 + 3 * (place - 1)], KEYS[16 + 3 * (place - 1)]
   if string.find(stream, '}:reply:run:') then
     redis.call('HINCRBY', run, 'done', adder.done)
     redis.call('HINCRBY', run, 'failed', adder.dead)
     redis.call('HINCRBY', run, 'retried', adder.again)
     redis.call('HSET', run, 'updated', now)
     redis.call('PEXPIRE', run, ttl)
+    redis.call('PEXPIRE', bits, ttl)
   end
   if #adder.ids > 0 then
     tell_adder(stream, adder.ids, now, ttl)

@@ -109,7 +109,7 @@ def batch_commands() -> list[Command[Any]]:
         asking.dead(0, 10, ["id"]),
         asking.replay("=", 0, ["id"]),
         asking.look(),
-        asking.run("run:1", 2),
+        asking.run("run:1", 2, "ab12"),
     ]
 
 

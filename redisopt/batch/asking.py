@@ -154,9 +154,10 @@ class Asking:
         ready = [name for level in range(levels - 1, -1, -1) for name in self._ready(partition, level)]
         return (*self._keys(f"later{end}", f"again{end}"), *ready)
 
-    def reply(self, adder: str) -> tuple[str, str]:
-        """The stream of an adder, and where its run stands if it is one."""
-        return self._key(f"reply:{adder}"), self._key(adder if adder.startswith(items.RUN) else f"run:{adder}")
+    def reply(self, adder: str) -> tuple[str, str, str]:
+        """The stream of an adder, where its run stands if it is one, and which of its items are counted."""
+        run = adder if adder.startswith(items.RUN) else f"run:{adder}"
+        return self._key(f"reply:{adder}"), self._key(run), self._key(f"{run}:counted")
 
     @property
     def gone(self) -> str:
@@ -179,16 +180,16 @@ class Asking:
         """Say how we are configured; the other config that is in use, or "", and the latest entry of the stream of those gone."""
         return Command("batch_join", self._keys("state", "gone"), (self.config.triggers,), _texts)
 
-    def run(self, adder: str, total: int) -> Command[int]:
-        """Begin a run of so many items, or go on with it; the total on record."""
-        return Command("batch_run", (self.reply(adder)[1],), (total, self._result_ttl), int)
+    def run(self, adder: str, total: int, digest: str) -> Command[tuple[int, str]]:
+        """Begin a run of so many items with this digest, or go on with it; those on record."""
+        return Command("batch_run", self.reply(adder)[1:], (total, digest, self._result_ttl), _run)
 
     # --- outcomes
 
     def read(self, adder: str, last: str, last_gone: str) -> Command[Reading]:
         """What has come for an adder."""
-        stream, run = self.reply(adder)
-        names = (self._key("outcomes"), stream, self.gone, run)
+        stream, run, counted = self.reply(adder)
+        names = (self._key("outcomes"), stream, self.gone, run, counted)
         return Command("batch_read", names, (last, last_gone, self._result_ttl), _reading)
 
     def fetch(self, ids: Sequence[str]) -> Command[list[bytes]]:
@@ -327,6 +328,11 @@ def _added(reply: Any) -> str | Full:
 def _told(reply: Any) -> tuple[int, bool]:
     stamp, more = _text(reply).split(" ")
     return int(stamp), more == "1"
+
+
+def _run(reply: Any) -> tuple[int, str]:
+    total, digest = _text(reply).split(" ")
+    return int(total), digest
 
 
 def _cancelled(reply: Any) -> tuple[str, list[str]]:

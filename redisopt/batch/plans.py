@@ -242,11 +242,13 @@ class BatchPlans:
         patience = _seconds(timeout, self.config.result_ttl)
         inbox = yield from self.inbox(place)
         run = inbox.next_id() if run_id is None else given_id(run_id)
-        numbers = iter(range(10**12))
-        wishes = many(self.config, values, key, None, priority, lambda: f"{run}.{next(numbers)}")
+        wishes = many(self.config, values, key, None, priority, lambda: "")
         if not wishes:
             return []
-        ended = yield from mapping.Mapping(self.asking, run, wishes, on_progress).run(inbox.last_gone, patience)
+        digest = mapping.digest(wishes)
+        wishes = [each._replace(id=f"{run}.{digest}.{number}") for number, each in enumerate(wishes)]
+        mapped = mapping.Mapping(self.asking, run, digest, wishes, on_progress)
+        ended = yield from mapped.run(inbox.last_gone, patience)
         return mapping.results(self.asking, wishes, ended, ordered=ordered, collects=errors == "collect")
 
     # --- working

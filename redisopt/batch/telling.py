@@ -130,10 +130,12 @@ class Telling:
                 page = yield from call(self._asking.dead(0, 0, wanted[start : start + CHUNK]))
                 replayed += yield from self._replay(page)
             return replayed
-        left = (yield from call(self._asking.look())).dead  # those that die again meanwhile stay
-        while left > 0 and (page := (yield from call(self._asking.dead(0, min(left, CHUNK))))):
+        left, after = (yield from call(self._asking.look())).dead, 0  # those that die again meanwhile stay
+        while left > 0 and (page := (yield from call(self._asking.dead(after, min(left, CHUNK))))):
             left -= len(page)
-            replayed += yield from self._replay(page)
+            number = yield from self._replay(page)
+            after += len(page) - number
+            replayed += number
         return replayed
 
     def _replay(self, page: list[tuple[str, bytes]]) -> Plan[int]:
