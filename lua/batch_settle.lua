@@ -190,7 +190,7 @@ for place, adder in pairs(told) do
     tell_adder(stream, adder.ids, now, ttl)
   end
 end
-for kind, name in pairs({ done = 'done', dead = 'dead', retry = 'retried', ['repeat'] = 'retried' }) do
+for kind, name in pairs({ done = 'done', dead = 'failed', retry = 'retried', ['repeat'] = 'retried' }) do
   if kinds[kind] > 0 then
     redis.call('HINCRBY', state, name, kinds[kind])
   end

@@ -22,7 +22,7 @@ def test_every_block_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch, capsys: 
         reader: dict[str, Any] = {"__name__": "__main__"}
         for number, block in enumerate(BLOCKS):
             exec(compile(block, f"docs/batch.md, block {number}", "exec"), reader)
-        for name in ("limited", "batcher", "limit", "client"):
+        for name in ("limited", "careful", "batcher", "limit", "client"):
             reader[name].close()
     printed = capsys.readouterr().out
 

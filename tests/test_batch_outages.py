@@ -144,6 +144,10 @@ def test_a_full_server_refuses_adds_whole_and_lets_workers_drain(
             with pytest.raises(redisopt.Unavailable, match="full"):
                 add()
         assert {key: client.dump(key) for key in client.keys("redisopt:v1:{batch*")} == before
+        batcher.pause()
+        assert batcher.metrics().paused
+        batcher.resume()
+        batcher.flush()
         with batcher.worker():
             wait_until(lambda: batcher.metrics().pending == batcher.metrics().running == 0, 10)
         assert batcher.metrics().done == 9

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -17,10 +18,13 @@ from redisopt.batch.asking import Asking, Full, chunks
 from redisopt.batch.config import BatchConfig
 from redisopt.codec import PayloadError, encode
 from redisopt.commands import Listen, Plan, Wait, call
-from redisopt.errors import ConfigConflict, QueueFull
+from redisopt.errors import ConfigConflict, QueueFull, Unavailable
 
 ROOM_POLL = 0.5
 """Seconds that an adder that waits for room goes without asking: what a lost message costs at most."""
+
+JOIN_EVERY = 20.0
+"""Seconds after which it is said again how this process is configured; it is forgotten after a minute."""
 
 NEW, WAITS, ENDED, DROPPED = "nwox"
 
@@ -115,7 +119,8 @@ class Adding:
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
-        self.conflicts: set[str] = set()
+        self._conflicts: set[str] = set()
+        self._joined = -inf
 
     def join(self) -> Plan[str]:
         """Begin to use the batcher; returns where to begin to read of those that are gone.
@@ -125,13 +130,26 @@ class Adding:
         """
         config = self._asking.config
         other, latest = yield from call(self._asking.join())
-        if other and other not in self.conflicts:
-            self.conflicts.add(other)
-            text = f"batch {self._asking.name!r} has {config.triggers} here and {other} in another process"
-            if config.on_conflict == "raise":
-                raise ConfigConflict(text)
+        text = f"batch {self._asking.name!r} has {config.triggers} here and {other} in another process"
+        if other and config.on_conflict == "raise":
+            raise ConfigConflict(text)
+        self._joined = now()
+        if other and other not in self._conflicts:
+            self._conflicts.add(other)
             events.logger.warning("%s; each call goes by its own process's config", text)
         return latest
+
+    def stay(self) -> Plan[None]:
+        """Join again, if that was some time ago: others may have come, and are to know of us.
+
+        Raises:
+            ConfigConflict: as `join`; Redis may be away.
+        """
+        if now() > self._joined + JOIN_EVERY:
+            try:
+                yield from self.join()
+            except Unavailable as error:
+                events.logger.debug("it is not known how others are configured: %s", error)
 
     def add(self, wishes: Sequence[Wish], adder: str, timeout: float | None) -> Plan[str]:
         """Add items; a letter for each says what became of it.

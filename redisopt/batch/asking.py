@@ -178,7 +178,8 @@ class Asking:
 
     def join(self) -> Command[list[str]]:
         """Say how we are configured; the other config that is in use, or "", and the latest entry of the stream of those gone."""
-        return Command("batch_join", self._keys("state", "gone"), (self.config.triggers,), _texts)
+        strict = int(self.config.on_conflict == "raise")
+        return Command("batch_join", self._keys("state", "gone"), (self.config.triggers, strict), _texts)
 
     def run(self, adder: str, total: int, digest: str) -> Command[tuple[int, str]]:
         """Begin a run of so many items with this digest, or go on with it; those on record."""

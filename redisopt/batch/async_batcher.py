@@ -14,13 +14,14 @@ from redisopt.batch.config import BatchConfig
 from redisopt.batch.contract import checked_handler
 from redisopt.batch.gathering import Gathering
 from redisopt.batch.helping import AsyncHelping
+from redisopt.batch.inbox import Inbox
 from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.outcome import DeadItem
 from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import AsyncBatchTicket
-from redisopt.batch.worker import AsyncBatchWorker
+from redisopt.batch.worker import AsyncBatchWorker, checked_stop
 from redisopt.faces import AsyncFace
 from redisopt.runner import AsyncRunner
 
@@ -65,6 +66,7 @@ class AsyncBatcher(AsyncFace):
         self._plans = BatchPlans(name, given, checked, limiter, limit_by, awaited=True)
         self._runner = AsyncRunner(client, given.command_timeout)
         self._plans.attach(self._runner)
+        self._joining: dict[asyncio.AbstractEventLoop, asyncio.Task[Inbox]] = {}
         self._gathering = Gathering(self._runner, self._plans)
         self._workers: weakref.WeakSet[AsyncBatchWorker] = weakref.WeakSet()
         self._of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncHelping] = weakref.WeakKeyDictionary()
@@ -97,9 +99,20 @@ class AsyncBatcher(AsyncFace):
         if timeout is not None and self.config.overflow == "block":  # it would hold up the others
             plan = self._plans.add(self._ticket, [(item, key, item_id, priority)], loop, timeout, listens=listens)
             return (await self._runner.run(plan))[0]
-        inbox = await self._runner.run(self._plans.inbox(loop))
+        inbox = await self._inbox(loop)
         stored = inbox.next_id() if item_id is None else given_id(item_id)
         return await self._gathering.add(wish(self.config, item, key, stored, priority), inbox, listens=listens)
+
+    async def _inbox(self, loop: asyncio.AbstractEventLoop) -> Inbox:
+        """The first time, many tasks may ask for it at once, and one call is made for all."""
+        known = self._plans.known_inbox(loop)
+        if known is not None:
+            return known
+        joining = self._joining.get(loop)
+        if joining is None:
+            joining = self._joining[loop] = loop.create_task(self._runner.run(self._plans.inbox(loop)))
+            joining.add_done_callback(lambda _: self._joining.pop(loop, None))
+        return await asyncio.shield(joining)
 
     async def add_many(
         self,
@@ -162,9 +175,9 @@ class AsyncBatcher(AsyncFace):
         """See `Batcher.handler`; a coroutine function.
 
         Raises:
-            ValueError: it cannot be called so, or is no coroutine function.
+            ValueError: it cannot be called so, or is no coroutine function; or there is one already.
         """
-        self._plans.handler = checked_handler(function, awaited=True)
+        self._plans.register(function, awaited=True)
         return function
 
     def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> AsyncBatchWorker:
@@ -186,9 +199,14 @@ class AsyncBatcher(AsyncFace):
         return any(worker.is_working for worker in list(self._workers))
 
     async def run(self, stop: asyncio.Event | None = None, *, concurrency: int = 1, grace: float = GRACE) -> None:
-        """Work until `stop` is set, or the task is cancelled. Arguments as `worker`."""
+        """Work until `stop` is set, or the task is cancelled. Arguments as `worker`.
+
+        Raises:
+            ValueError, ConfigConflict: as `worker`; or `stop` is not an event of asyncio.
+        """
+        event = asyncio.Event() if stop is None else checked_stop(stop, awaited=True)
         async with self.worker(concurrency, grace=grace):
-            await (asyncio.Event() if stop is None else stop).wait()
+            await event.wait()
 
     # --- telling and looking
 

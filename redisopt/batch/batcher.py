@@ -18,7 +18,7 @@ from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import BatchTicket
-from redisopt.batch.worker import BatchWorker
+from redisopt.batch.worker import BatchWorker, checked_stop
 from redisopt.faces import Face
 from redisopt.runner import Runner
 
@@ -200,9 +200,9 @@ class Batcher(Face):
         """Decorate the function that batches are handed to: ``(items)`` or ``(items, run)``, see `redisopt.batch.contract`.
 
         Raises:
-            ValueError: it cannot be called so, or is a coroutine function, which needs `AsyncBatcher`.
+            ValueError: it cannot be called so, or is a coroutine function, which needs `AsyncBatcher`; or there is one already.
         """
-        self._plans.handler = checked_handler(function, awaited=False)
+        self._plans.register(function, awaited=False)
         return function
 
     def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> BatchWorker:
@@ -219,6 +219,7 @@ class Batcher(Face):
 
         Raises:
             ValueError: there is no handler, or an argument is out of range.
+            ConfigConflict (when it starts): another process has other triggers, and `on_conflict` is "raise".
         """
         work = self._plans.work(concurrency, grace)
         worker = BatchWorker(self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace)
@@ -232,9 +233,14 @@ class Batcher(Face):
         return any(worker.is_working for worker in list(self._workers))
 
     def run(self, stop: threading.Event | None = None, *, concurrency: int = 1, grace: float = GRACE) -> None:
-        """Work in the foreground until `stop` is set, or Ctrl-C. Arguments as `worker`."""
+        """Work in the foreground until `stop` is set, or Ctrl-C. Arguments as `worker`.
+
+        Raises:
+            ValueError, ConfigConflict: as `worker`; or `stop` is not an event of threads.
+        """
+        event = threading.Event() if stop is None else checked_stop(stop, awaited=False)
         with self.worker(concurrency, grace=grace):
-            (threading.Event() if stop is None else stop).wait()
+            event.wait()
 
     # --- telling and looking
 

@@ -32,8 +32,7 @@ class Helping:
         """Work, if there is a map under way and nobody works."""
         with self._lock:
             if self._maps and self.worker is None and not self._others_work():
-                self.worker = self._make()
-                self.worker.start()
+                self.worker = self._make().start()
 
     def __enter__(self) -> None:
         """A map begins."""
@@ -41,7 +40,12 @@ class Helping:
             self._begin()
         with self._lock:
             self._maps += 1
-        self.look()
+        try:
+            self.look()
+        except BaseException:
+            with self._lock:
+                self._maps -= 1
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -69,12 +73,20 @@ class AsyncHelping:
         """As `Helping.look`."""
         if self._maps and self.worker is None and not self._others_work():
             self.worker = self._make()
-            await self.worker.start()
+            try:
+                await self.worker.start()
+            except BaseException:
+                self.worker = None
+                raise
 
     async def __aenter__(self) -> None:
         """As `Helping.__enter__`."""
         self._maps += 1
-        await self.look()
+        try:
+            await self.look()
+        except BaseException:
+            self._maps -= 1
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

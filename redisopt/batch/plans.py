@@ -14,7 +14,7 @@ from redisopt.batch import mapping, outcome
 from redisopt.batch.adding import DROPPED, NEW, Adding, Wish, given_id, many, wish
 from redisopt.batch.asking import Asking
 from redisopt.batch.config import BatchConfig
-from redisopt.batch.contract import Handler
+from redisopt.batch.contract import Handler, checked_handler
 from redisopt.batch.inbox import Expected, Fetching, Inbox
 from redisopt.batch.limiter import LimitBy, Limiter, checked_limiter
 from redisopt.batch.processing import Processing
@@ -91,7 +91,7 @@ class BatchPlans:
         self.processing = Processing(self.asking)
         self._fetching = Fetching(self.asking)
         self.telling = Telling(self.asking)
-        self.handler = handler
+        self.handler: Handler | None = handler
         self._limiter, self._limit_by = limiter, limit_by
         self._lock = threading.Lock()
         self._of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = weakref.WeakKeyDictionary()
@@ -114,10 +114,7 @@ class BatchPlans:
 
     def inbox(self, place: Place) -> Plan[Inbox]:
         """Where the outcomes of items come that are added here; the first time, this joins the batcher."""
-        if self._process != process_id():  # a forked child reads its own
-            self._lock, self._process = threading.Lock(), process_id()
-            self._of_loops, self._of_threads = weakref.WeakKeyDictionary(), None
-        known = self._of_threads if place is None else self._of_loops.get(place)
+        known = self.known_inbox(place)
         if known is not None:
             return known
         last_gone = yield from self.adding.join()
@@ -127,6 +124,13 @@ class BatchPlans:
                 return self._of_loops.setdefault(place, made)
             self._of_threads = self._of_threads or made
             return self._of_threads
+
+    def known_inbox(self, place: Place) -> Inbox | None:
+        """Where the outcomes of items come that are added here, once this has joined the batcher."""
+        if self._process != process_id():  # a forked child reads its own
+            self._lock, self._process = threading.Lock(), process_id()
+            self._of_loops, self._of_threads = weakref.WeakKeyDictionary(), None
+        return self._of_threads if place is None else self._of_loops.get(place)
 
     def add(
         self,
@@ -170,6 +174,7 @@ class BatchPlans:
         listens: bool = False,
     ) -> Plan[list[T]]:
         """Add what was checked. The tickets expect their outcomes before these can come."""
+        yield from self.adding.stay()
         made = [tickets(each.id) for each in wishes]
         for ticket in made:
             ticket.inbox = inbox
@@ -241,6 +246,7 @@ class BatchPlans:
             check_function(on_progress, "on_progress", awaited=False, instead="a plain function that starts a task")
         patience = _seconds(timeout, self.config.result_ttl)
         inbox = yield from self.inbox(place)
+        yield from self.adding.stay()
         run = inbox.next_id() if run_id is None else given_id(run_id)
         wishes = many(self.config, values, key, None, priority, lambda: "")
         if not wishes:
@@ -253,6 +259,19 @@ class BatchPlans:
 
     # --- working
 
+    def register(self, handler: Any, *, awaited: bool) -> None:
+        """Have batches handed to `handler`.
+
+        Raises:
+            ValueError: it cannot be called so, or is of the other kind; or there is one already.
+        """
+        checked = checked_handler(handler, awaited=awaited)
+        if self.handler is not None:
+            raise ValueError(
+                f"batch {self.asking.name!r} has a handler already, and there can be but one: not {handler!r}"
+            )
+        self.handler = checked
+
     def work(self, concurrency: object, grace: object) -> Work:
         """What a worker of so many batches at a time has to do.
 
@@ -262,7 +281,7 @@ class BatchPlans:
         check_worker(concurrency, grace, MAX_GRACE)
         if self.handler is None:
             raise ValueError("handler is not set: decorate a function with @batcher.handler, or pass handler=")
-        return Work(self.asking, self.processing, self.handler, self._limiter, self._limit_by)
+        return Work(self.asking, self.adding, self.processing, self.handler, self._limiter, self._limit_by)
 
 
 def _seconds(timeout: float | None, otherwise: float) -> float:

@@ -163,7 +163,7 @@ class Telling:
             paused="paused" in look.state,
             added=count("added"),
             done=count("done"),
-            failed=count("dead"),
+            failed=count("failed"),
             retried=count("retried"),
             reclaimed=count("reclaimed"),
             cancelled=count("cancelled"),

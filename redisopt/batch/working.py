@@ -12,13 +12,14 @@ from typing import Any
 
 from redisopt import events
 from redisopt.background import now
+from redisopt.batch.adding import Adding
 from redisopt.batch.asking import Asking, Claimed, Due, Elsewhere, Idle
 from redisopt.batch.config import MAX_SIZE
 from redisopt.batch.contract import Handler
 from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.processing import Held, Processing
 from redisopt.commands import Invoke, Plan, call
-from redisopt.errors import CostExceedsLimit, RedisOptError, Throttled, Unavailable
+from redisopt.errors import ConfigConflict, CostExceedsLimit, RedisOptError, Throttled, Unavailable
 from redisopt.identity import next_permit_id
 from redisopt.shifts import LOOK_EVERY, Job
 
@@ -52,9 +53,17 @@ class Work:
     """The batches that are due, for one worker."""
 
     def __init__(
-        self, asking: Asking, processing: Processing, handler: Handler, limiter: Limiter | None, limit_by: LimitBy
+        self,
+        asking: Asking,
+        adding: Adding,
+        processing: Processing,
+        handler: Handler,
+        limiter: Limiter | None,
+        limit_by: LimitBy,
     ) -> None:
         self._asking = asking
+        self._adding = adding
+        self._conflicts = False
         self._processing = processing
         self._handler = handler
         self._limiter = limiter
@@ -77,10 +86,26 @@ class Work:
     def take(self, free: int) -> Plan[tuple[Sequence[Job], float]]:
         """Take the next batch, if one is due."""
         del free  # others are taken in further calls, when this one is on its way
+        try:
+            yield from self._adding.stay()
+        except ConfigConflict as conflict:
+            if not self._conflicts:
+                events.logger.error("a worker takes nothing for as long as this is so: %s", conflict)
+            self._conflicts = True
+            return [], LOOK_EVERY
+        self._conflicts = False
         if now() < self._due:
             return [], self._due - now()
         jobs = yield from self._next()
         return jobs, max(0.0, self._due - now())
+
+    def begin(self) -> Plan[None]:
+        """Say how this process is configured.
+
+        Raises:
+            ConfigConflict: others are configured otherwise, and `on_conflict` is "raise".
+        """
+        yield from self._adding.stay()
 
     def end(self) -> Plan[None]:
         """Nothing more is taken: give back what may have been, and the permit for it."""

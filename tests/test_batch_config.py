@@ -1,0 +1,115 @@
+"""Batchers that are configured otherwise elsewhere, and what is refused before anything begins."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+import redisopt
+from redisopt.batch import adding
+from tests.batches import PATIENT, BatchFace, Notes, doubled, noted
+from tests.servers import RunningServer
+from tests.turns import scripts_run
+from tests.waiting import wait_until
+
+MakeBatcher = Callable[..., BatchFace]
+
+
+def test_a_conflict_is_raised_for_as_long_as_it_is_there(make_batcher: MakeBatcher) -> None:
+    """By adds, by maps, and by workers when they start; who was there first goes on."""
+    first, strict = (
+        make_batcher(doubled, max_size=10, max_delay=0.0),
+        make_batcher(doubled, max_size=20, max_delay=0.0, on_conflict="raise"),
+    )
+    begins: list[Callable[[], Any]] = [
+        lambda: strict.add(2),
+        lambda: strict.map([1]),
+        lambda: strict.worker().__enter__(),
+    ]
+    with first.worker():
+        assert first.call(1) == 2
+        for _ in range(2):
+            for begin in begins:
+                with pytest.raises(redisopt.ConfigConflict):
+                    begin()
+        assert first.call(1) == 2
+    assert not strict.real.works
+    assert first.metrics().added == 2
+
+
+def test_a_conflict_that_comes_later_is_seen_as_well(
+    make_batcher: MakeBatcher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who began before learns of it within some seconds: its adds raise, and its workers take nothing."""
+    monkeypatch.setattr(adding, "JOIN_EVERY", 0.2)
+    strict = make_batcher(doubled, max_size=20, max_delay=0.0, on_conflict="raise")
+    with strict.worker():
+        assert strict.call(1) == 2
+        other = make_batcher(max_size=10, max_delay=0.0)
+        other.add(1)
+        time.sleep(0.3)
+        with pytest.raises(redisopt.ConfigConflict):
+            strict.add(1)
+        wait_until(lambda: "takes nothing" in caplog.text)
+        done = other.metrics().done
+        waits = other.add(3)
+        time.sleep(0.5)
+        assert other.metrics().done == done
+        assert other.wait_for(waits.cancel())
+    other.cancel_key("")
+
+
+def test_a_batcher_has_one_handler(make_batcher: MakeBatcher) -> None:
+    batcher, other = make_batcher(doubled), make_batcher()
+    handler = doubled if batcher.kind == "sync" else doubled_async
+    with pytest.raises(ValueError, match="handler already"):
+        batcher.real.handler(handler)
+    other.real.handler(handler)
+    with pytest.raises(ValueError, match="handler already"):
+        other.real.handler(handler)
+
+
+async def doubled_async(items: list[Any]) -> list[Any]:
+    return doubled(items)
+
+
+def test_a_worker_is_stopped_by_an_event_of_its_own_kind(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(doubled)
+    wrong = asyncio.Event() if batcher.kind == "sync" else threading.Event()
+    for stop in (wrong, 5):
+        with pytest.raises(ValueError, match="stop must be"):
+            batcher.run(stop)
+    assert not batcher.real.works
+
+
+def test_tasks_that_begin_at_once_join_once(server: RunningServer, client: redis.Redis) -> None:
+    """And their items travel together from the first one on."""
+
+    async def main() -> None:
+        async with redis.asyncio.from_url(server.url) as async_client:
+            batcher = redisopt.AsyncBatcher(async_client, "test", handler=doubled_async, max_delay=0.0, **PATIENT)
+            async with batcher, batcher.worker():
+                client.config_resetstat()
+                assert await asyncio.gather(*(batcher.call(item) for item in range(1000))) == doubled(list(range(1000)))
+                assert scripts_run(client) < 200
+
+    asyncio.run(main())
+
+
+def test_what_ended_by_failure_is_counted_under_its_name(
+    make_batcher: MakeBatcher, client: redis.Redis, server: RunningServer, notes: Notes
+) -> None:
+    batcher = make_batcher(
+        noted(server.url, lambda items: [ValueError("no")] * len(items)), max_attempts=1, max_delay=0.0
+    )
+    with batcher.worker(), pytest.raises(redisopt.BatchItemFailed):
+        batcher.call(1)
+    assert batcher.metrics().failed == 1
+    assert client.hget("redisopt:v1:{batch:test}:state", "failed") == b"1"
