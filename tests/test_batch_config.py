@@ -113,3 +113,61 @@ def test_what_ended_by_failure_is_counted_under_its_name(
         batcher.call(1)
     assert batcher.metrics().failed == 1
     assert client.hget("redisopt:v1:{batch:test}:state", "failed") == b"1"
+
+
+# --- what is dropped
+
+
+def test_what_waits_longest_is_dropped_whatever_its_key(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(doubled, max_queue=5, overflow="drop_old", max_delay=60)
+    first = batcher.add_many(range(3), key="a")
+    time.sleep(0.01)
+    second = batcher.add_many(range(10, 12), key="b")
+    time.sleep(0.01)
+    third = batcher.add_many(range(20, 24), key="c")
+    for ticket in (*first, second[0]):
+        with pytest.raises(redisopt.QueueFull):
+            batcher.result(ticket)
+    with pytest.raises(redisopt.QueueFull, match="never"):
+        batcher.add_many(range(6), key="d")
+    metrics = batcher.metrics()
+    assert (metrics.pending, metrics.dropped) == (5, 4)
+    batcher.flush()
+    with batcher.worker():
+        assert [batcher.result(ticket) for ticket in (second[1], *third)] == [22, 40, 42, 44, 46]
+    assert batcher.metrics().pending == 0
+
+
+def test_nothing_is_dropped_in_vain(make_batcher: MakeBatcher) -> None:
+    """What waits to run again is not dropped; where that leaves no room, the add is refused and all stays."""
+
+    def handle(items: list[Any]) -> list[Any]:
+        return [redisopt.Retry(60)] * len(items)
+
+    batcher = make_batcher(handle, max_queue=3, overflow="drop_old", max_delay=0.0)
+    with batcher.worker():
+        batcher.add_many(range(2), key="a")
+        wait_until(lambda: batcher.metrics().retried == 2)
+    ticket = batcher.add(2, key="b")
+    with pytest.raises(redisopt.QueueFull):
+        batcher.add_many(range(2), key="c")
+    assert (batcher.metrics().pending, batcher.metrics().dropped) == (3, 0)
+    assert batcher.wait_for(ticket.cancel())
+    assert batcher.cancel_key("a") == 2
+
+
+def test_what_was_dropped_is_counted_and_known_and_may_be_added_again(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(doubled, max_queue=2, overflow="drop_new", max_delay=60)
+    tickets = batcher.add_many(range(3), ids=["a", "b", "c"])
+    assert batcher.metrics().dropped == 1
+    with pytest.raises(redisopt.QueueFull):
+        batcher.result(tickets[2])
+    with pytest.raises(redisopt.QueueFull):
+        batcher.result("c")
+    batcher.flush()
+    with batcher.worker():
+        assert batcher.result(tickets[1]) == 2
+        again = batcher.add(7, id="c")
+        batcher.flush()
+        assert batcher.result(again) == 14
+        assert batcher.result("c") == 14

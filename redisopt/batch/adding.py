@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from redisopt import events, keys
 from redisopt.background import now
 from redisopt.batch import items
-from redisopt.batch.asking import Asking, Full, chunks
+from redisopt.batch.asking import Asking, Full, Oldest, chunks
 from redisopt.batch.config import BatchConfig
 from redisopt.codec import PayloadError, encode
 from redisopt.commands import Listen, Plan, Wait, call
@@ -22,6 +22,9 @@ from redisopt.errors import ConfigConflict, QueueFull, Unavailable
 
 ROOM_POLL = 0.5
 """Seconds that an adder that waits for room goes without asking: what a lost message costs at most."""
+
+MAX_DROPS = 1000
+"""Keys whose items make room for those of one call, one after the other."""
 
 JOIN_EVERY = 20.0
 """Seconds after which it is said again how this process is configured; it is forgotten after a minute."""
@@ -195,6 +198,14 @@ class Adding:
         while chunk:
             part = chunk[:size]
             answer = yield from call(self._asking.add(partition, level, part, overflow, rest))
+            asked = 0
+            while isinstance(answer, Oldest):  # what waits longest is elsewhere
+                asked += 1
+                if asked > MAX_DROPS:
+                    answer = Full(0)
+                    break
+                oldest = answer.partition
+                answer = yield from call(self._asking.add(partition, level, part, overflow, rest, oldest))
             if not isinstance(answer, Full):
                 letters += answer
                 chunk = chunk[len(part) :]
@@ -204,7 +215,8 @@ class Adding:
             if not blocks or left <= 0:
                 raise QueueFull(
                     f"batch {self._asking.name!r} has room for {answer.room:,} items, and {number:,} were to be added"
-                    + ("" if not letters else f"; {len(letters):,} were"),
+                    + ("" if not letters else f"; {len(letters):,} were")
+                    + ("" if config.max_queue is None or number <= config.max_queue else ": so many never have room"),
                     retry_after=0.0,
                     reason="queue full",
                 )

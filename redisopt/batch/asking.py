@@ -29,6 +29,12 @@ class Full(NamedTuple):
     room: int
 
 
+class Oldest(NamedTuple):
+    """A script's answer that the oldest that wait are of this partition: they are to make room first."""
+
+    partition: str
+
+
 class Idle(NamedTuple):
     """A script's answer that nothing is due: for so many ms, or (-1) until there is word. None: for as long as the fleet is paused."""
 
@@ -167,14 +173,34 @@ class Asking:
     # --- adding
 
     def add(
-        self, partition: str, level: int, records: Sequence[tuple[str, bytes]], overflow: str, rest: int
-    ) -> Command[str | Full]:
-        """Put records, by id, into a partition: a letter for each."""
+        self,
+        partition: str,
+        level: int,
+        records: Sequence[tuple[str, bytes]],
+        overflow: str,
+        rest: int,
+        oldest: str | None = None,
+    ) -> Command[str | Full | Oldest]:
+        """Put records, by id, into a partition: a letter for each. Items of the partition `oldest` make room where there is none."""
+        dropped = partition if oldest is None else oldest
         parts = ("state", "items", "held", "outcomes", "finished", "counts", "bytes", "since", "due", "gone")
         queue = -1 if self.config.max_queue is None else self.config.max_queue
         ids, lengths, packed = _packed(records)
-        args = (partition, *self._triggers, queue, overflow, rest, self._result_ttl, ids, lengths, packed, level)
-        return Command("batch_add", (*self._keys(*parts), *reversed(self._ready(partition, level))), args, _added)
+        args = (
+            partition,
+            *self._triggers,
+            queue,
+            overflow,
+            rest,
+            self._result_ttl,
+            ids,
+            lengths,
+            packed,
+            level,
+            dropped,
+        )
+        lists = (*reversed(self._ready(partition, level)), *reversed(self._ready(dropped, 0)), self._key("tries"))
+        return Command("batch_add", (*self._keys(*parts), *lists), args, _added)
 
     def join(self) -> Command[list[str]]:
         """Say how we are configured; the other config that is in use, or "", and the latest entry of the stream of those gone."""
@@ -321,8 +347,10 @@ def _pairs(reply: Any) -> list[tuple[str, bytes]]:
     return [(_text(name), _bytes(value)) for name, value in zip(reply[::2], reply[1::2], strict=True)]
 
 
-def _added(reply: Any) -> str | Full:
+def _added(reply: Any) -> str | Full | Oldest:
     text = _text(reply)
+    if text.startswith("oldest "):
+        return Oldest(text[7:])
     return Full(int(text[5:])) if text.startswith("full ") else text
 
 

@@ -139,12 +139,12 @@ class Mapping:
     def _add_chunk(self, partition: str, level: int, chunk: Sequence[tuple[str, bytes]]) -> Plan[int]:
         """Add as many of these as there is room for; returns how many."""
         answer = yield from call(self._asking.add(partition, level, chunk, "block", 0))
-        if isinstance(answer, Full):
-            chunk = chunk[: answer.room]
+        if not isinstance(answer, str):
+            chunk = chunk[: answer.room] if isinstance(answer, Full) else []
             if not chunk:
                 return 0
             answer = yield from call(self._asking.add(partition, level, chunk, "block", 0))
-            if isinstance(answer, Full):
+            if not isinstance(answer, str):
                 return 0
         ended = [item_id for (item_id, _), letter in zip(chunk, answer, strict=True) if letter == ENDED]
         yield from self._fetch([item_id for item_id in ended if self._places[item_id] not in self._outcomes])

@@ -199,7 +199,7 @@ class BatchPlans:
         """The result of an item."""
         seconds = _seconds(timeout, self.config.result_ttl)
         if ticket.dropped:
-            ticket.outcome = b"dropped\n"
+            return outcome.read(b"dropped\n", ticket.name, self.config.codec, self.config.max_item_bytes)
         if ticket.outcome is None:
             if ticket.ours and seconds > 0 and ticket.inbox.is_here():
                 ticket.outcome = yield from ticket.inbox.wait(ticket.first or ticket, now() + seconds)
