@@ -171,3 +171,11 @@ def test_what_was_dropped_is_counted_and_known_and_may_be_added_again(make_batch
         batcher.flush()
         assert batcher.result(again) == 14
         assert batcher.result("c") == 14
+
+
+def test_a_result_of_another_codec_is_told_to_be_unreadable(make_batcher: MakeBatcher) -> None:
+    worker, adder = make_batcher(doubled, max_delay=0.0), make_batcher(codec="json", max_delay=0.0)
+    with worker.worker():
+        assert worker.call(2, id="a") == 4
+    with pytest.raises(redisopt.StateLost, match="cannot be read"):
+        adder.result("a")

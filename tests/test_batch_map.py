@@ -98,7 +98,7 @@ def test_bad_arguments_of_a_map_are_named(make_batcher: MakeBatcher) -> None:
         ({"items": "text"}, "items must be"),
         ({"items": [1], "errors": "ignore"}, "errors must be"),
         ({"items": [1], "on_progress": 5}, "on_progress must be"),
-        ({"items": [1], "run_id": ""}, "id must be"),
+        ({"items": [1], "run_id": ""}, "run_id must be"),
         ({"items": [1], "timeout": -1}, "timeout must be"),
     ):
         with pytest.raises(ValueError, match=told):

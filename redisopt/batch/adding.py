@@ -63,15 +63,15 @@ def wish(config: BatchConfig, item: object, key: str, item_id: str, priority: in
     return Wish(item_id, items.word(keys.checked_key(key)), priority, payload)
 
 
-def given_id(item_id: object) -> str:
+def given_id(item_id: object, field: str = "id") -> str:
     """An id that the user gave, as it stands in Redis.
 
     Raises:
         ValueError: it is no text, empty or over 1,024 bytes.
     """
     if not isinstance(item_id, str) or not item_id:
-        raise ValueError(f"id must be a str that is not empty, not {item_id!r}")
-    return keys.encoded(keys.checked_key(item_id, "id"))
+        raise ValueError(f"{field} must be a str that is not empty, not {item_id!r}")
+    return keys.encoded(keys.checked_key(item_id, field))
 
 
 def many(
@@ -90,13 +90,15 @@ def many(
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise ValueError(f"items must be a list, or something else to iterate over, not {type(values).__name__}")
     found = list(values)
+    if ids is not None and (isinstance(ids, str | bytes) or not isinstance(ids, Sequence)):
+        raise ValueError(f"ids must be a list of ids, one for each item, not {type(ids).__name__}")
     if ids is not None and len(ids) != len(found):
         raise ValueError(f"ids has {len(ids):,} ids for {len(found):,} items")
     if ids is not None and len(set(ids)) < len(ids):
         raise ValueError("ids has the same id twice")
     _check_priority(config, priority)
     if callable(key):
-        partitions = [items.word(keys.checked_key(key(value))) for value in found]
+        partitions = [items.word(_key_of(key, index, value)) for index, value in enumerate(found)]
     else:
         partitions = [items.word(keys.checked_key(key))] * len(found)
     stored = [next_id() for _ in found] if ids is None else [given_id(each) for each in ids]
@@ -108,6 +110,13 @@ def many(
             raise PayloadError(f"items[{index}] cannot be added: {error}") from error
         wishes.append(Wish(stored[index], partitions[index], priority, payload))
     return wishes
+
+
+def _key_of(key: Callable[[Any], str], index: int, value: Any) -> str:
+    try:
+        return keys.checked_key(key(value))
+    except ValueError as error:
+        raise ValueError(f"items[{index}]: {error}") from error
 
 
 def _check_priority(config: BatchConfig, priority: object) -> None:

@@ -182,8 +182,8 @@ class Batcher(Face):
         Raises:
             BatchItemFailed, Cancelled, QueueFull, ResultExpired: an item has no result, and `errors` is "raise".
             ResultTimeout: nothing has ended for `timeout` seconds. The items go on.
-            ValueError: as `add_many`; or another run has this `run_id`.
-            Unavailable: Redis was away for all of `timeout`.
+            ValueError: as `add_many`; or a run of other items has this `run_id`.
+            Unavailable: Redis is away when this begins, or was for all of `timeout`.
         """
         plan = self._plans.map(items, key, priority, run_id, on_progress, errors, timeout, None, ordered=ordered)
         if self._plans.handler is None:
@@ -245,7 +245,10 @@ class Batcher(Face):
     # --- telling and looking
 
     def flush(self, key: str | None = None) -> None:
-        """Have what waits, of one key or of all, be due now. What is added after this has returned is not forced out."""
+        """Have what waits for its first run, of one key or of all, be due now. What is added after this has returned is not forced out.
+
+        Items that failed wait out their backoff.
+        """
         self._runner.run(self._plans.telling.flush(key))
 
     def pause(self) -> None:

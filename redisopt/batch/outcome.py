@@ -10,7 +10,7 @@ from typing import Any
 
 from redisopt.codec import Codec, PayloadError, decode, encode
 from redisopt.dead import DeadLetter
-from redisopt.errors import BatchItemFailed, Cancelled, QueueFull, ResultExpired
+from redisopt.errors import BatchItemFailed, Cancelled, QueueFull, ResultExpired, StateLost
 
 MAX_REASON = 1000
 """Characters of an error that are kept."""
@@ -63,8 +63,15 @@ def read(stored: bytes, item_id: str, codec: Codec, max_bytes: int) -> Any:
         Cancelled: it was cancelled.
         QueueFull: it was dropped, since too many waited.
         ResultExpired: there is no outcome (any more).
-        PayloadError: it is not of this codec.
+        StateLost: it cannot be read, as where the worker has another codec.
     """
+    try:
+        return _read(stored, item_id, codec, max_bytes)
+    except PayloadError as error:
+        raise StateLost(f"the outcome of item {item_id!r} cannot be read: {error}") from error
+
+
+def _read(stored: bytes, item_id: str, codec: Codec, max_bytes: int) -> Any:
     head, _, payload = stored.partition(b"\n")
     kind = head.split(b" ")[0]
     if kind == b"done":
@@ -75,7 +82,7 @@ def read(stored: bytes, item_id: str, codec: Codec, max_bytes: int) -> Any:
             raise PayloadError(f"the outcome of item {item_id!r} is not one that redisopt wrote")
         raise BatchItemFailed(item_id, *found)
     if kind == b"cancelled":
-        raise Cancelled(f"item {item_id!r} was cancelled before it ran")
+        raise Cancelled(f"item {item_id!r} was cancelled")
     if kind == b"dropped":
         raise QueueFull(
             f"item {item_id!r} was dropped: more waited than max_queue", retry_after=0.0, reason="queue full"

@@ -247,7 +247,7 @@ class BatchPlans:
         patience = _seconds(timeout, self.config.result_ttl)
         inbox = yield from self.inbox(place)
         yield from self.adding.stay()
-        run = inbox.next_id() if run_id is None else given_id(run_id)
+        run = inbox.next_id() if run_id is None else given_id(run_id, "run_id")
         wishes = many(self.config, values, key, None, priority, lambda: "")
         if not wishes:
             return []

@@ -222,7 +222,9 @@ class Processing:
         config = self._asking.config
         if isinstance(verdict, _Hopeless):
             return self._give_up(item, verdict.error)
-        if isinstance(verdict, Fatal):
+        if isinstance(
+            verdict, Fatal | PayloadError
+        ):  # a result that cannot be stored could not be the next time either
             return self._give_up(item, verdict)
         if isinstance(verdict, config.retry_on):
             waited = held.claimed.now_ms - item.since_ms if item.since_ms else 0

@@ -123,8 +123,8 @@ class Telling:
         """Have dead items run again; all of them where no ids are given."""
         replayed = 0
         if ids is not None:
-            if isinstance(ids, str):
-                raise ValueError("ids must be a list of ids, not one id: replay([id])")
+            if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+                raise ValueError(f"ids must be a list of ids, such as replay([id]), not {ids!r}")
             wanted = [given_id(each) for each in ids]
             for start in range(0, len(wanted), CHUNK):
                 page = yield from call(self._asking.dead(0, 0, wanted[start : start + CHUNK]))
