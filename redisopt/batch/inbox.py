@@ -13,6 +13,7 @@ import itertools
 import math
 import threading
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from redisopt.awaiting import Awaiting, NotYet
@@ -103,13 +104,20 @@ class Inbox:
         """Whether it is of this process, and of this event loop where it is of one."""
         return self._process == process_id() and (self._loop is None or self._loop() is _running_loop())
 
-    def expect(self, item: Expected) -> Expected:
-        """Keep the outcome of an item, from now on, for as long as somebody refers to it.
+    def expect(self, items: Iterable[Expected]) -> dict[str, Expected]:
+        """Keep the outcomes of items, from now on, for as long as somebody refers to them.
 
-        Returns the item that is to be referred to: another one of the same id, where that is expected already.
+        Returns, by id, items that are to be referred to instead of these, since they are expected already.
         """
+        expected, others = self._expected, {}
         with self._lock:
-            return self._expected.setdefault(item.id, item)
+            for item in items:
+                known = expected.get(item.id)
+                if known is None:
+                    expected[item.id] = item
+                else:
+                    others[item.id] = known
+        return others
 
     def listens(self) -> None:
         """No message is missed from now on."""

@@ -178,9 +178,10 @@ class BatchPlans:
         made = [tickets(each.id) for each in wishes]
         for ticket in made:
             ticket.inbox = inbox
-            expected = inbox.expect(ticket)
-            if expected is not ticket:
-                ticket.first = expected
+        if others := inbox.expect(made):
+            for ticket in made:
+                first = others.get(ticket.id)
+                ticket.first = None if first is ticket else first
         if listens:
             yield Listen(self.asking.gone)
             inbox.listens()
