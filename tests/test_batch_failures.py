@@ -129,11 +129,11 @@ def test_retry_and_fatal_say_what_becomes_of_an_item(
     assert second.items == ["later"]
 
 
-@pytest.mark.parametrize(("poisons", "calls"), [(1, 15), (4, 60), (10, 110)])
+@pytest.mark.parametrize(("poisons", "calls"), [(1, 10), (4, 41), (10, 84)])
 def test_the_items_that_spoil_a_batch_are_found(
     make_batcher: MakeBatcher, server: RunningServer, notes: Notes, poisons: int, calls: int
 ) -> None:
-    """One of a hundred: ninety-nine succeed, with at most fifteen calls of the handler."""
+    """One of a hundred: ninety-nine succeed, with ten calls of the handler."""
     bad = set(range(7, 100, 100 // poisons)[:poisons])
 
     def handle(items: list[Any]) -> Any:
