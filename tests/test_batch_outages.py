@@ -15,7 +15,8 @@ import pytest
 import redis
 
 import redisopt
-from redisopt.batch.asking import Claimed, Settled
+from redisopt.batch.asking import Settled
+from redisopt.batch.replies import Claimed
 from redisopt.commands import call
 from redisopt.scripts import script
 from tests.batches import PATIENT, BatchFace, Notes, WorkerProcess, doubled, make_doubling, noted

@@ -14,8 +14,9 @@ import redis
 import redis.asyncio
 
 import redisopt
-from redisopt.batch.asking import Claimed, Settled
+from redisopt.batch.asking import Settled
 from redisopt.batch.isolating import isolate
+from redisopt.batch.replies import Claimed
 from redisopt.commands import call
 from tests.batches import PATIENT, BatchFace, Notes, WorkerProcess, doubled, make_doubling, make_slow, noted
 from tests.fleet import run_fleet, wait_for_all

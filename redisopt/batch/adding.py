@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from redisopt import events, keys
 from redisopt.background import now
 from redisopt.batch import items
-from redisopt.batch.asking import Asking, Full, Oldest, chunks
+from redisopt.batch.asking import Asking, chunks
 from redisopt.batch.config import BatchConfig
+from redisopt.batch.replies import Full, Oldest
 from redisopt.codec import PayloadError, encode
 from redisopt.commands import Listen, Plan, Wait, call
 from redisopt.errors import ConfigConflict, QueueFull, Unavailable

@@ -1,15 +1,16 @@
-"""The scripts of a batcher as commands: which keys and arguments each gets, and how its reply is read."""
+"""The scripts of a batcher as commands: which keys and arguments each gets. How they answer stands in `replies`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from redisopt import keys
-from redisopt.batch import items
+from redisopt.batch import items, replies
 from redisopt.batch.config import MAX_PRIORITIES, BatchConfig
 from redisopt.batch.items import Item
+from redisopt.batch.replies import Claim, Full, Levels, Look, Oldest, Reading
 from redisopt.commands import Arg, Command, Plan, call
 from redisopt.config import milliseconds
 from redisopt.identity import process_id
@@ -21,94 +22,6 @@ CHUNK = 500
 
 MAX_CALL_BYTES = 4 * 1024 * 1024
 """Payload of one script call, but for one item that is larger."""
-
-
-class Full(NamedTuple):
-    """A script's answer that only `room` more items may wait."""
-
-    room: int
-
-
-class Oldest(NamedTuple):
-    """A script's answer that the oldest that wait are of this partition: they are to make room first."""
-
-    partition: str
-
-
-class Idle(NamedTuple):
-    """A script's answer that nothing is due: for so many ms, or (-1) until there is word. None: for as long as the fleet is paused."""
-
-    wait_ms: int | None
-
-
-class Elsewhere(NamedTuple):
-    """A script's answer that something is due in another partition."""
-
-    partition: str
-
-
-class Levels(NamedTuple):
-    """A script's answer that there are so many levels of priority, and that it is to be given the lists of all."""
-
-    number: int
-
-
-class Due(NamedTuple):
-    """A script's answer that so many items are due."""
-
-    number: int
-
-
-class Claimed(NamedTuple):
-    """A batch that is ours for now.
-
-    Attributes:
-        now_ms: when it was handed out.
-        fence: rises from batch to batch.
-        reason: what made it due: "size", "bytes", "delay", "flush" or "again".
-        next_partition, next_ms: where, and in how many ms, there is something to do next; "" and -1 for none.
-        items: of it.
-    """
-
-    now_ms: int
-    fence: int
-    reason: str
-    next_partition: str
-    next_ms: int
-    items: list[Item]
-
-
-Claim = Idle | Elsewhere | Due | Claimed
-"""What a worker is told."""
-
-
-class Reading(NamedTuple):
-    """What has come for an adder.
-
-    Attributes:
-        last, last_gone: where the next reading goes on.
-        more: whether there is more to read at once.
-        standing: total, done, failed, retried, begin and now (ms) of its run; empty where it is none.
-        outcomes: by id; b"" for one that is forgotten.
-    """
-
-    last: str
-    last_gone: str
-    more: bool
-    standing: list[int]
-    outcomes: dict[str, bytes]
-
-
-class Look(NamedTuple):
-    """How a batcher stands."""
-
-    now_ms: int
-    unfinished: int
-    running: int
-    dead: int
-    oldest_ms: int | None
-    claims: int
-    state: dict[str, str]
 
 
 class Settled(NamedTuple):
@@ -200,16 +113,16 @@ class Asking:
             dropped,
         )
         lists = (*reversed(self._ready(partition, level)), *reversed(self._ready(dropped, 0)), self._key("tries"))
-        return Command("batch_add", (*self._keys(*parts), *lists), args, _added)
+        return Command("batch_add", (*self._keys(*parts), *lists), args, replies.read_added)
 
     def join(self) -> Command[list[str]]:
         """Say how we are configured; the other config that is in use, or "", and the latest entry of the stream of those gone."""
         strict = int(self.config.on_conflict == "raise")
-        return Command("batch_join", self._keys("state", "gone"), (self.config.triggers, strict), _texts)
+        return Command("batch_join", self._keys("state", "gone"), (self.config.triggers, strict), replies.read_texts)
 
     def run(self, adder: str, total: int, digest: str) -> Command[tuple[int, str]]:
         """Begin a run of so many items with this digest, or go on with it; those on record."""
-        return Command("batch_run", self.reply(adder)[1:], (total, digest, self._result_ttl), _run)
+        return Command("batch_run", self.reply(adder)[1:], (total, digest, self._result_ttl), replies.read_run)
 
     # --- outcomes
 
@@ -217,11 +130,11 @@ class Asking:
         """What has come for an adder."""
         stream, run, counted = self.reply(adder)
         names = (self._key("outcomes"), stream, self.gone, run, counted)
-        return Command("batch_read", names, (last, last_gone, self._result_ttl), _reading)
+        return Command("batch_read", names, (last, last_gone, self._result_ttl), replies.read_reading)
 
     def fetch(self, ids: Sequence[str]) -> Command[list[bytes]]:
         """Where items stand: b"waits", b"runs", b"unknown" or the outcome."""
-        return Command("batch_fetch", self._keys("items", "held", "outcomes", "state"), tuple(ids), _list)
+        return Command("batch_fetch", self._keys("items", "held", "outcomes", "state"), tuple(ids), replies.read_list)
 
     # --- working
 
@@ -235,7 +148,7 @@ class Asking:
         """See `claiming`: one call, which may be answered with how many levels there are."""
         parts = ("state", "items", "held", "tries", "leases", "claims", "due", "counts", "bytes", "since", "forced")
         names = (*self._keys(*parts), *self._lists(partition, self._levels))
-        return Command("batch_claim", names, (claim, worker, partition, most), _claim, self._claiming)
+        return Command("batch_claim", names, (claim, worker, partition, most), replies.read_claim, self._claiming)
 
     def settle(self, claim: str, fence: int, partition: str, settled: Sequence[Settled], *, last: bool) -> Command[int]:
         """Say what became of items of a claim; how many it still held."""
@@ -270,7 +183,7 @@ class Asking:
     def renew(self, claims: Sequence[str]) -> Command[str]:
         """Renew the leases of claims: "1" or "0" for each."""
         return Command(
-            "batch_renew", self._keys("leases", "state"), (milliseconds(self.config.lease_ttl), *claims), _text
+            "batch_renew", self._keys("leases", "state"), (milliseconds(self.config.lease_ttl), *claims), replies.text
         )
 
     def release(self, claim: str, partition: str) -> Command[int]:
@@ -283,19 +196,21 @@ class Asking:
     def cancel(self, ids: Sequence[str]) -> Command[tuple[str, list[str]]]:
         """Cancel items that wait: a letter for each, and the partitions that are to be looked at."""
         parts = ("state", "items", "held", "tries", "outcomes", "finished", "counts", "bytes", "gone")
-        return Command("batch_cancel", self._keys(*parts), (self._result_ttl, *ids), _cancelled)
+        return Command("batch_cancel", self._keys(*parts), (self._result_ttl, *ids), replies.read_cancelled)
 
     def waiting(self, partition: str, start: int) -> Command[list[str]]:
         """A page of the items of a partition that wait."""
-        return Command("batch_waiting", self._lists(partition, MAX_PRIORITIES), (start, CHUNK), _texts)
+        return Command("batch_waiting", self._lists(partition, MAX_PRIORITIES), (start, CHUNK), replies.read_texts)
 
     def tell(self, what: str, partition: str = "", stamp: int = 0) -> Command[tuple[int, bool]]:
         """Pause, resume or flush; the stamp of a flush, and whether it is to go on."""
-        return Command("batch_tell", self._keys("state", "due", "forced", "since"), (what, partition, stamp), _told)
+        return Command(
+            "batch_tell", self._keys("state", "due", "forced", "since"), (what, partition, stamp), replies.read_told
+        )
 
     def dead(self, after: int, count: int, ids: Sequence[str] = ()) -> Command[list[tuple[str, bytes]]]:
         """A page of the dead letter, or what it has of these ids."""
-        return Command("batch_dead", self._keys("dead", "dead_at"), (after, count, *ids), _pairs)
+        return Command("batch_dead", self._keys("dead", "dead_at"), (after, count, *ids), replies.read_pairs)
 
     def replay(self, partition: str, level: int, ids: Sequence[str]) -> Command[int]:
         """Have dead items of a partition and level run again."""
@@ -305,7 +220,9 @@ class Asking:
 
     def look(self) -> Command[Look]:
         """How the batcher stands."""
-        return Command("batch_look", self._keys("state", "items", "held", "dead", "since", "claims"), (), _look)
+        return Command(
+            "batch_look", self._keys("state", "items", "held", "dead", "since", "claims"), (), replies.read_look
+        )
 
 
 def chunks(things: Sequence[T], stored: Callable[[T], bytes]) -> list[Sequence[T]]:
@@ -325,71 +242,3 @@ def _packed(records: Sequence[tuple[str, bytes]]) -> tuple[str, str, bytes]:
     """Ids, lengths and values as three arguments: a thousand short ones cost more, here and in the server."""
     values = [value for _, value in records]
     return " ".join([name for name, _ in records]), " ".join(map(str, map(len, values))), b"".join(values)
-
-
-def _text(reply: Any) -> str:
-    return reply.decode() if isinstance(reply, bytes) else str(reply)
-
-
-def _bytes(reply: Any) -> bytes:
-    return reply if isinstance(reply, bytes) else str(reply).encode()
-
-
-def _list(reply: Any) -> list[bytes]:
-    return [_bytes(each) for each in reply]
-
-
-def _texts(reply: Any) -> list[str]:
-    return [_text(each) for each in reply]
-
-
-def _pairs(reply: Any) -> list[tuple[str, bytes]]:
-    return [(_text(name), _bytes(value)) for name, value in zip(reply[::2], reply[1::2], strict=True)]
-
-
-def _added(reply: Any) -> str | Full | Oldest:
-    text = _text(reply)
-    if text.startswith("oldest "):
-        return Oldest(text[7:])
-    return Full(int(text[5:])) if text.startswith("full ") else text
-
-
-def _told(reply: Any) -> tuple[int, bool]:
-    stamp, more = _text(reply).split(" ")
-    return int(stamp), more == "1"
-
-
-def _run(reply: Any) -> tuple[int, str]:
-    total, digest = _text(reply).split(" ")
-    return int(total), digest
-
-
-def _cancelled(reply: Any) -> tuple[str, list[str]]:
-    return _text(reply[0]), [_text(each) for each in reply[1:]]
-
-
-def _reading(reply: Any) -> Reading:
-    last, last_gone, more, standing = map(_text, reply[:4])
-    outcomes = dict(_pairs(reply[4:]))
-    return Reading(last, last_gone, more == "1", [int(number) for number in standing.split()], outcomes)
-
-
-def _claim(reply: Any) -> Claim | Levels:
-    kind = _text(reply[0])
-    if kind == "levels":
-        return Levels(int(reply[1]))
-    if kind == "items":
-        now, fence, reason, partition, wait = map(_text, reply[1:6])
-        found = items.claimed(_text(reply[6]), _text(reply[7]), _bytes(reply[8]))
-        return Claimed(int(now), int(fence), reason, partition, int(wait), found)
-    if kind == "wait":
-        return Idle(int(reply[1]))
-    if kind == "go":
-        return Elsewhere(_text(reply[1]))
-    return Due(int(reply[1])) if kind == "due" else Idle(None)
-
-
-def _look(reply: Any) -> Look:
-    now, unfinished, running, dead, oldest, claims = reply[:6]
-    state = {name: value.decode() for name, value in _pairs(reply[6:])}
-    return Look(int(now), int(unfinished), int(running), int(dead), int(oldest) if oldest else None, int(claims), state)

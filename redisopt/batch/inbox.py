@@ -23,7 +23,8 @@ from redisopt.errors import RedisOptError, ResultTimeout
 from redisopt.identity import next_permit_id, process_id
 
 if TYPE_CHECKING:
-    from redisopt.batch.asking import Asking, Reading
+    from redisopt.batch.asking import Asking
+    from redisopt.batch.replies import Reading
 
 LOOK_EVERY = 1.0
 """Seconds that a lost hint costs at most."""

@@ -16,9 +16,10 @@ from redisopt import events
 from redisopt.background import now
 from redisopt.batch import items, outcome
 from redisopt.batch.adding import ENDED, Wish
-from redisopt.batch.asking import CHUNK, Asking, Full, Reading, chunks
+from redisopt.batch.asking import CHUNK, Asking, chunks
 from redisopt.batch.inbox import LOOK_EVERY, LOOKED_AT
 from redisopt.batch.progress import EVERY, Pace, Progress
+from redisopt.batch.replies import Full, Reading
 from redisopt.commands import Listen, Plan, Wait, call
 from redisopt.errors import RedisOptError, ResultTimeout
 

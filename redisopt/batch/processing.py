@@ -19,11 +19,12 @@ from redisopt import events
 from redisopt.background import now
 from redisopt.backoff import full_jitter
 from redisopt.batch import outcome
-from redisopt.batch.asking import Asking, Claimed, Settled, chunks
+from redisopt.batch.asking import Asking, Settled, chunks
 from redisopt.batch.contract import BatchItemError, BatchRun, Fatal, Handler, Retry
 from redisopt.batch.isolating import isolate
 from redisopt.batch.items import Item, key_of
 from redisopt.batch.judging import Verdict, judge
+from redisopt.batch.replies import Claimed
 from redisopt.codec import PayloadError, decode
 from redisopt.commands import Command, Invoke, Plan, Sleep, Stopped, call
 from redisopt.config import milliseconds

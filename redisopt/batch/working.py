@@ -13,11 +13,12 @@ from typing import Any
 from redisopt import events
 from redisopt.background import now
 from redisopt.batch.adding import Adding
-from redisopt.batch.asking import Asking, Claimed, Due, Elsewhere, Idle
+from redisopt.batch.asking import Asking
 from redisopt.batch.config import MAX_SIZE
 from redisopt.batch.contract import Handler
 from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.processing import Held, Processing
+from redisopt.batch.replies import Claimed, Due, Elsewhere, Idle
 from redisopt.commands import Invoke, Plan, call
 from redisopt.errors import ConfigConflict, CostExceedsLimit, RedisOptError, Throttled, Unavailable
 from redisopt.identity import next_permit_id
