@@ -141,8 +141,9 @@ def depth(client: redis.Redis, deep: int) -> None:
     queued = 1000
     while queued <= deep:
         client.flushdb()
+        counting = Counting()
         with redisopt.Batcher(
-            client, f"deep-{queued}", handler=_answer, max_size=SIZE, max_delay=0, command_timeout=10
+            client, f"deep-{queued}", handler=counting, max_size=SIZE, max_delay=0, command_timeout=10
         ) as batcher:
             batcher.pause()
             for start in range(0, queued, len(values)):
@@ -151,26 +152,27 @@ def depth(client: redis.Redis, deep: int) -> None:
             figures = []
             for _ in range(ROUNDS):
                 batcher.add_many(values)
-                figures.append(per_second(len(values), lambda b=batcher: work_off(b)))
+                figures.append(per_second(len(values), lambda b=batcher, c=counting: c.work_off(b)))
             rates[queued] = statistics.median(figures)
         queued *= 10
     for queued, rate in rates.items():
         print(f"{queued:,} queued: {rate:,.0f} items/s worked off, {rates[1000] / rate:.2f} times as long")
 
 
-def work_off(batcher: redisopt.Batcher) -> None:
-    """Claim and settle as many as were added."""
-    stop = threading.Event()
+class Counting:
+    """A handler that stops its worker when as many items have come as were added."""
 
-    def handle(items: list[Any]) -> list[Any]:
-        left[0] -= len(items)
-        if left[0] <= 0:
-            stop.set()
+    def __call__(self, items: list[Any]) -> list[Any]:
+        """Handle some."""
+        self._left -= len(items)
+        if self._left <= 0:
+            self._stop.set()
         return [None] * len(items)
 
-    left = [10_000]
-    batcher.handler(handle)
-    batcher.run(stop)
+    def work_off(self, batcher: redisopt.Batcher) -> None:
+        """Claim and settle them."""
+        self._stop, self._left = threading.Event(), 10_000
+        batcher.run(self._stop)
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -36,14 +36,14 @@ for i = 2, #ARGV do
   else
     -- Its entry stays in its list, and is passed over there. One that was handed out before is counted no more.
     redis.call('HDEL', items, id)
-    local partition = string.match(record, '^%S+')
+    local partition = string.match(record, '^%S+ (%S+)')
     if redis.call('HDEL', tries, id) == 0 and redis.call('HEXISTS', counts, partition) == 1 then
       redis.call('HINCRBY', counts, partition, -1)
       if redis.call('HEXISTS', bytes, partition) == 1 then
         redis.call('HINCRBY', bytes, partition, -#record)
       end
     end
-    redis.call('HSET', outcomes, id, 'cancelled\n')
+    redis.call('HSET', outcomes, id, string.format('cancelled %.0f\n', now + ttl))
     letters[#letters + 1] = 'c'
     cancelled[#cancelled + 1] = id
     if not noted[partition] then

@@ -16,7 +16,7 @@ KEYS[10] since    ZSET    partition -> when its oldest was added (ms)
 KEYS[11] forced   HASH    partition -> what was added until then (ms) is due at once
 KEYS[12] later    ZSET    entry -> when it is to run again (ms), of this partition
 KEYS[13] again    LIST    entries that are due again, of this partition
-KEYS[14..] ready  LIST    entries of this partition, one list for each level, the first to be served first
+KEYS[14..] ready  LIST    entries of this partition, two lists for each level, the first to be served first
 
 ARGV[1] claim       an id that no other call has
 ARGV[2] worker      that claims
@@ -29,11 +29,11 @@ ARGV[8] lease       ms that the claim lives unless it is renewed
 ARGV[9] deliveries  that an item may have: the last is alone in its batch
 ARGV[10] most_bytes that are taken, but for one item that is larger
 
-Returns a list: "wait" and the ms after which something is due, -1 for when called; "paused"; "go" and the partition to ask
-for instead; "due" and how many items would be taken, after a look; or "items", now (ms), the fence, the reason, the partition
-that is due next and in how many ms ("" and -1 for none), and of the items: their entries, with spaces, each with what
-read_tries reads behind it, parted by colons, where that is anything; the lengths of their records; and these one behind
-the other.
+Returns a list: "levels" and how many there are, where lists were given for fewer; "wait" and the ms after which something is
+due, -1 for when called; "paused"; "go" and the partition to ask for instead; "due" and how many items would be taken, after a
+look; or "items", now (ms), the fence, the reason, the partition that is due next and in how many ms ("" and -1 for none), and
+of the items: their entries, with spaces, each with what read_tries reads behind it, parted by colons, where that is anything;
+the lengths of their records; and these one behind the other.
 ]]
 -- @include logical_ms
 -- @include reclaim
@@ -42,6 +42,7 @@ the other.
 -- @include take_items
 -- @include words_of
 -- @include keep_state
+-- @include next_number
 local claim, worker, partition, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local batch = {
   state = KEYS[1], items = KEYS[2], held = KEYS[3], tries = KEYS[4], leases = KEYS[5], claims = KEYS[6],
@@ -50,6 +51,12 @@ local batch = {
   deliveries = tonumber(ARGV[9]), most_bytes = tonumber(ARGV[10]),
 }
 local now, offset, was_set_back = logical_ms(batch.state)
+
+-- Another process has more levels of priority: nothing is to be overlooked, nor forgotten for want of it.
+local levels = tonumber(redis.call('HGET', batch.state, 'levels') or 1)
+if levels > (#KEYS - 13) / 2 then
+  return { 'levels', string.format('%.0f', levels) }
+end
 
 local function handed_out(head, entries, records, tries)
   local lengths, shown = {}, {}
@@ -140,7 +147,7 @@ local function plan_next(found)
   end
   if found.first then
     redis.call('ZADD', batch.since, found.first, partition)
-  else
+  elseif not found.more then
     redis.call('ZREM', batch.since, partition)
     redis.call('HDEL', batch.counts, partition)
     redis.call('HDEL', batch.bytes, partition)
@@ -200,7 +207,7 @@ end
 batch.size = tonumber(ARGV[5])
 plan_next(look())
 local reason = found.reason or 'again'
-local fence = string.format('%.0f', redis.call('HINCRBY', batch.state, 'fence', 1))
+local fence = next_number({ fence = tonumber(redis.call('HGET', batch.state, 'fence') or 0), now = now })
 local holds = {}
 for _, id in ipairs(taken.ids) do
   holds[#holds + 1], holds[#holds + 2] = id, claim
@@ -210,6 +217,7 @@ redis.call('ZADD', batch.leases, now + batch.lease, claim)
 redis.call('HSET', batch.claims, claim, worker .. ' ' .. string.format('%.0f', now) .. ' ' .. partition .. ' ' .. reason .. ' '
   .. fence .. ' ' .. table.concat(taken.entries, ' '))
 redis.call('HINCRBY', batch.state, 'by_' .. reason, 1)
+redis.call('HSET', batch.state, 'fence', fence)
 keep_state(batch.state, now, offset)
 local blocked = redis.call('HGET', batch.state, 'blocked_until')
 if blocked and tonumber(blocked) > now then

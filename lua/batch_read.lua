@@ -6,6 +6,7 @@ KEYS[1] outcomes  HASH    id -> what became of it
 KEYS[2] reply     STREAM  of ids with outcomes, for this adder
 KEYS[3] gone      STREAM  ids that ended without a run, of all adders
 KEYS[4] run       HASH    how the run stands, where the adder is one
+KEYS[5] counted   STRING  two bits for each of its items: 1 done, 2 failed
 
 ARGV[1] after      id of the last entry that was read of the first stream
 ARGV[2] after_gone and of the second
@@ -16,7 +17,7 @@ failed, retried, begin (ms) and now (ms), with spaces, "" for none; and each ite
 ]]
 -- @include server_ms
 -- @include hmget_all
-local outcomes, reply, gone, run = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local outcomes, reply, gone, run, counted = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now, ids, last, more = server_ms(), {}, { ARGV[1], ARGV[2] }, '0'
 
 for n, stream in ipairs({ reply, gone }) do
@@ -39,6 +40,7 @@ local found = redis.call('HMGET', run, 'total', 'done', 'failed', 'retried', 'be
 if found[1] then
   standing = string.format('%s %s %s %s %s %.0f', found[1], found[2] or 0, found[3] or 0, found[4] or 0, found[5] or 0, now)
   redis.call('PEXPIRE', run, tonumber(ARGV[3]))
+  redis.call('PEXPIRE', counted, tonumber(ARGV[3]))
 end
 if not string.find(reply, '}:reply:run:') and last[1] ~= '0-0' then
   redis.call('XTRIM', reply, 'MINID', '~', ARGV[1]) -- not what this call read: its reply may be lost

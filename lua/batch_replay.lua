@@ -1,5 +1,6 @@
 --[[
-batch_replay: take items of a partition and level out of the dead letter, to run again with attempts reset. Safe to repeat.
+batch_replay: take items of a partition and level out of the dead letter, to run again with attempts reset. One whose id was added
+anew and is not finished stays there. Safe to repeat.
 
 KEYS[1] state     HASH  counters, and what the fleet was told
 KEYS[2] items     HASH  id -> record, see batch_add
@@ -16,7 +17,8 @@ ARGV[1] partition
 ARGV[2] size       items that make a batch due
 ARGV[3] max        bytes that make one due, 0 for any
 ARGV[4] delay      ms after which the first item makes one due
-ARGV[5..] id
+ARGV[5] level      of priority, from 0
+ARGV[6..] id
 
 Returns how many run again.
 ]]
@@ -28,17 +30,15 @@ local items, outcomes, dead, dead_at = KEYS[2], KEYS[3], KEYS[8], KEYS[9]
 local queue = {
   state = KEYS[1], items = items, counts = KEYS[4], bytes = KEYS[5], since = KEYS[6], due = KEYS[7], ready = KEYS[10],
   partition = ARGV[1], size = tonumber(ARGV[2]), max = tonumber(ARGV[3]), delay = tonumber(ARGV[4]),
+  level = tonumber(ARGV[5]),
 }
 local offset
 queue.now, offset = logical_ms(queue.state)
-local ids, records, over = {}, {}, {}
-for i = 5, #ARGV do
+local ids, records = {}, {}
+for i = 6, #ARGV do
   local text = redis.call('HGET', dead, ARGV[i])
-  if text then
-    over[#over + 1] = ARGV[i]
-    if redis.call('HEXISTS', items, ARGV[i]) == 0 then -- else it was added anew meanwhile
-      ids[#ids + 1], records[#records + 1] = ARGV[i], string.match(text, '^[^\n]*\n[^\n]*\n(.*)$')
-    end
+  if text and redis.call('HEXISTS', items, ARGV[i]) == 0 then
+    ids[#ids + 1], records[#records + 1] = ARGV[i], string.match(text, '^[^\n]*\n[^\n]*\n%d+ (.*)$')
   end
 end
 if #ids > 0 then
@@ -46,9 +46,9 @@ if #ids > 0 then
   redis.call('HINCRBY', queue.state, 'replayed', #ids)
   keep_state(queue.state, queue.now, offset)
 end
-hdel_all(dead, over)
-hdel_all(outcomes, over)
-for _, id in ipairs(over) do
+hdel_all(dead, ids)
+hdel_all(outcomes, ids)
+for _, id in ipairs(ids) do
   redis.call('ZREM', dead_at, id)
 end
 return #ids

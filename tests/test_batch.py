@@ -341,3 +341,39 @@ def test_keys_that_wait_cost_no_polling(make_batcher: MakeBatcher, client: redis
         stats: Any = client.info("commandstats")
         assert stats.get("cmdstat_evalsha", {}).get("calls", 0) <= 10
         client.flushdb()
+
+
+def test_fences_rise_though_the_state_is_lost(make_batcher: MakeBatcher, client: redis.Redis) -> None:
+    fences: list[int] = []
+
+    def handle(items: list[Any], run: Any) -> list[Any]:
+        fences.append(run.fence)
+        return items
+
+    batcher = make_batcher(handle, max_delay=0.0, max_size=1)
+    with batcher.worker():
+        for item in range(3):
+            assert batcher.call(item) == item
+        client.delete("redisopt:v1:{batch:test}:state")
+        assert batcher.call(3) == 3
+
+    assert fences == sorted(set(fences))
+
+
+@pytest.mark.parametrize("key", ["", "a key"])
+def test_a_worker_with_fewer_priorities_overlooks_nothing(make_batcher: MakeBatcher, key: str) -> None:
+    """As in a deployment that gives an old batcher priorities, while workers of before still run."""
+    old, new = make_batcher(doubled, max_delay=0.1), make_batcher(max_delay=0.1, priorities=3)
+    with old.worker():
+        assert [new.call(item, key, priority=item, timeout=5) for item in range(3)] == [0, 2, 4]
+        waits = new.add(7, key, priority=2)
+        assert new.result(waits) == 14
+
+
+def test_what_waits_of_a_key_is_cancelled_whatever_its_priority(make_batcher: MakeBatcher) -> None:
+    old, new = make_batcher(max_delay=60), make_batcher(max_delay=60, priorities=3)
+    for priority in range(3):
+        new.add(priority, "ada", priority=priority)
+
+    assert old.cancel_key("ada") == 3
+    assert old.metrics().pending == 0

@@ -22,7 +22,7 @@ def test_every_block_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch, capsys: 
         reader: dict[str, Any] = {"__name__": "__main__"}
         for number, block in enumerate(BLOCKS):
             exec(compile(block, f"docs/batch.md, block {number}", "exec"), reader)
-        for name in ("limited", "batcher", "limit", "client"):
+        for name in ("limited", "careful", "batcher", "limit", "client"):
             reader[name].close()
     printed = capsys.readouterr().out
 
@@ -58,7 +58,7 @@ def test_what_the_guide_shows_of_redis_is_there(client: Any) -> None:
 
     assert error == b"ValueError: an odd text"
     assert died.split()[1:] == [b"1", b"0"]
-    assert record.startswith(b"=a%20key 0 ")
+    assert record.startswith(b"%.0f =a%%20key 0 " % oldest)
     assert claim.decode().startswith(process)
     assert abs(int(since) - oldest) < 60_000
     assert reason in ("size", "flush")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,9 @@ import redis.asyncio
 
 import redisopt
 from tests.batches import PATIENT, BatchFace, Notes, doubled, noted
+from tests.fragile import Lateness
 from tests.servers import RunningServer
+from tests.waiting import wait_until
 
 MakeBatcher = Callable[..., BatchFace]
 
@@ -95,7 +98,7 @@ def test_bad_arguments_of_a_map_are_named(make_batcher: MakeBatcher) -> None:
         ({"items": "text"}, "items must be"),
         ({"items": [1], "errors": "ignore"}, "errors must be"),
         ({"items": [1], "on_progress": 5}, "on_progress must be"),
-        ({"items": [1], "run_id": ""}, "id must be"),
+        ({"items": [1], "run_id": ""}, "run_id must be"),
         ({"items": [1], "timeout": -1}, "timeout must be"),
     ):
         with pytest.raises(ValueError, match=told):
@@ -194,3 +197,99 @@ def test_a_task_that_is_cancelled_leaves_the_others_their_results(server: Runnin
             await double.aclose()
 
     asyncio.run(main())
+
+
+def test_maps_at_the_same_time_are_worked_for_until_the_last_one_ends(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(doubled, max_size=10, max_delay=0.01)
+    results: dict[int, Any] = {}
+
+    def map_some(number: int) -> None:
+        results[number] = batcher.map(range(number), timeout=10)
+
+    threads = [threading.Thread(target=map_some, args=(number,)) for number in (5, 400, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert results == {number: doubled(list(range(number))) for number in (5, 400, 20)}
+    assert not batcher.real.works
+
+
+def test_a_map_goes_on_when_the_worker_of_its_process_stops(make_batcher: MakeBatcher) -> None:
+    results: list[Any] = []
+
+    def handle(items: list[Any]) -> list[Any]:
+        time.sleep(0.02)
+        return doubled(items)
+
+    batcher = make_batcher(handle, max_size=1, max_delay=0.0)
+    thread = threading.Thread(target=lambda: results.append(batcher.map(range(50), timeout=10)))
+    with batcher.worker():
+        thread.start()
+        wait_until(lambda: batcher.metrics().done > 5)
+    thread.join(20)
+
+    assert results == [doubled(list(range(50)))]
+    assert not batcher.real.works
+
+
+# --- runs that are begun again
+
+
+def test_what_a_run_counts_is_right_though_its_results_were_forgotten(make_batcher: MakeBatcher) -> None:
+    """Three of four have run before, are forgotten, and run anew: still there are four."""
+
+    def handle(items: list[Any], run: Any) -> list[Any]:
+        return [
+            redisopt.Retry(4) if item == 3 and attempt == 1 else item
+            for item, attempt in zip(items, run.attempts, strict=True)
+        ]
+
+    worker = make_batcher(handle, max_delay=0.0, result_ttl=1.0)
+    batcher = make_batcher(max_delay=0.0, result_ttl=1.0)
+    seen: list[redisopt.Progress] = []
+    with worker.worker():
+        with pytest.raises(redisopt.ResultTimeout):
+            batcher.map(range(4), run_id="r", timeout=1.8)
+        assert batcher.map(range(4), run_id="r", on_progress=seen.append, timeout=10) == [0, 1, 2, 3]
+
+    assert [(each.done, each.failed, each.total) for each in seen[-1:]] == [(4, 0, 4)]
+    assert all(each.done + each.failed <= 4 for each in seen)
+
+
+def test_a_run_goes_on_with_what_was_replayed(make_batcher: MakeBatcher) -> None:
+    broken = [True]
+    batcher = make_batcher(
+        lambda items: [ValueError("no") if item == 1 and broken else item for item in items],
+        max_delay=0.0,
+        max_attempts=1,
+    )
+    seen: list[redisopt.Progress] = []
+    assert isinstance(batcher.map(range(3), run_id="r", errors="collect")[1], redisopt.BatchItemFailed)
+    broken.clear()
+    assert batcher.replay() == 1
+    assert batcher.map(range(3), run_id="r", on_progress=seen.append, timeout=10) == [0, 1, 2]
+    assert (seen[-1].done, seen[-1].failed) == (3, 0)
+
+
+def test_a_run_gives_no_results_to_other_items(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(lambda items: [item.upper() for item in items], max_delay=0.0)
+    assert batcher.map(["a", "b"], run_id="nightly") == ["A", "B"]
+    with pytest.raises(ValueError, match="run_id"):
+        batcher.map(["x", "y"], run_id="nightly")
+    with batcher.worker():
+        assert batcher.call("evil", id="n2.0") == "EVIL"
+        assert batcher.map(["p", "q"], run_id="n2") == ["P", "Q"]
+
+
+def test_items_of_several_keys_go_in_full_batches(
+    make_batcher: MakeBatcher, server: RunningServer, notes: Notes
+) -> None:
+    batcher = make_batcher(noted(server.url, doubled), max_size=10, max_delay=1.0)
+    with Lateness() as late:
+        began = time.monotonic()
+        assert batcher.map(range(300), key=lambda item: f"key {item % 5}") == doubled(list(range(300)))
+        assert time.monotonic() - began < 3 + late.seconds
+
+    assert [len(run.items) for run in notes.runs()] == [10] * 30

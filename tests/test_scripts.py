@@ -98,12 +98,12 @@ def batch_commands() -> list[Command[Any]]:
     asking = Asking("test", BatchConfig(priorities=2))
     records = [("id", head("=", 0, "p:1") + b"1"), ("other", head("=", 0, "p:1") + b"2")]
     items = [Item("1:id", "id", "p:1", b"1"), Item("1:other", "other", "run:1", b"2")]
-    settled = [Settled(items[0], "done", b"done\n1"), Settled(items[1], "retry", wait_ms=5, error="E: e")]
+    settled = [Settled(items[0], "done", b"1"), Settled(items[1], "retry", wait_ms=5, error="E: e")]
     return [
         asking.join(),
         asking.add("=key", 1, records, "refuse", 0),
         asking.claim("claim", "worker", "=", 10),
-        asking.settle("claim", "=", settled, last=True),
+        asking.settle("claim", 7, "=", settled, last=True),
         asking.renew(["claim"]),
         asking.release("claim", "="),
         asking.read("p:1", "0-0", "0-0"),
@@ -114,7 +114,7 @@ def batch_commands() -> list[Command[Any]]:
         asking.dead(0, 10, ["id"]),
         asking.replay("=", 0, ["id"]),
         asking.look(),
-        asking.run("run:1", 2),
+        asking.run("run:1", 2, "ab12"),
     ]
 
 

@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from redisopt import events, keys
 from redisopt.background import now
 from redisopt.batch import items
-from redisopt.batch.asking import Asking, Full, chunks
+from redisopt.batch.asking import Asking, chunks
 from redisopt.batch.config import BatchConfig
+from redisopt.batch.replies import Full, Oldest
 from redisopt.codec import PayloadError, encode
 from redisopt.commands import Listen, Plan, Wait, call
-from redisopt.errors import ConfigConflict, QueueFull
+from redisopt.errors import ConfigConflict, QueueFull, Unavailable
 
 ROOM_POLL = 0.5
 """Seconds that an adder that waits for room goes without asking: what a lost message costs at most."""
+
+MAX_DROPS = 1000
+"""Keys whose items make room for those of one call, one after the other."""
+
+JOIN_EVERY = 20.0
+"""Seconds after which it is said again how this process is configured; it is forgotten after a minute."""
 
 NEW, WAITS, ENDED, DROPPED = "nwox"
 
@@ -56,15 +64,15 @@ def wish(config: BatchConfig, item: object, key: str, item_id: str, priority: in
     return Wish(item_id, items.word(keys.checked_key(key)), priority, payload)
 
 
-def given_id(item_id: object) -> str:
+def given_id(item_id: object, field: str = "id") -> str:
     """An id that the user gave, as it stands in Redis.
 
     Raises:
         ValueError: it is no text, empty or over 1,024 bytes.
     """
     if not isinstance(item_id, str) or not item_id:
-        raise ValueError(f"id must be a str that is not empty, not {item_id!r}")
-    return keys.encoded(keys.checked_key(item_id, "id"))
+        raise ValueError(f"{field} must be a str that is not empty, not {item_id!r}")
+    return keys.encoded(keys.checked_key(item_id, field))
 
 
 def many(
@@ -83,13 +91,15 @@ def many(
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise ValueError(f"items must be a list, or something else to iterate over, not {type(values).__name__}")
     found = list(values)
+    if ids is not None and (isinstance(ids, str | bytes) or not isinstance(ids, Sequence)):
+        raise ValueError(f"ids must be a list of ids, one for each item, not {type(ids).__name__}")
     if ids is not None and len(ids) != len(found):
         raise ValueError(f"ids has {len(ids):,} ids for {len(found):,} items")
     if ids is not None and len(set(ids)) < len(ids):
         raise ValueError("ids has the same id twice")
     _check_priority(config, priority)
     if callable(key):
-        partitions = [items.word(keys.checked_key(key(value))) for value in found]
+        partitions = [items.word(_key_of(key, index, value)) for index, value in enumerate(found)]
     else:
         partitions = [items.word(keys.checked_key(key))] * len(found)
     stored = [next_id() for _ in found] if ids is None else [given_id(each) for each in ids]
@@ -101,6 +111,13 @@ def many(
             raise PayloadError(f"items[{index}] cannot be added: {error}") from error
         wishes.append(Wish(stored[index], partitions[index], priority, payload))
     return wishes
+
+
+def _key_of(key: Callable[[Any], str], index: int, value: Any) -> str:
+    try:
+        return keys.checked_key(key(value))
+    except ValueError as error:
+        raise ValueError(f"items[{index}]: {error}") from error
 
 
 def _check_priority(config: BatchConfig, priority: object) -> None:
@@ -115,7 +132,8 @@ class Adding:
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
-        self.conflicts: set[str] = set()
+        self._conflicts: set[str] = set()
+        self._joined = -inf
 
     def join(self) -> Plan[str]:
         """Begin to use the batcher; returns where to begin to read of those that are gone.
@@ -125,13 +143,26 @@ class Adding:
         """
         config = self._asking.config
         other, latest = yield from call(self._asking.join())
-        if other and other not in self.conflicts:
-            self.conflicts.add(other)
-            text = f"batch {self._asking.name!r} has {config.triggers} here and {other} in another process"
-            if config.on_conflict == "raise":
-                raise ConfigConflict(text)
+        text = f"batch {self._asking.name!r} has {config.triggers} here and {other} in another process"
+        if other and config.on_conflict == "raise":
+            raise ConfigConflict(text)
+        self._joined = now()
+        if other and other not in self._conflicts:
+            self._conflicts.add(other)
             events.logger.warning("%s; each call goes by its own process's config", text)
         return latest
+
+    def stay(self) -> Plan[None]:
+        """Join again, if that was some time ago: others may have come, and are to know of us.
+
+        Raises:
+            ConfigConflict: as `join`; Redis may be away.
+        """
+        if now() > self._joined + JOIN_EVERY:
+            try:
+                yield from self.join()
+            except Unavailable as error:
+                events.logger.debug("it is not known how others are configured: %s", error)
 
     def add(self, wishes: Sequence[Wish], adder: str, timeout: float | None) -> Plan[str]:
         """Add items; a letter for each says what became of it.
@@ -177,6 +208,14 @@ class Adding:
         while chunk:
             part = chunk[:size]
             answer = yield from call(self._asking.add(partition, level, part, overflow, rest))
+            asked = 0
+            while isinstance(answer, Oldest):  # what waits longest is elsewhere
+                asked += 1
+                if asked > MAX_DROPS:
+                    answer = Full(0)
+                    break
+                oldest = answer.partition
+                answer = yield from call(self._asking.add(partition, level, part, overflow, rest, oldest))
             if not isinstance(answer, Full):
                 letters += answer
                 chunk = chunk[len(part) :]
@@ -186,7 +225,8 @@ class Adding:
             if not blocks or left <= 0:
                 raise QueueFull(
                     f"batch {self._asking.name!r} has room for {answer.room:,} items, and {number:,} were to be added"
-                    + ("" if not letters else f"; {len(letters):,} were"),
+                    + ("" if not letters else f"; {len(letters):,} were")
+                    + ("" if config.max_queue is None or number <= config.max_queue else ": so many never have room"),
                     retry_after=0.0,
                     reason="queue full",
                 )

@@ -1,17 +1,19 @@
-"""The scripts of a batcher as commands: which keys and arguments each gets, and how its reply is read."""
+"""The scripts of a batcher as commands: which keys and arguments each gets. How they answer stands in `replies`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from redisopt import keys
-from redisopt.batch import items
-from redisopt.batch.config import BatchConfig
+from redisopt.batch import items, replies
+from redisopt.batch.config import MAX_PRIORITIES, BatchConfig
 from redisopt.batch.items import Item
-from redisopt.commands import Arg, Command
+from redisopt.batch.replies import Claim, Full, Levels, Look, Oldest, Reading
+from redisopt.commands import Arg, Command, Plan, call
 from redisopt.config import milliseconds
+from redisopt.identity import process_id
 
 T = TypeVar("T")
 
@@ -22,83 +24,8 @@ MAX_CALL_BYTES = 4 * 1024 * 1024
 """Payload of one script call, but for one item that is larger."""
 
 
-class Full(NamedTuple):
-    """A script's answer that only `room` more items may wait."""
-
-    room: int
-
-
-class Idle(NamedTuple):
-    """A script's answer that nothing is due: for so many ms, or (-1) until there is word. None: for as long as the fleet is paused."""
-
-    wait_ms: int | None
-
-
-class Elsewhere(NamedTuple):
-    """A script's answer that something is due in another partition."""
-
-    partition: str
-
-
-class Due(NamedTuple):
-    """A script's answer that so many items are due."""
-
-    number: int
-
-
-class Claimed(NamedTuple):
-    """A batch that is ours for now.
-
-    Attributes:
-        now_ms: when it was handed out.
-        fence: rises from batch to batch.
-        reason: what made it due: "size", "bytes", "delay", "flush" or "again".
-        next_partition, next_ms: where, and in how many ms, there is something to do next; "" and -1 for none.
-        items: of it.
-    """
-
-    now_ms: int
-    fence: int
-    reason: str
-    next_partition: str
-    next_ms: int
-    items: list[Item]
-
-
-Claim = Idle | Elsewhere | Due | Claimed
-
-
-class Reading(NamedTuple):
-    """What has come for an adder.
-
-    Attributes:
-        last, last_gone: where the next reading goes on.
-        more: whether there is more to read at once.
-        standing: total, done, failed, retried, begin and now (ms) of its run; empty where it is none.
-        outcomes: by id; b"" for one that is forgotten.
-    """
-
-    last: str
-    last_gone: str
-    more: bool
-    standing: list[int]
-    outcomes: dict[str, bytes]
-
-
-class Look(NamedTuple):
-    """How a batcher stands."""
-
-    now_ms: int
-    unfinished: int
-    running: int
-    dead: int
-    oldest_ms: int | None
-    claims: int
-    state: dict[str, str]
-
-
 class Settled(NamedTuple):
-    """What became of one item of a claim, as the script is told: of one that is `done` the outcome says all."""
+    """What became of one item of a claim, as the script is told: of one that is `done` its result, else its error, for the adder."""
 
     item: Item
     kind: str
@@ -125,7 +52,8 @@ class Asking:
         self._result_ttl = milliseconds(config.result_ttl)
         most_bytes = config.max_bytes or MAX_CALL_BYTES
         self._claiming = (*self._triggers, milliseconds(config.lease_ttl), config.max_deliveries, most_bytes)
-        self._ready = lru_cache(maxsize=4096)(self._ready_lists)
+        self._levels = config.priorities
+        self._lists = lru_cache(maxsize=4096)(self._all_lists)
 
     def _key(self, part: str) -> str:
         return f"{self._tag}{part}"
@@ -133,19 +61,22 @@ class Asking:
     def _keys(self, *parts: str) -> tuple[str, ...]:
         return tuple(f"{self._tag}{part}" for part in parts)
 
-    def ready(self, partition: str, level: int) -> str:
-        """The list of a partition's items of this level that wait for their first run."""
+    def _ready(self, partition: str, level: int) -> tuple[str, str]:
+        """The lists of a partition's items of this level that wait for their first run, the one to be served first first."""
         end = f":{partition[1:]}" if partition != "=" else ""
-        return self._key(f"ready{end}" if level == 0 else f"ready-{level}{end}")
+        end = end if level == 0 else f"-{level}{end}"
+        return self._key(f"front{end}"), self._key(f"ready{end}")
 
-    def _ready_lists(self, partition: str) -> tuple[str, ...]:
+    def _all_lists(self, partition: str, levels: int) -> tuple[str, ...]:
+        """The lists of a partition: of what runs again later, of what is due again, and of each level, the highest first."""
         end = f":{partition[1:]}" if partition != "=" else ""
-        levels = range(self.config.priorities - 1, -1, -1)
-        return (*self._keys(f"later{end}", f"again{end}"), *(self.ready(partition, level) for level in levels))
+        ready = [name for level in range(levels - 1, -1, -1) for name in self._ready(partition, level)]
+        return (*self._keys(f"later{end}", f"again{end}"), *ready)
 
-    def reply(self, adder: str) -> tuple[str, str]:
-        """The stream of an adder, and where its run stands if it is one."""
-        return self._key(f"reply:{adder}"), self._key(adder if adder.startswith(items.RUN) else f"run:{adder}")
+    def reply(self, adder: str) -> tuple[str, str, str]:
+        """The stream of an adder, where its run stands if it is one, and which of its items are counted."""
+        run = adder if adder.startswith(items.RUN) else f"run:{adder}"
+        return self._key(f"reply:{adder}"), self._key(run), self._key(f"{run}:counted")
 
     @property
     def gone(self) -> str:
@@ -155,44 +86,71 @@ class Asking:
     # --- adding
 
     def add(
-        self, partition: str, level: int, records: Sequence[tuple[str, bytes]], overflow: str, rest: int
-    ) -> Command[str | Full]:
-        """Put records, by id, into a partition: a letter for each."""
+        self,
+        partition: str,
+        level: int,
+        records: Sequence[tuple[str, bytes]],
+        overflow: str,
+        rest: int,
+        oldest: str | None = None,
+    ) -> Command[str | Full | Oldest]:
+        """Put records, by id, into a partition: a letter for each. Items of the partition `oldest` make room where there is none."""
+        dropped = partition if oldest is None else oldest
         parts = ("state", "items", "held", "outcomes", "finished", "counts", "bytes", "since", "due", "gone")
         queue = -1 if self.config.max_queue is None else self.config.max_queue
         ids, lengths, packed = _packed(records)
-        args = (partition, *self._triggers, queue, overflow, rest, self._result_ttl, ids, lengths, packed)
-        return Command("batch_add", (*self._keys(*parts), self.ready(partition, level)), args, _added)
+        args = (
+            partition,
+            *self._triggers,
+            queue,
+            overflow,
+            rest,
+            self._result_ttl,
+            ids,
+            lengths,
+            packed,
+            level,
+            dropped,
+        )
+        lists = (*reversed(self._ready(partition, level)), *reversed(self._ready(dropped, 0)), self._key("tries"))
+        return Command("batch_add", (*self._keys(*parts), *lists), args, replies.read_added)
 
     def join(self) -> Command[list[str]]:
         """Say how we are configured; the other config that is in use, or "", and the latest entry of the stream of those gone."""
-        return Command("batch_join", self._keys("state", "gone"), (self.config.triggers,), _texts)
+        strict = int(self.config.on_conflict == "raise")
+        return Command("batch_join", self._keys("state", "gone"), (self.config.triggers, strict), replies.read_texts)
 
-    def run(self, adder: str, total: int) -> Command[int]:
-        """Begin a run of so many items, or go on with it; the total on record."""
-        return Command("batch_run", (self.reply(adder)[1],), (total, self._result_ttl), int)
+    def run(self, adder: str, total: int, digest: str) -> Command[tuple[int, str]]:
+        """Begin a run of so many items with this digest, or go on with it; those on record."""
+        return Command("batch_run", self.reply(adder)[1:], (total, digest, self._result_ttl), replies.read_run)
 
     # --- outcomes
 
     def read(self, adder: str, last: str, last_gone: str) -> Command[Reading]:
         """What has come for an adder."""
-        stream, run = self.reply(adder)
-        names = (self._key("outcomes"), stream, self.gone, run)
-        return Command("batch_read", names, (last, last_gone, self._result_ttl), _reading)
+        stream, run, counted = self.reply(adder)
+        names = (self._key("outcomes"), stream, self.gone, run, counted)
+        return Command("batch_read", names, (last, last_gone, self._result_ttl), replies.read_reading)
 
     def fetch(self, ids: Sequence[str]) -> Command[list[bytes]]:
         """Where items stand: b"waits", b"runs", b"unknown" or the outcome."""
-        return Command("batch_fetch", self._keys("items", "held", "outcomes"), tuple(ids), _list)
+        return Command("batch_fetch", self._keys("items", "held", "outcomes", "state"), tuple(ids), replies.read_list)
 
     # --- working
 
-    def claim(self, claim: str, worker: str, partition: str, most: int) -> Command[Claim]:
+    def claiming(self, claim: str, partition: str, most: int) -> Plan[Claim]:
         """Take at most so many items that are due in a partition; with 0, only look."""
-        parts = ("state", "items", "held", "tries", "leases", "claims", "due", "counts", "bytes", "since", "forced")
-        names = (*self._keys(*parts), *self._ready(partition))
-        return Command("batch_claim", names, (claim, worker, partition, most), _claim, self._claiming)
+        while isinstance(answer := (yield from call(self.claim(claim, process_id(), partition, most))), Levels):
+            self._levels = answer.number
+        return answer
 
-    def settle(self, claim: str, partition: str, settled: Sequence[Settled], *, last: bool) -> Command[int]:
+    def claim(self, claim: str, worker: str, partition: str, most: int) -> Command[Claim | Levels]:
+        """See `claiming`: one call, which may be answered with how many levels there are."""
+        parts = ("state", "items", "held", "tries", "leases", "claims", "due", "counts", "bytes", "since", "forced")
+        names = (*self._keys(*parts), *self._lists(partition, self._levels))
+        return Command("batch_claim", names, (claim, worker, partition, most), replies.read_claim, self._claiming)
+
+    def settle(self, claim: str, fence: int, partition: str, settled: Sequence[Settled], *, last: bool) -> Command[int]:
         """Say what became of items of a claim; how many it still held."""
         places: dict[str, int] = {items.NOBODY: 0}
         for each in settled:
@@ -219,18 +177,18 @@ class Asking:
             "dead",
             "dead_at",
         )
-        names = (*self._keys(*parts), *self._ready(partition)[:2], *replies)
-        return Command("batch_settle", names, (claim, partition, int(last), *limits, *args), _held)
+        names = (*self._keys(*parts), *self._lists(partition, 1)[:2], *replies)
+        return Command("batch_settle", names, (claim, fence, partition, int(last), *limits, *args), int)
 
     def renew(self, claims: Sequence[str]) -> Command[str]:
         """Renew the leases of claims: "1" or "0" for each."""
         return Command(
-            "batch_renew", self._keys("leases", "state"), (milliseconds(self.config.lease_ttl), *claims), _text
+            "batch_renew", self._keys("leases", "state"), (milliseconds(self.config.lease_ttl), *claims), replies.text
         )
 
     def release(self, claim: str, partition: str) -> Command[int]:
         """Give back what a claim holds; how many items that was."""
-        names = (*self._keys("state", "held", "tries", "leases", "claims", "due"), self._ready(partition)[1])
+        names = (*self._keys("state", "held", "tries", "leases", "claims", "due"), self._lists(partition, 1)[1])
         return Command("batch_release", names, (claim, partition), int)
 
     # --- telling and looking
@@ -238,29 +196,33 @@ class Asking:
     def cancel(self, ids: Sequence[str]) -> Command[tuple[str, list[str]]]:
         """Cancel items that wait: a letter for each, and the partitions that are to be looked at."""
         parts = ("state", "items", "held", "tries", "outcomes", "finished", "counts", "bytes", "gone")
-        return Command("batch_cancel", self._keys(*parts), (self._result_ttl, *ids), _cancelled)
+        return Command("batch_cancel", self._keys(*parts), (self._result_ttl, *ids), replies.read_cancelled)
 
     def waiting(self, partition: str, start: int) -> Command[list[str]]:
         """A page of the items of a partition that wait."""
-        return Command("batch_waiting", self._ready(partition), (start, CHUNK), _texts)
+        return Command("batch_waiting", self._lists(partition, MAX_PRIORITIES), (start, CHUNK), replies.read_texts)
 
     def tell(self, what: str, partition: str = "", stamp: int = 0) -> Command[tuple[int, bool]]:
         """Pause, resume or flush; the stamp of a flush, and whether it is to go on."""
-        return Command("batch_tell", self._keys("state", "due", "forced", "since"), (what, partition, stamp), _told)
+        return Command(
+            "batch_tell", self._keys("state", "due", "forced", "since"), (what, partition, stamp), replies.read_told
+        )
 
     def dead(self, after: int, count: int, ids: Sequence[str] = ()) -> Command[list[tuple[str, bytes]]]:
         """A page of the dead letter, or what it has of these ids."""
-        return Command("batch_dead", self._keys("dead", "dead_at"), (after, count, *ids), _pairs)
+        return Command("batch_dead", self._keys("dead", "dead_at"), (after, count, *ids), replies.read_pairs)
 
     def replay(self, partition: str, level: int, ids: Sequence[str]) -> Command[int]:
         """Have dead items of a partition and level run again."""
         parts = ("state", "items", "outcomes", "counts", "bytes", "since", "due", "dead", "dead_at")
-        names = (*self._keys(*parts), self.ready(partition, level))
-        return Command("batch_replay", names, (partition, *self._triggers, *ids), int)
+        names = (*self._keys(*parts), self._ready(partition, level)[1])
+        return Command("batch_replay", names, (partition, *self._triggers, level, *ids), int)
 
     def look(self) -> Command[Look]:
         """How the batcher stands."""
-        return Command("batch_look", self._keys("state", "items", "held", "dead", "since", "claims"), (), _look)
+        return Command(
+            "batch_look", self._keys("state", "items", "held", "dead", "since", "claims"), (), replies.read_look
+        )
 
 
 def chunks(things: Sequence[T], stored: Callable[[T], bytes]) -> list[Sequence[T]]:
@@ -280,66 +242,3 @@ def _packed(records: Sequence[tuple[str, bytes]]) -> tuple[str, str, bytes]:
     """Ids, lengths and values as three arguments: a thousand short ones cost more, here and in the server."""
     values = [value for _, value in records]
     return " ".join([name for name, _ in records]), " ".join(map(str, map(len, values))), b"".join(values)
-
-
-def _text(reply: Any) -> str:
-    return reply.decode() if isinstance(reply, bytes) else str(reply)
-
-
-def _bytes(reply: Any) -> bytes:
-    return reply if isinstance(reply, bytes) else str(reply).encode()
-
-
-def _list(reply: Any) -> list[bytes]:
-    return [_bytes(each) for each in reply]
-
-
-def _texts(reply: Any) -> list[str]:
-    return [_text(each) for each in reply]
-
-
-def _pairs(reply: Any) -> list[tuple[str, bytes]]:
-    return [(_text(name), _bytes(value)) for name, value in zip(reply[::2], reply[1::2], strict=True)]
-
-
-def _added(reply: Any) -> str | Full:
-    text = _text(reply)
-    return Full(int(text[5:])) if text.startswith("full ") else text
-
-
-def _held(reply: Any) -> int:
-    return int(_text(reply).split(" ")[0])
-
-
-def _told(reply: Any) -> tuple[int, bool]:
-    stamp, more = _text(reply).split(" ")
-    return int(stamp), more == "1"
-
-
-def _cancelled(reply: Any) -> tuple[str, list[str]]:
-    return _text(reply[0]), [_text(each) for each in reply[1:]]
-
-
-def _reading(reply: Any) -> Reading:
-    last, last_gone, more, standing = map(_text, reply[:4])
-    outcomes = dict(_pairs(reply[4:]))
-    return Reading(last, last_gone, more == "1", [int(number) for number in standing.split()], outcomes)
-
-
-def _claim(reply: Any) -> Claim:
-    kind = _text(reply[0])
-    if kind == "items":
-        now, fence, reason, partition, wait = map(_text, reply[1:6])
-        found = items.claimed(_text(reply[6]), _text(reply[7]), _bytes(reply[8]))
-        return Claimed(int(now), int(fence), reason, partition, int(wait), found)
-    if kind == "wait":
-        return Idle(int(reply[1]))
-    if kind == "go":
-        return Elsewhere(_text(reply[1]))
-    return Due(int(reply[1])) if kind == "due" else Idle(None)
-
-
-def _look(reply: Any) -> Look:
-    now, unfinished, running, dead, oldest, claims = reply[:6]
-    state = {name: value.decode() for name, value in _pairs(reply[6:])}
-    return Look(int(now), int(unfinished), int(running), int(dead), int(oldest) if oldest else None, int(claims), state)

@@ -13,16 +13,18 @@ from redisopt.batch.adding import given_id, wish
 from redisopt.batch.config import BatchConfig
 from redisopt.batch.contract import checked_handler
 from redisopt.batch.gathering import Gathering
+from redisopt.batch.helping import AsyncHelping
+from redisopt.batch.inbox import Inbox
 from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.outcome import DeadItem
 from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import AsyncBatchTicket
+from redisopt.batch.worker import AsyncBatchWorker, checked_stop
 from redisopt.faces import AsyncFace
 from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.runner import AsyncRunner
-from redisopt.workers import AsyncWorker
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -69,8 +71,10 @@ class AsyncBatcher(AsyncFace[BatchConfig]):
         self._plans = BatchPlans(name, given, checked, limiter, limit_by, monitor, awaited=True)
         self._runner = AsyncRunner(client, given.command_timeout)
         self._plans.attach(self._runner)
+        self._joining: dict[asyncio.AbstractEventLoop, asyncio.Task[Inbox]] = {}
         self._gathering = Gathering(self._runner, self._plans)
-        self._workers: weakref.WeakSet[AsyncWorker] = weakref.WeakSet()
+        self._workers: weakref.WeakSet[AsyncBatchWorker] = weakref.WeakSet()
+        self._of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncHelping] = weakref.WeakKeyDictionary()
 
     @property
     def name(self) -> str:
@@ -100,9 +104,20 @@ class AsyncBatcher(AsyncFace[BatchConfig]):
         if timeout is not None and self.config.overflow == "block":  # it would hold up the others
             plan = self._plans.add(self._ticket, [(item, key, item_id, priority)], loop, timeout, listens=listens)
             return (await self._runner.run(plan))[0]
-        inbox = await self._runner.run(self._plans.inbox(loop))
+        inbox = await self._inbox(loop)
         stored = inbox.next_id() if item_id is None else given_id(item_id)
         return await self._gathering.add(wish(self.config, item, key, stored, priority), inbox, listens=listens)
+
+    async def _inbox(self, loop: asyncio.AbstractEventLoop) -> Inbox:
+        """The first time, many tasks may ask for it at once, and one call is made for all."""
+        known = self._plans.known_inbox(loop)
+        if known is not None:
+            return known
+        joining = self._joining.get(loop)
+        if joining is None:
+            joining = self._joining[loop] = loop.create_task(self._runner.run(self._plans.inbox(loop)))
+            joining.add_done_callback(lambda _: self._joining.pop(loop, None))
+        return await asyncio.shield(joining)
 
     async def add_many(
         self,
@@ -143,10 +158,21 @@ class AsyncBatcher(AsyncFace[BatchConfig]):
         """See `Batcher.map`."""
         loop = asyncio.get_running_loop()
         plan = self._plans.map(items, key, priority, run_id, on_progress, errors, timeout, loop, ordered=ordered)
-        if self._plans.handler is None or self.works:
+        if self._plans.handler is None:
             return await self._runner.run(plan)
-        async with self.worker():
+        async with self._helping():
             return await self._runner.run(plan)
+
+    def _helping(self) -> AsyncHelping:
+        """Of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._of_loops:
+            self._of_loops[loop] = AsyncHelping(self._others_work, self.worker)
+        return self._of_loops[loop]
+
+    def _others_work(self) -> bool:
+        helping = [each.worker for each in self._of_loops.values()]
+        return any(worker.is_working for worker in list(self._workers) if worker not in helping)
 
     # --- working
 
@@ -154,17 +180,23 @@ class AsyncBatcher(AsyncFace[BatchConfig]):
         """See `Batcher.handler`; a coroutine function.
 
         Raises:
-            ValueError: it cannot be called so, or is no coroutine function.
+            ValueError: it cannot be called so, or is no coroutine function; or there is one already.
         """
-        self._plans.handler = checked_handler(function, awaited=True)
+        self._plans.register(function, awaited=True)
         return function
 
-    def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> AsyncWorker:
+    def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> AsyncBatchWorker:
         """See `Batcher.worker`: ``async with batcher.worker(): ...``. What outlives `grace` is cancelled."""
         work = self._plans.work(concurrency, grace)
-        worker = AsyncWorker(self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace)
+        worker = AsyncBatchWorker(
+            self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace
+        )
+        worker.stopped = self._look  # maps that go on need somebody who works
         self._workers.add(worker)
         return worker
+
+    async def _look(self) -> None:
+        await self._helping().look()
 
     @property
     def works(self) -> bool:
@@ -172,9 +204,14 @@ class AsyncBatcher(AsyncFace[BatchConfig]):
         return any(worker.is_working for worker in list(self._workers))
 
     async def run(self, stop: asyncio.Event | None = None, *, concurrency: int = 1, grace: float = GRACE) -> None:
-        """Work until `stop` is set, or the task is cancelled. Arguments as `worker`."""
+        """Work until `stop` is set, or the task is cancelled. Arguments as `worker`.
+
+        Raises:
+            ValueError, ConfigConflict: as `worker`; or `stop` is not an event of asyncio.
+        """
+        event = asyncio.Event() if stop is None else checked_stop(stop, awaited=True)
         async with self.worker(concurrency, grace=grace):
-            await (asyncio.Event() if stop is None else stop).wait()
+            await event.wait()
 
     # --- telling and looking
 
@@ -216,6 +253,7 @@ class AsyncBatcher(AsyncFace[BatchConfig]):
         """See `Batcher.close`; stops the workers of the running event loop."""
         try:
             for worker in list(self._workers):
+                worker.stopped = None
                 await worker.stop()
         finally:
             await self._runner.aclose()

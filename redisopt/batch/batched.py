@@ -15,6 +15,7 @@ from redisopt.batch.async_batcher import AsyncBatcher
 from redisopt.batch.batcher import Batcher
 from redisopt.batch.config import BatchConfig
 from redisopt.identity import process_id
+from redisopt.shifts import check_worker
 from redisopt.workers import AsyncWorker, Worker
 
 R = TypeVar("R")
@@ -32,6 +33,8 @@ class Batched(Generic[R]):
         self.__name__: str = function.__name__
         self.batcher = batcher
         batcher.handler(function)
+        if concurrency != 0:
+            check_worker(concurrency, 0, 0)
         self._concurrency = concurrency
         self._lock = threading.Lock()
         self._worker: Worker | None = None
@@ -66,6 +69,8 @@ class AsyncBatched(Generic[R]):
         self.__name__: str = function.__name__
         self.batcher = batcher
         batcher.handler(function)
+        if concurrency != 0:
+            check_worker(concurrency, 0, 0)
         self._concurrency = concurrency
         self._workers: dict[asyncio.AbstractEventLoop, AsyncWorker] = {}
         self._process = process_id()

@@ -11,16 +11,17 @@ import redis
 
 from redisopt.batch.config import BatchConfig
 from redisopt.batch.contract import checked_handler
+from redisopt.batch.helping import Helping
 from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.outcome import DeadItem
 from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import BatchTicket
+from redisopt.batch.worker import BatchWorker, checked_stop
 from redisopt.faces import Face
 from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.runner import Runner
-from redisopt.workers import Worker
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -75,7 +76,8 @@ class Batcher(Face[BatchConfig]):
         self._plans = BatchPlans(name, given, checked, limiter, limit_by, monitor, awaited=False)
         self._runner = Runner(client, given.command_timeout)
         self._plans.attach(self._runner)
-        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+        self._workers: weakref.WeakSet[BatchWorker] = weakref.WeakSet()
+        self._helping = Helping(self._others_work, self.worker)
 
     @property
     def name(self) -> str:
@@ -171,7 +173,8 @@ class Batcher(Face[BatchConfig]):
     ) -> list[Any]:
         """Have many items run, and return their results.
 
-        Where this batcher has a handler and no worker, the caller works as well: a worker runs until all have ended.
+        Where this batcher has a handler and no worker, the caller works as well: a worker runs until this has ended, and all others
+        that go on meanwhile.
 
         Args:
             items, key, priority: as `add_many`. Where `max_queue` is less than the items, they are added as there is room.
@@ -185,14 +188,17 @@ class Batcher(Face[BatchConfig]):
         Raises:
             BatchItemFailed, Cancelled, QueueFull, ResultExpired: an item has no result, and `errors` is "raise".
             ResultTimeout: nothing has ended for `timeout` seconds. The items go on.
-            ValueError: as `add_many`; or another run has this `run_id`.
-            Unavailable: Redis was away for all of `timeout`.
+            ValueError: as `add_many`; or a run of other items has this `run_id`.
+            Unavailable: Redis is away when this begins, or was for all of `timeout`.
         """
         plan = self._plans.map(items, key, priority, run_id, on_progress, errors, timeout, None, ordered=ordered)
-        if self._plans.handler is None or self.works:
+        if self._plans.handler is None:
             return self._runner.run(plan)
-        with self.worker():
+        with self._helping:
             return self._runner.run(plan)
+
+    def _others_work(self) -> bool:
+        return any(worker.is_working for worker in list(self._workers) if worker is not self._helping.worker)
 
     # --- working
 
@@ -200,12 +206,12 @@ class Batcher(Face[BatchConfig]):
         """Decorate the function that batches are handed to: ``(items)`` or ``(items, run)``, see `redisopt.batch.contract`.
 
         Raises:
-            ValueError: it cannot be called so, or is a coroutine function, which needs `AsyncBatcher`.
+            ValueError: it cannot be called so, or is a coroutine function, which needs `AsyncBatcher`; or there is one already.
         """
-        self._plans.handler = checked_handler(function, awaited=False)
+        self._plans.register(function, awaited=False)
         return function
 
-    def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> Worker:
+    def worker(self, concurrency: int = 1, *, grace: float = GRACE) -> BatchWorker:
         """A worker that hands batches to the handler in the background, for as long as it is entered.
 
         >>> with batcher.worker(concurrency=2):
@@ -219,9 +225,11 @@ class Batcher(Face[BatchConfig]):
 
         Raises:
             ValueError: there is no handler, or an argument is out of range.
+            ConfigConflict (when it starts): another process has other triggers, and `on_conflict` is "raise".
         """
         work = self._plans.work(concurrency, grace)
-        worker = Worker(self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace)
+        worker = BatchWorker(self._runner, work, f"redisopt-batch-{self.name}", concurrency=concurrency, grace=grace)
+        worker.stopped = self._helping.look  # maps that go on need somebody who works
         self._workers.add(worker)
         return worker
 
@@ -231,14 +239,22 @@ class Batcher(Face[BatchConfig]):
         return any(worker.is_working for worker in list(self._workers))
 
     def run(self, stop: threading.Event | None = None, *, concurrency: int = 1, grace: float = GRACE) -> None:
-        """Work in the foreground until `stop` is set, or Ctrl-C. Arguments as `worker`."""
+        """Work in the foreground until `stop` is set, or Ctrl-C. Arguments as `worker`.
+
+        Raises:
+            ValueError, ConfigConflict: as `worker`; or `stop` is not an event of threads.
+        """
+        event = threading.Event() if stop is None else checked_stop(stop, awaited=False)
         with self.worker(concurrency, grace=grace):
-            (threading.Event() if stop is None else stop).wait()
+            event.wait()
 
     # --- telling and looking
 
     def flush(self, key: str | None = None) -> None:
-        """Have what waits, of one key or of all, be due now. What is added after this has returned is not forced out."""
+        """Have what waits for its first run, of one key or of all, be due now. What is added after this has returned is not forced out.
+
+        Items that failed wait out their backoff.
+        """
         self._runner.run(self._plans.telling.flush(key))
 
     def pause(self) -> None:
@@ -283,6 +299,11 @@ class Batcher(Face[BatchConfig]):
         """
         try:
             for worker in list(self._workers):
+                worker.stopped = _nothing
                 worker.stop()
         finally:
             self._runner.close()
+
+
+def _nothing() -> None:
+    """No more is to be done when a worker has stopped: all do."""

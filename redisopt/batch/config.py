@@ -56,7 +56,8 @@ class BatchConfig(Config):
     )
     overflow: Literal["raise", "block", "drop_new", "drop_old"] = Field(
         default="raise",
-        description="Where the queue is full: raise QueueFull; wait for room; drop what is added; or drop what waits longest.",
+        description="Where the queue is full: raise QueueFull; wait for room; drop what is added; or drop what waits longest for its first run, "
+        "of the key whose oldest item has waited longest, and then of the next.",
     )
 
     lease_ttl: float = Field(

@@ -1,7 +1,9 @@
 """What a handler gets and may answer.
 
-A handler is called with ``(items)`` or ``(items, run)`` and answers with a list of the same length, or with a dict by item
-id. An element is the item's result; or an exception, which fails that item alone; or `Retry`, or `Fatal`.
+A handler is called with ``(items)`` or ``(items, run)``, by position, and answers with a list of the same length, or anything
+like one, such as an array; or with a dict by item id. An element is the item's result; or an exception, which fails that item
+alone; or `Retry`, or `Fatal`. A second argument that has a default, or is given by keyword only, is the user's own: no run comes
+in it. A result that cannot be stored fails its item at once: another run would give the like.
 """
 
 from __future__ import annotations

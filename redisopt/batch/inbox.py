@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import threading
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from redisopt.awaiting import Awaiting, NotYet
@@ -21,13 +23,17 @@ from redisopt.errors import RedisOptError, ResultTimeout
 from redisopt.identity import next_permit_id, process_id
 
 if TYPE_CHECKING:
-    from redisopt.batch.asking import Asking, Reading
+    from redisopt.batch.asking import Asking
+    from redisopt.batch.replies import Reading
 
 LOOK_EVERY = 1.0
 """Seconds that a lost hint costs at most."""
 
 LOOKED_AT = 500
 """Items that are looked at by id at once."""
+
+_HEARD = 5.0
+"""Seconds for which messages are heard, and kept for us, after a wait."""
 
 _numbers = itertools.count(1)
 
@@ -53,14 +59,16 @@ class Expected:
         id: as it stands in Redis.
         outcome: once it is known; b"" where it is forgotten.
         waiters: the permits of the waits for it.
+        added: whether it is known to have been added.
     """
 
-    __slots__ = ("__weakref__", "id", "outcome", "waiters")
+    __slots__ = ("__weakref__", "added", "id", "outcome", "waiters")
 
     def __init__(self, item_id: str) -> None:
         self.id = item_id
         self.outcome: bytes | None = None
         self.waiters: list[str] = []
+        self.added = False
 
 
 class Inbox:
@@ -82,6 +90,8 @@ class Inbox:
         self._expected: weakref.WeakValueDictionary[str, Expected] = weakref.WeakValueDictionary()
         self._waiting: dict[str, Expected] = {}
         self._reads = False
+        self._more = False
+        self._heard = -math.inf
         self.last_gone = last_gone
         self._last, self._last_gone = "0-0", last_gone
         self._process = process_id()
@@ -95,9 +105,24 @@ class Inbox:
         """Whether it is of this process, and of this event loop where it is of one."""
         return self._process == process_id() and (self._loop is None or self._loop() is _running_loop())
 
-    def expect(self, item: Expected) -> None:
-        """Keep the outcome of an item, from now on, for as long as somebody refers to it."""
-        self._expected[item.id] = item
+    def expect(self, items: Iterable[Expected]) -> dict[str, Expected]:
+        """Keep the outcomes of items, from now on, for as long as somebody refers to them.
+
+        Returns, by id, items that are to be referred to instead of these, since they are expected already.
+        """
+        expected, others = self._expected, {}
+        with self._lock:
+            for item in items:
+                known = expected.get(item.id)
+                if known is None:
+                    expected[item.id] = item
+                else:
+                    others[item.id] = known
+        return others
+
+    def listens(self) -> None:
+        """No message is missed from now on."""
+        self._heard = now()
 
     def wait(self, item: Expected, until: float) -> Plan[bytes]:
         """The outcome of an item that was expected before it was added.
@@ -143,20 +168,22 @@ class Inbox:
             self._wakes.wake(other)  # to read in our place
 
     def _read_until(self, item: Expected, until: float) -> Plan[None]:
-        more, failure = False, None
+        failure: RedisOptError | None = None
+        self._more = self._more or now() - self._heard > _HEARD  # what came meanwhile was told to nobody
         while item.outcome is None:
             left = until - now()
             if left <= 0:
                 if failure is not None:
                     raise failure
                 return
-            heard = more or (yield Wait(self.adder, min(left, LOOK_EVERY), self._asking.gone))
+            heard = self._more or (yield Wait(self.adder, min(left, LOOK_EVERY), self._asking.gone))
+            self._heard = now()
             try:
-                more = yield from self._read()
+                self._more = yield from self._read()
                 if heard is None and item.outcome is None:
                     yield from self._look()
             except RedisOptError as error:
-                failure, more = error, False
+                failure, self._more = error, False
                 yield Wait(f"{self.adder}/away", min(max(0.0, until - now()), LOOK_EVERY / 4), heard=False)
             else:
                 failure = None
@@ -170,26 +197,28 @@ class Inbox:
         return reading.more
 
     def _look(self) -> Plan[None]:
-        """No word has come: look by id at what is waited for, the longest wait first."""
+        """No word has come: look by id at what is waited for, the longest wait first, and at what may be."""
         with self._lock:
             waiting = list(self._waiting.items())[:LOOKED_AT]
             for permit, item in waiting:  # the next look is at others
                 del self._waiting[permit]
                 self._waiting[permit] = item
-        ids = list(dict.fromkeys(item.id for _, item in waiting))
+            others = [item.id for item in itertools.islice(self._expected.values(), LOOKED_AT) if item.added]
+        ids = list(dict.fromkeys([*(item.id for _, item in waiting), *others]))[:LOOKED_AT]
         found = yield from call(self._asking.fetch(ids))
         for item_id, outcome in zip(ids, found, strict=True):
             if outcome not in (b"waits", b"runs"):
                 self._deliver(item_id, b"" if outcome == b"unknown" else outcome)
 
     def _deliver(self, item_id: str, outcome: bytes) -> None:
-        item = self._expected.pop(item_id, None)
-        if item is not None:
+        with self._lock:
+            item = self._expected.pop(item_id, None)
+            if item is None:
+                return
             item.outcome = outcome
-            with self._lock:
-                waiters = list(item.waiters)
-            for permit in waiters:
-                self._wakes.wake(permit)
+            waiters = list(item.waiters)
+        for permit in waiters:
+            self._wakes.wake(permit)
 
 
 class Fetching:

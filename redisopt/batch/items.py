@@ -1,4 +1,4 @@
-"""Items as they stand in Redis: a record is ``<partition> <level> <adder>``, a newline and the payload.
+"""Items as they stand in Redis: a record is ``<ms when it was added> <partition> <level> <adder>``, a newline and the payload.
 
 The record of an item says all that a script or a worker needs to know of it, so that it can wait, run, die and be replayed
 without a second structure. An entry, ``<ms when it was added>:<id>``, is its place in a list.
@@ -58,14 +58,14 @@ def key_of(partition: str) -> str:
 
 
 def head(partition: str, level: int, adder: str) -> bytes:
-    """How the record of an item begins; its payload follows."""
+    """How the record of an item begins, behind its time, which the script knows; its payload follows."""
     return f"{partition} {level} {adder}\n".encode()
 
 
 def header(stored: bytes) -> tuple[str, int, str, bytes]:
     """Partition, level, adder and payload of a record."""
     line, _, payload = stored.partition(b"\n")
-    partition, level, adder = line.decode().split(" ")
+    _, partition, level, adder = line.decode().split(" ")
     return partition, int(level), adder, payload
 
 
@@ -85,5 +85,5 @@ def claimed(entries: str, lengths: str, records: bytes) -> list[Item]:
         payload = records[newline + 1 : at + length]
         at += length
         added, item_id, *tries = entry.split(":")
-        found.append(Item(f"{added}:{item_id}" if tries else entry, item_id, adder, payload, *map(int, tries)))
+        found.append(Item(f"{added}:{item_id}" if tries else entry, item_id, adder, payload, *map(int, tries[:4])))
     return found

@@ -6,6 +6,7 @@ whoever begins the same run again finds there what has ended, adds only the rest
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -15,11 +16,15 @@ from redisopt import events
 from redisopt.background import now
 from redisopt.batch import items, outcome
 from redisopt.batch.adding import ENDED, Wish
-from redisopt.batch.asking import CHUNK, Asking, Full, Reading, chunks
+from redisopt.batch.asking import CHUNK, Asking, chunks
 from redisopt.batch.inbox import LOOK_EVERY, LOOKED_AT
 from redisopt.batch.progress import EVERY, Pace, Progress
+from redisopt.batch.replies import Full, Reading
 from redisopt.commands import Listen, Plan, Wait, call
 from redisopt.errors import RedisOptError, ResultTimeout
+
+WINDOW = 4 * CHUNK
+"""Items that are added before the next look at what has come; those of one key among them together."""
 
 _numbers = itertools.count(1)
 
@@ -40,10 +45,16 @@ class Mapping:
     """One run of one process."""
 
     def __init__(
-        self, asking: Asking, run_id: str, wishes: Sequence[Wish], on_progress: Callable[[Progress], object] | None
+        self,
+        asking: Asking,
+        run_id: str,
+        digest: str,
+        wishes: Sequence[Wish],
+        on_progress: Callable[[Progress], object] | None,
     ) -> None:
         self._asking = asking
         self._adder = items.RUN + run_id
+        self._digest = digest
         self._wishes = wishes
         self._places = {wish.id: place for place, wish in enumerate(wishes)}
         self._outcomes: dict[int, bytes] = {}
@@ -64,18 +75,21 @@ class Mapping:
         """
         self._last_gone = last_gone
         asking, total = self._asking, len(self._wishes)
-        if (known := (yield from call(asking.run(self._adder, total)))) != total:
+        known, digest = yield from call(asking.run(self._adder, total, self._digest))
+        if (known, digest) != (total, self._digest):
             raise ValueError(
-                f"run_id is that of a run of {known:,} items, and these are {total:,}: give each run its own"
+                f"run_id is that of a run of {known:,} other items, and these are {total:,}: give each run its own"
             )
         stream = asking.reply(self._adder)[0]
         yield Listen(stream)
         while (yield from self._read()):
             pass
+        # What has ended and was forgotten since, or is to run again, is added, unless it waits.
+        self._outcomes = {place: found for place, found in self._outcomes.items() if found}
         self._to_add = [wish for place, wish in enumerate(self._wishes) if place not in self._outcomes]
         failure, latest, heard = None, now(), now()
         while len(self._outcomes) < total:
-            before, failure = len(self._outcomes), None
+            before, to_add, failure = len(self._outcomes), len(self._to_add), None
             try:
                 self._to_add = yield from self._add(self._to_add)
                 more = yield from self._read()
@@ -85,13 +99,14 @@ class Mapping:
             except RedisOptError as error:
                 failure, more = error, False
             self._report()
+            grows = len(self._to_add) < to_add
             if len(self._outcomes) > before:
                 latest = heard = now()
             elif now() > latest + timeout:
                 raise failure or ResultTimeout(
                     f"no item of the run has ended for {timeout} s; begin it again with its run_id"
                 )
-            if not more and len(self._outcomes) < total and (not self._to_add or len(self._outcomes) == before):
+            if not more and not grows and len(self._outcomes) < total:
                 yield Wait(self._permit, EVERY, stream)
         self._report(last=True)
         return Ended(list(self._outcomes), [self._outcomes[place] for place in range(total)])
@@ -109,26 +124,32 @@ class Mapping:
 
     def _add(self, to_add: list[Wish]) -> Plan[list[Wish]]:
         """Add some of what is left, as much as there is room for; returns the rest."""
-        if not to_add:
-            return to_add
-        first = to_add[0]
-        same = list(
-            itertools.takewhile(lambda it: (it.partition, it.level) == (first.partition, first.level), to_add[:CHUNK])
-        )
-        head = items.head(first.partition, first.level, self._adder)
-        records = [(it.id, head + it.payload) for it in same]
-        chunk = chunks(records, itemgetter(1))[0]
-        answer = yield from call(self._asking.add(first.partition, first.level, chunk, "block", 0))
-        if isinstance(answer, Full):
-            chunk = chunk[: answer.room]
+        by_place: dict[tuple[str, int], list[Wish]] = {}
+        for each in to_add[:WINDOW]:
+            by_place.setdefault((each.partition, each.level), []).append(each)
+        added: set[str] = set()
+        for (partition, level), some in by_place.items():
+            head = items.head(partition, level, self._adder)
+            for chunk in chunks([(each.id, head + each.payload) for each in some], itemgetter(1)):
+                number = yield from self._add_chunk(partition, level, chunk)
+                added.update(item_id for item_id, _ in chunk[:number])
+                if number < len(chunk):
+                    return [each for each in to_add if each.id not in added]
+        return to_add[WINDOW:]
+
+    def _add_chunk(self, partition: str, level: int, chunk: Sequence[tuple[str, bytes]]) -> Plan[int]:
+        """Add as many of these as there is room for; returns how many."""
+        answer = yield from call(self._asking.add(partition, level, chunk, "block", 0))
+        if not isinstance(answer, str):
+            chunk = chunk[: answer.room] if isinstance(answer, Full) else []
             if not chunk:
-                return to_add
-            answer = yield from call(self._asking.add(first.partition, first.level, chunk, "block", 0))
-            if isinstance(answer, Full):
-                return to_add
+                return 0
+            answer = yield from call(self._asking.add(partition, level, chunk, "block", 0))
+            if not isinstance(answer, str):
+                return 0
         ended = [item_id for (item_id, _), letter in zip(chunk, answer, strict=True) if letter == ENDED]
         yield from self._fetch([item_id for item_id in ended if self._places[item_id] not in self._outcomes])
-        return to_add[len(chunk) :]
+        return len(chunk)
 
     def _read(self) -> Plan[bool]:
         reading: Reading = yield from call(self._asking.read(self._adder, self._last, self._last_gone))
@@ -157,6 +178,15 @@ class Mapping:
         place = self._places.get(item_id)
         if place is not None and place not in self._outcomes:
             self._outcomes[place] = found
+
+
+def digest(wishes: Sequence[Wish]) -> str:
+    """What tells the items of a run from others, also in their ids: so none is taken for one of another run, or of a user's own."""
+    hashed = hashlib.blake2b(digest_size=4)
+    for each in wishes:
+        hashed.update(f"{each.partition} {len(each.payload)} ".encode())
+        hashed.update(each.payload)
+    return hashed.hexdigest()
 
 
 def results(asking: Asking, wishes: Sequence[Wish], ended: Ended, *, ordered: bool, collects: bool) -> list[object]:

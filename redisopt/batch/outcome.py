@@ -1,4 +1,7 @@
-"""What becomes of an item, as it stands in Redis: a word, a newline, and the payload of the result or of the error."""
+"""What becomes of an item, as it stands in Redis: a line, and the payload of the result or of the error.
+
+In the line are a word, until when (ms) the outcome is kept, and of an item that ran the fence of its batch.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 from redisopt.codec import Codec, PayloadError, decode, encode
 from redisopt.dead import DeadLetter
-from redisopt.errors import BatchItemFailed, Cancelled, QueueFull, ResultExpired
+from redisopt.errors import BatchItemFailed, Cancelled, QueueFull, ResultExpired, StateLost
 
 MAX_REASON = 1000
 """Characters of an error that are kept."""
@@ -25,17 +28,17 @@ class DeadItem(DeadLetter):
 
 
 def done(value: object, codec: Codec, max_bytes: int) -> bytes:
-    """The outcome of an item that succeeded.
+    """The result of an item that succeeded, as it is stored.
 
     Raises:
         PayloadError: the result cannot be stored.
     """
-    return b"done\n" + encode(value, codec, max_bytes)
+    return encode(value, codec, max_bytes)
 
 
 def failed(error: BaseException, attempts: int, codec: Codec) -> bytes:
-    """The outcome of an item that was given up."""
-    return b"failed\n" + encode([type(error).__name__, reason(error), attempts], codec)
+    """The error of an item that was given up, as it is stored."""
+    return encode([type(error).__name__, reason(error), attempts], codec)
 
 
 def reason(error: BaseException) -> str:
@@ -60,9 +63,17 @@ def read(stored: bytes, item_id: str, codec: Codec, max_bytes: int) -> Any:
         Cancelled: it was cancelled.
         QueueFull: it was dropped, since too many waited.
         ResultExpired: there is no outcome (any more).
-        PayloadError: it is not of this codec.
+        StateLost: it cannot be read, as where the worker has another codec.
     """
-    kind, _, payload = stored.partition(b"\n")
+    try:
+        return _read(stored, item_id, codec, max_bytes)
+    except PayloadError as error:
+        raise StateLost(f"the outcome of item {item_id!r} cannot be read: {error}") from error
+
+
+def _read(stored: bytes, item_id: str, codec: Codec, max_bytes: int) -> Any:
+    head, _, payload = stored.partition(b"\n")
+    kind = head.split(b" ")[0]
     if kind == b"done":
         return decode(payload, codec, max(max_bytes, len(payload)))
     if kind == b"failed":
@@ -71,7 +82,7 @@ def read(stored: bytes, item_id: str, codec: Codec, max_bytes: int) -> Any:
             raise PayloadError(f"the outcome of item {item_id!r} is not one that redisopt wrote")
         raise BatchItemFailed(item_id, *found)
     if kind == b"cancelled":
-        raise Cancelled(f"item {item_id!r} was cancelled before it ran")
+        raise Cancelled(f"item {item_id!r} was cancelled")
     if kind == b"dropped":
         raise QueueFull(
             f"item {item_id!r} was dropped: more waited than max_queue", retry_after=0.0, reason="queue full"

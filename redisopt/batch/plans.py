@@ -14,7 +14,7 @@ from redisopt.batch import mapping, outcome
 from redisopt.batch.adding import DROPPED, NEW, Adding, Wish, given_id, many, wish
 from redisopt.batch.asking import Asking
 from redisopt.batch.config import BatchConfig
-from redisopt.batch.contract import Handler
+from redisopt.batch.contract import Handler, checked_handler
 from redisopt.batch.inbox import Expected, Fetching, Inbox
 from redisopt.batch.limiter import LimitBy, Limiter, checked_limiter
 from redisopt.batch.processing import Processing
@@ -42,14 +42,18 @@ class Ticket(Expected):
     Attributes:
         inbox: where the outcome comes.
         ours: whether we are its adder, who is told.
+        dropped: whether it was not added, since too many waited.
+        first: another ticket of this id, which waited before and whose outcome is this one's too.
     """
 
-    __slots__ = ("inbox", "ours")
+    __slots__ = ("dropped", "first", "inbox", "ours")
 
     def __init__(self, item_id: str) -> None:
         super().__init__(item_id)
         self.inbox: Any = None
         self.ours = True
+        self.dropped = False
+        self.first: Expected | None = None
 
     @property
     def name(self) -> str:
@@ -90,7 +94,7 @@ class BatchPlans:
         self.processing = Processing(self.asking, watch)
         self._fetching = Fetching(self.asking)
         self.telling = Telling(self.asking, watch)
-        self.handler = handler
+        self.handler: Handler | None = handler
         self._limiter, self._limit_by = limiter, limit_by
         self._lock = threading.Lock()
         self._of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = weakref.WeakKeyDictionary()
@@ -113,10 +117,7 @@ class BatchPlans:
 
     def inbox(self, place: Place) -> Plan[Inbox]:
         """Where the outcomes of items come that are added here; the first time, this joins the batcher."""
-        if self._process != process_id():  # a forked child reads its own
-            self._lock, self._process = threading.Lock(), process_id()
-            self._of_loops, self._of_threads = weakref.WeakKeyDictionary(), None
-        known = self._of_threads if place is None else self._of_loops.get(place)
+        known = self.known_inbox(place)
         if known is not None:
             return known
         last_gone = yield from self.adding.join()
@@ -126,6 +127,13 @@ class BatchPlans:
                 return self._of_loops.setdefault(place, made)
             self._of_threads = self._of_threads or made
             return self._of_threads
+
+    def known_inbox(self, place: Place) -> Inbox | None:
+        """Where the outcomes of items come that are added here, once this has joined the batcher."""
+        if self._process != process_id():  # a forked child reads its own
+            self._lock, self._process = threading.Lock(), process_id()
+            self._of_loops, self._of_threads = weakref.WeakKeyDictionary(), None
+        return self._of_threads if place is None else self._of_loops.get(place)
 
     def add(
         self,
@@ -169,16 +177,22 @@ class BatchPlans:
         listens: bool = False,
     ) -> Plan[list[T]]:
         """Add what was checked. The tickets expect their outcomes before these can come."""
+        yield from self.adding.stay()
         made = [tickets(each.id) for each in wishes]
         for ticket in made:
             ticket.inbox = inbox
-            inbox.expect(ticket)
+        if others := inbox.expect(made):
+            for ticket in made:
+                first = others.get(ticket.id)
+                ticket.first = None if first is ticket else first
         if listens:
             yield Listen(self.asking.gone)
+            inbox.listens()
         letters = yield from self.adding.add(wishes, inbox.adder, _checked_timeout(timeout))
         for ticket, letter in zip(made, letters, strict=True):
+            ticket.added = True
             if letter == DROPPED:
-                ticket.outcome = b"dropped\n"
+                ticket.dropped = True
             elif letter != NEW and not ticket.id.startswith(inbox.prefix):
                 ticket.ours = False  # it may be that of another adder, who is told
         return made
@@ -188,9 +202,11 @@ class BatchPlans:
     def result(self, ticket: Ticket, timeout: float | None) -> Plan[Any]:
         """The result of an item."""
         seconds = _seconds(timeout, self.config.result_ttl)
+        if ticket.dropped:
+            return outcome.read(b"dropped\n", ticket.name, self.config.codec, self.config.max_item_bytes)
         if ticket.outcome is None:
-            if ticket.ours and ticket.inbox.is_here():
-                yield from ticket.inbox.wait(ticket, now() + seconds)
+            if ticket.ours and seconds > 0 and ticket.inbox.is_here():
+                ticket.outcome = yield from ticket.inbox.wait(ticket.first or ticket, now() + seconds)
             else:
                 ticket.outcome = yield from self._fetching.fetch(ticket.id, seconds)
         return self._read(ticket, ticket.name)
@@ -234,15 +250,31 @@ class BatchPlans:
             check_function(on_progress, "on_progress", awaited=False, instead="a plain function that starts a task")
         patience = _seconds(timeout, self.config.result_ttl)
         inbox = yield from self.inbox(place)
-        run = inbox.next_id() if run_id is None else given_id(run_id)
-        numbers = iter(range(10**12))
-        wishes = many(self.config, values, key, None, priority, lambda: f"{run}.{next(numbers)}")
+        yield from self.adding.stay()
+        run = inbox.next_id() if run_id is None else given_id(run_id, "run_id")
+        wishes = many(self.config, values, key, None, priority, lambda: "")
         if not wishes:
             return []
-        ended = yield from mapping.Mapping(self.asking, run, wishes, on_progress).run(inbox.last_gone, patience)
+        digest = mapping.digest(wishes)
+        wishes = [each._replace(id=f"{run}.{digest}.{number}") for number, each in enumerate(wishes)]
+        mapped = mapping.Mapping(self.asking, run, digest, wishes, on_progress)
+        ended = yield from mapped.run(inbox.last_gone, patience)
         return mapping.results(self.asking, wishes, ended, ordered=ordered, collects=errors == "collect")
 
     # --- working
+
+    def register(self, handler: Any, *, awaited: bool) -> None:
+        """Have batches handed to `handler`.
+
+        Raises:
+            ValueError: it cannot be called so, or is of the other kind; or there is one already.
+        """
+        checked = checked_handler(handler, awaited=awaited)
+        if self.handler is not None:
+            raise ValueError(
+                f"batch {self.asking.name!r} has a handler already, and there can be but one: not {handler!r}"
+            )
+        self.handler = checked
 
     def work(self, concurrency: object, grace: object) -> Work:
         """What a worker of so many batches at a time has to do.
@@ -253,7 +285,7 @@ class BatchPlans:
         check_worker(concurrency, grace, MAX_GRACE)
         if self.handler is None:
             raise ValueError("handler is not set: decorate a function with @batcher.handler, or pass handler=")
-        return Work(self.asking, self.processing, self.handler, self._limiter, self._limit_by)
+        return Work(self.asking, self.adding, self.processing, self.handler, self._limiter, self._limit_by)
 
 
 def _seconds(timeout: float | None, otherwise: float) -> float:

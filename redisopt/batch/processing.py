@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -18,13 +19,14 @@ from redisopt import events
 from redisopt.background import now
 from redisopt.backoff import full_jitter
 from redisopt.batch import outcome
-from redisopt.batch.asking import Asking, Claimed, Settled, chunks
+from redisopt.batch.asking import Asking, Settled, chunks
 from redisopt.batch.contract import BatchItemError, BatchRun, Fatal, Handler, Retry
 from redisopt.batch.isolating import isolate
 from redisopt.batch.items import Item, key_of
 from redisopt.batch.judging import Verdict, judge
+from redisopt.batch.replies import Claimed
 from redisopt.codec import PayloadError, decode
-from redisopt.commands import Plan, Sleep, Stopped, call, invoke
+from redisopt.commands import Command, Plan, Sleep, Stopped, call, invoke
 from redisopt.config import milliseconds
 from redisopt.errors import RedisOptError, ResultCountError
 from redisopt.leases import Lease, Leases
@@ -57,6 +59,12 @@ class Held(Lease):
         self.claimed = claimed
         self.left = {item.id: item for item in claimed.items}
         self.settled: Counter[str] = Counter()
+
+    def note(self, settled: Sequence[Settled]) -> None:
+        """Redis knows what became of these."""
+        for each in settled:
+            if self.left.pop(each.item.id, None) is not None:
+                self.settled[each.kind] += 1
 
     def __repr__(self) -> str:
         """For people."""
@@ -116,6 +124,7 @@ class Processing:
         self.leases.drop("", held)
         if not held.left:
             return
+        held.mark_lost()  # from now on others may run them
         held.left.clear()
         try:
             yield from call(self._asking.release(held.id, held.partition))
@@ -216,7 +225,9 @@ class Processing:
         config = self._asking.config
         if isinstance(verdict, _Hopeless):
             return self._give_up(item, verdict.error)
-        if isinstance(verdict, Fatal):
+        if isinstance(
+            verdict, Fatal | PayloadError
+        ):  # a result that cannot be stored could not be the next time either
             return self._give_up(item, verdict)
         if isinstance(verdict, config.retry_on):
             waited = held.claimed.now_ms - item.since_ms if item.since_ms else 0
@@ -236,28 +247,22 @@ class Processing:
         return Settled(item, "dead", failed, error=outcome.told(error))
 
     def _settle(self, held: Held, settled: Sequence[Settled]) -> Plan[None]:
-        """Tell Redis, again and again while it is away: until others will run the items anyway."""
+        """Tell Redis what became of items. Interrupted, that is told once more: it is known, and others are not to do it again."""
         for part in chunks([each for each in settled if each.item.id in held.left], attrgetter("outcome")):
-            for each in part:
-                del held.left[each.item.id]
-                held.settled[each.kind] += 1
-            command = self._asking.settle(held.id, held.partition, part, last=not held.left)
-            pause = _PAUSE
-            while True:
-                try:
-                    kept = yield from call(command)
-                    break
-                except RedisOptError as error:
-                    if now() + pause > held.good_until + self._asking.config.lease_ttl:
-                        events.logger.warning(
-                            "results of %d items of %r are lost, they run again: %s",
-                            len(part),
-                            self._asking.name,
-                            error,
-                        )
-                        return
-                yield Sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+            last = len(part) == len(held.left)
+            command = self._asking.settle(held.id, held.claimed.fence, held.partition, part, last=last)
+            try:
+                kept = yield from self._deliver(held, command, len(part))
+            except GeneratorExit:
+                raise
+            except BaseException:
+                with suppress(RedisOptError):
+                    yield from call(command)
+                    held.note(part)
+                raise
+            if kept is None:
+                return
+            held.note(part)
             if kept < len(part):
                 held.mark_lost()
                 events.logger.warning(
@@ -265,6 +270,21 @@ class Processing:
                     len(part) - kept,
                     self._asking.name,
                 )
+
+    def _deliver(self, held: Held, command: Command[int], number: int) -> Plan[int | None]:
+        """Send it again and again while Redis is away: until others will run the items anyway, and then None."""
+        pause = _PAUSE
+        while True:
+            try:
+                return (yield from call(command))
+            except RedisOptError as error:
+                if now() + pause > held.good_until + self._asking.config.lease_ttl:
+                    events.logger.warning(
+                        "results of %d items of %r are lost, they run again: %s", number, self._asking.name, error
+                    )
+                    return None
+            yield Sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 class _Hopeless(Exception):

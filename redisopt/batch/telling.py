@@ -83,7 +83,7 @@ class Telling:
             some, partitions = yield from call(self._asking.cancel(found[start : start + CHUNK]))
             letters += some
             for partition in partitions:
-                yield from call(self._asking.claim("-", "-", partition, 0))  # what was due for them is not any more
+                yield from self._asking.claiming("-", partition, 0)  # what was due for them is not any more
         return letters
 
     def cancel_key(self, key: str) -> Plan[int]:
@@ -128,17 +128,19 @@ class Telling:
         """Have dead items run again; all of them where no ids are given."""
         replayed = 0
         if ids is not None:
-            if isinstance(ids, str):
-                raise ValueError("ids must be a list of ids, not one id: replay([id])")
+            if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+                raise ValueError(f"ids must be a list of ids, such as replay([id]), not {ids!r}")
             wanted = [given_id(each) for each in ids]
             for start in range(0, len(wanted), CHUNK):
                 page = yield from call(self._asking.dead(0, 0, wanted[start : start + CHUNK]))
                 replayed += yield from self._replay(page)
             return replayed
-        left = (yield from call(self._asking.look())).dead  # those that die again meanwhile stay
-        while left > 0 and (page := (yield from call(self._asking.dead(0, min(left, CHUNK))))):
+        left, after = (yield from call(self._asking.look())).dead, 0  # those that die again meanwhile stay
+        while left > 0 and (page := (yield from call(self._asking.dead(after, min(left, CHUNK))))):
             left -= len(page)
-            replayed += yield from self._replay(page)
+            number = yield from self._replay(page)
+            after += len(page) - number
+            replayed += number
         return replayed
 
     def _replay(self, page: list[tuple[str, bytes]]) -> Plan[int]:
@@ -166,7 +168,7 @@ class Telling:
             paused="paused" in look.state,
             added=count("added"),
             done=count("done"),
-            failed=count("dead"),
+            failed=count("failed"),
             retried=count("retried"),
             reclaimed=count("reclaimed"),
             cancelled=count("cancelled"),

@@ -33,6 +33,7 @@ class BatchTicket(Ticket):
             Cancelled: it was cancelled before it ran.
             QueueFull: it was dropped, since more waited than `max_queue`.
             ResultExpired: it ended longer than `result_ttl` ago, or Redis has lost it.
+            StateLost: the result cannot be read: the worker has another codec.
             ResultTimeout: there is no result yet. The item goes on; wait again, or fetch it by its id later.
             Unavailable: Redis was away, for the whole of `timeout`.
         """

@@ -1,0 +1,82 @@
+"""Workers of a batcher: as all workers (see `workers`), and at their end they give back what they had asked for without a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Self
+
+from redisopt.batch.working import Work
+from redisopt.errors import RedisOptError
+from redisopt.functions import is_async
+from redisopt.runner import AsyncRunner, Runner
+from redisopt.workers import AsyncWorker, Worker
+
+
+class BatchWorker(Worker):
+    """Works in threads.
+
+    Attributes:
+        stopped: called when it has stopped.
+    """
+
+    def __init__(self, runner: Runner, work: Work, name: str, *, concurrency: int, grace: float) -> None:
+        super().__init__(runner, work, name, concurrency=concurrency, grace=grace)
+        self._work = work
+        self.stopped: Callable[[], None] = lambda: None
+
+    def start(self) -> Self:
+        """See `Worker.start`.
+
+        Raises:
+            ConfigConflict: another process has other triggers, and `on_conflict` is "raise".
+        """
+        if not self.is_working:
+            self._runner.run(self._work.begin())
+        return super().start()
+
+    def stop(self) -> None:
+        """See `Worker.stop`."""
+        worked = self.is_working
+        super().stop()
+        if worked:
+            with suppress(RedisOptError):
+                self._runner.run(self._work.end())
+            self.stopped()
+
+
+class AsyncBatchWorker(AsyncWorker):
+    """Works in tasks of the running event loop; `stopped` is awaited."""
+
+    def __init__(self, runner: AsyncRunner, work: Work, name: str, *, concurrency: int, grace: float) -> None:
+        super().__init__(runner, work, name, concurrency=concurrency, grace=grace)
+        self._work = work
+        self.stopped: Callable[[], Awaitable[None]] | None = None
+
+    async def start(self) -> Self:
+        """See `BatchWorker.start`."""
+        if not self.is_working:
+            await self._runner.run(self._work.begin())
+        return await super().start()
+
+    async def stop(self) -> None:
+        """See `AsyncWorker.stop`."""
+        worked = self.is_working
+        await super().stop()
+        if worked:
+            with suppress(RedisOptError):
+                await self._runner.run(self._work.end())
+            if self.stopped is not None:
+                await self.stopped()
+
+
+def checked_stop(stop: Any, *, awaited: bool) -> Any:
+    """An event that can be waited for here; any object with a `wait` of the right kind will do.
+
+    Raises:
+        ValueError: it is of the other kind, or none at all.
+    """
+    wait = getattr(stop, "wait", None)
+    if not callable(wait) or is_async(wait) != awaited:
+        raise ValueError(f"stop must be {'an asyncio.Event' if awaited else 'a threading.Event'}, not {stop!r}")
+    return stop
