@@ -9,6 +9,7 @@ KEYS[3] dead    ZSET    window id -> when it died (ms)
 ARGV[1] window     its id
 ARGV[2] channel    on which workers are told when something is due
 ARGV[3] partition  its number
+ARGV[4] collect    "last", "first" or "all": which payloads a run gets
 
 Returns 1; 0 where there is no such letter; -1 where its key has both a run and a pending window: then it stays a dead letter.
 ]]
@@ -41,6 +42,13 @@ if not known[1] then
     'run_opened', letter[6], 'run_payload', letter[2])
 else
   items = at.items
+  -- More calls may come. A leading run had but one payload, which is to stay beside or before theirs.
+  if letter[3] ~= 'all' then
+    letter[3] = ARGV[4]
+    if letter[3] == 'all' then
+      redis.call('RPUSH', items, letter[2])
+    end
+  end
   redis.call('HSET', at.window,
     'window', window, 'due', part.now, 'calls', letter[4], 'bytes', 0, 'edge', letter[5], 'collect', letter[3], 'opened', letter[6],
     'payload', letter[2])

@@ -354,6 +354,7 @@ def test_fences_rise_though_the_state_is_lost(make_batcher: MakeBatcher, client:
     with batcher.worker():
         for item in range(3):
             assert batcher.call(item) == item
+        time.sleep(0.01)
         client.delete("redisopt:v1:{batch:test}:state")
         assert batcher.call(3) == 3
 

@@ -202,7 +202,7 @@ def test_a_batch_whose_reply_cannot_be_read_in_time_is_left_to_others_or_taken_i
             return Delayed(1.0) if int(words[3 + int(words[2]) + 3]) > 16 else Fate.PASS
         return Fate.PASS
 
-    fields: Any = {"max_size": 64, "max_delay": 0.0, "lease_ttl": 1.0}
+    fields: Any = {"max_size": 64, "max_delay": 0.0, "lease_ttl": 5.0}
     slow = BatchFace(kind, proxy.url, "test", noted(server.url, doubled), command_timeout=0.3, **fields)
     good = BatchFace(kind, server.url, "test", noted(server.url, doubled), **fields)
     with proxy.during(large_ones_come_late), slow.worker(), Lateness() as late:
@@ -212,7 +212,7 @@ def test_a_batch_whose_reply_cannot_be_read_in_time_is_left_to_others_or_taken_i
         if helped:
             with good.worker():
                 assert [good.result(ticket) for ticket in tickets] == doubled(list(range(64)))
-            assert time.monotonic() - began < 4 + late.seconds
+            assert time.monotonic() - began < 8 + late.seconds
         else:
             assert [good.result(ticket, 20) for ticket in tickets] == doubled(list(range(64)))
             assert max(len(run.items) for run in notes.runs()) <= 16

@@ -345,3 +345,22 @@ def test_what_is_said_again_of_a_run_that_another_has_since_was_heard(make: Make
     _, (again,) = scripts.do(scripts.asking.claim(0, 1, "second", "lane.2", 1), 1)
     assert scripts.do(said) is True
     assert scripts.do(scripts.asking.finish(again, "done"), 1) is True
+
+
+@pytest.mark.parametrize(("collect", "runs"), [("all", ["a", "c"]), ("first", ["a"]), ("last", ["c"])])
+def test_a_letter_of_a_leading_run_keeps_its_payload_where_calls_join_it(
+    make: Make, collect: str, runs: list[str]
+) -> None:
+    """It is replayed while another run is under way, and waits; what is called meanwhile goes into its window."""
+    scripts = make(wait=0.32, collect=collect, leading=True, max_attempts=1)
+    placed = scripts.call("a")
+    _, (run,) = scripts.do(scripts.asking.claim(0, 1, "first", "lane.1", 1))
+    assert scripts.do(scripts.asking.finish(run, "failed", b"", "ValueError: no"))
+    scripts.call("b")
+    scripts.go_to(START_MS + 320)
+    _, (run,) = scripts.do(scripts.asking.claim(0, 1, "first", "lane.1", 2))
+    assert scripts.do(scripts.asking.replay(0, placed.window)) == 1
+    scripts.call("c")
+    assert scripts.do(scripts.asking.finish(run, "done"))
+    scripts.work()
+    assert [payloads for _, payloads in scripts.runs] == [runs]
