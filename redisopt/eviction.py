@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from redisopt import events
 from redisopt.commands import Command, Plan, call
 from redisopt.errors import RedisOptError
+from redisopt.replies import text
 
 _MOST_TOLD = 1000
 
@@ -35,8 +34,4 @@ def warn_of_eviction(key: str) -> Plan[None]:
 
 def eviction_policy(key: str) -> Command[str]:
     """Ask the server that has `key` for its policy; "" where nothing is evicted."""
-    return Command("eviction_policy", (key,), (), _text)
-
-
-def _text(reply: Any) -> str:
-    return reply.decode() if isinstance(reply, bytes) else str(reply)
+    return Command("eviction_policy", (key,), (), text)

@@ -53,6 +53,18 @@ def check_function(function: Any, field: str, *, awaited: bool | None, instead: 
         raise ValueError(f"{field} {function!r} is not a coroutine function: use {instead}")
 
 
+def checked_stop(stop: Any, *, awaited: bool) -> Any:
+    """An event that whoever works in the foreground can wait for; any object with a `wait` of the right kind will do.
+
+    Raises:
+        ValueError: it is of the other kind, or none at all.
+    """
+    wait = getattr(stop, "wait", None)
+    if not callable(wait) or is_async(wait) != awaited:
+        raise ValueError(f"stop must be {'an asyncio' if awaited else 'a threading'}.Event, not {stop!r}")
+    return stop
+
+
 def takes(function: Any, count: int) -> bool:
     """Whether `function` can be called with so many positional arguments; also where nothing is known of it."""
     try:

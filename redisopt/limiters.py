@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
+
+
+class Limiter(Protocol):
+    """Whoever grants permits: whatever is for asyncio awaits what its methods return."""
+
+    def acquire(self, cost: int = 1, key: str = "", *, timeout: float | None = None) -> Any:
+        """Wait for a permit, which has `refund`, `settle` and `release`; raises `Throttled` where it would take longer."""
 
 
 def checked_limiter(limiter: Any, field: str, *, awaited: bool) -> None:

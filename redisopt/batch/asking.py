@@ -14,6 +14,7 @@ from redisopt.batch.replies import Claim, Full, Levels, Look, Oldest, Reading
 from redisopt.commands import Arg, Command, Plan, call
 from redisopt.config import milliseconds
 from redisopt.identity import process_id
+from redisopt.replies import text
 
 T = TypeVar("T")
 
@@ -183,7 +184,7 @@ class Asking:
     def renew(self, claims: Sequence[str]) -> Command[str]:
         """Renew the leases of claims: "1" or "0" for each."""
         return Command(
-            "batch_renew", self._keys("leases", "state"), (milliseconds(self.config.lease_ttl), *claims), replies.text
+            "batch_renew", self._keys("leases", "state"), (milliseconds(self.config.lease_ttl), *claims), text
         )
 
     def release(self, claim: str, partition: str) -> Command[int]:

@@ -10,19 +10,20 @@ from typing import Any, TypeVar
 import redis.asyncio
 
 from redisopt.batch.adding import given_id, wish
-from redisopt.batch.config import BatchConfig
+from redisopt.batch.config import BatchConfig, LimitBy
 from redisopt.batch.contract import checked_handler
 from redisopt.batch.gathering import Gathering
 from redisopt.batch.helping import AsyncHelping
 from redisopt.batch.inbox import Inbox
-from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.outcome import DeadItem
 from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import AsyncBatchTicket
-from redisopt.batch.worker import AsyncBatchWorker, checked_stop
+from redisopt.batch.worker import AsyncBatchWorker
 from redisopt.faces import AsyncFace
+from redisopt.functions import checked_stop
+from redisopt.limiters import Limiter
 from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.runner import AsyncRunner
 

@@ -9,17 +9,18 @@ from typing import Any, TypeVar
 
 import redis
 
-from redisopt.batch.config import BatchConfig
+from redisopt.batch.config import BatchConfig, LimitBy
 from redisopt.batch.contract import checked_handler
 from redisopt.batch.helping import Helping
-from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.outcome import DeadItem
 from redisopt.batch.plans import GRACE, BatchPlans
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import BatchMetrics
 from redisopt.batch.ticket import BatchTicket
-from redisopt.batch.worker import BatchWorker, checked_stop
+from redisopt.batch.worker import BatchWorker
 from redisopt.faces import Face
+from redisopt.functions import checked_stop
+from redisopt.limiters import Limiter
 from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.runner import Runner
 

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from redisopt.codec import MAX_PAYLOAD_BYTES, Codec
 from redisopt.config import Config, ErrorTypes, milliseconds
 
+LimitBy = Literal["batch", "items"]
+"""What a batch costs a limiter: 1, or as much as it has items."""
+
 MAX_SIZE = 1000
 """Items of one batch: one script call hands them out, and must not hold up the server."""
 

@@ -13,10 +13,9 @@ from redisopt.background import Performer, now
 from redisopt.batch import mapping, outcome
 from redisopt.batch.adding import DROPPED, NEW, Adding, Wish, given_id, many, wish
 from redisopt.batch.asking import Asking
-from redisopt.batch.config import BatchConfig
+from redisopt.batch.config import BatchConfig, LimitBy
 from redisopt.batch.contract import Handler, checked_handler
 from redisopt.batch.inbox import Expected, Fetching, Inbox
-from redisopt.batch.limiter import LimitBy, Limiter, checked_limiter
 from redisopt.batch.processing import Processing
 from redisopt.batch.progress import Progress
 from redisopt.batch.telling import Telling
@@ -24,6 +23,7 @@ from redisopt.batch.working import Work
 from redisopt.commands import Listen, Plan
 from redisopt.functions import check_function
 from redisopt.identity import process_id
+from redisopt.limiters import Limiter, checked_limiter
 from redisopt.monitor.watching import Monitor, Watch
 from redisopt.shifts import check_worker
 
@@ -87,7 +87,9 @@ class BatchPlans:
         *,
         awaited: bool,
     ) -> None:
-        checked_limiter(limiter, limit_by, awaited=awaited)
+        checked_limiter(limiter, "limiter", awaited=awaited)
+        if limit_by not in ("batch", "items"):
+            raise ValueError(f"limit_by must be 'batch' or 'items', not {limit_by!r}")
         self.asking = Asking(name, config)
         self.adding = Adding(self.asking)
         watch = Watch(monitor, "batched_operation", {"batcher": name}, awaited=awaited)

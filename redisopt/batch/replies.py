@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from redisopt.batch import items
 from redisopt.batch.items import Item
+from redisopt.replies import as_bytes, text
 
 
 class Full(NamedTuple):
@@ -94,16 +95,6 @@ class Look(NamedTuple):
     oldest_ms: int | None
     claims: int
     state: dict[str, str]
-
-
-def text(reply: Any) -> str:
-    """A reply as text, whether or not the client decodes."""
-    return reply.decode() if isinstance(reply, bytes) else str(reply)
-
-
-def as_bytes(reply: Any) -> bytes:
-    """A reply as bytes, likewise."""
-    return reply if isinstance(reply, bytes) else str(reply).encode()
 
 
 def read_list(reply: Any) -> list[bytes]:

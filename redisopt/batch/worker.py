@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Self
+from typing import Self
 
 from redisopt.batch.working import Work
 from redisopt.errors import RedisOptError
-from redisopt.functions import is_async
 from redisopt.runner import AsyncRunner, Runner
 from redisopt.workers import AsyncWorker, Worker
 
@@ -68,15 +67,3 @@ class AsyncBatchWorker(AsyncWorker):
                 await self._runner.run(self._work.end())
             if self.stopped is not None:
                 await self.stopped()
-
-
-def checked_stop(stop: Any, *, awaited: bool) -> Any:
-    """An event that can be waited for here; any object with a `wait` of the right kind will do.
-
-    Raises:
-        ValueError: it is of the other kind, or none at all.
-    """
-    wait = getattr(stop, "wait", None)
-    if not callable(wait) or is_async(wait) != awaited:
-        raise ValueError(f"stop must be {'an asyncio.Event' if awaited else 'a threading.Event'}, not {stop!r}")
-    return stop

@@ -14,14 +14,14 @@ from redisopt import events
 from redisopt.background import now
 from redisopt.batch.adding import Adding
 from redisopt.batch.asking import Asking
-from redisopt.batch.config import MAX_SIZE
+from redisopt.batch.config import MAX_SIZE, LimitBy
 from redisopt.batch.contract import Handler
-from redisopt.batch.limiter import LimitBy, Limiter
 from redisopt.batch.processing import Held, Processing
 from redisopt.batch.replies import Claimed, Due, Elsewhere, Idle
 from redisopt.commands import Invoke, Plan, call
 from redisopt.errors import ConfigConflict, CostExceedsLimit, RedisOptError, Throttled, Unavailable
 from redisopt.identity import next_permit_id
+from redisopt.limiters import Limiter
 from redisopt.shifts import LOOK_EVERY, Job
 
 _PATIENCE = 1.0  # seconds that a worker waits in a throttler's line before it looks again whether it is to stop

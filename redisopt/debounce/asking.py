@@ -24,9 +24,9 @@ from redisopt.debounce.replies import (
     read_pending,
     read_placed,
     read_taken,
-    text,
 )
 from redisopt.identity import process_id
+from redisopt.replies import text
 
 CHUNK = 1000
 """Payloads that are read in one script call."""

@@ -13,12 +13,12 @@ import redis.asyncio
 from redisopt.commands import invoke
 from redisopt.dead import DeadLetter
 from redisopt.debounce.config import DebounceConfig
-from redisopt.debounce.executing import Throttling
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
 from redisopt.debounce.plans import GRACE, MAX_GRACE, DebouncePlans, Terms
 from redisopt.debounce.ticket import RESULT_TIMEOUT, AsyncDebounceTicket
 from redisopt.faces import AsyncFace
-from redisopt.functions import check_function
+from redisopt.functions import check_function, checked_stop
+from redisopt.limiters import Limiter
 from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.policies import Bound, Policy
 from redisopt.runner import AsyncRunner
@@ -59,7 +59,7 @@ class AsyncDebouncer(AsyncFace[DebounceConfig]):
         config: DebounceConfig | None = None,
         *,
         on_debounce: Callable[[int], object] | None = None,
-        throttler: Throttling | None = None,
+        throttler: Limiter | None = None,
         monitor: AsyncPerformanceMonitor | None = None,
         **fields: Any,
     ) -> None:
@@ -201,7 +201,7 @@ class AsyncDebouncer(AsyncFace[DebounceConfig]):
 
     async def run(self, stop: asyncio.Event, *, concurrency: int = 1, grace: float = GRACE) -> None:
         """Work until `stop` is set, or this is cancelled. Arguments as `worker`."""
-        self._plans.check_stop(stop, awaited=True)
+        checked_stop(stop, awaited=True)
         async with self.worker(concurrency=concurrency, grace=grace):
             await stop.wait()
 

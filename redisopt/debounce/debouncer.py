@@ -13,12 +13,12 @@ import redis
 from redisopt.commands import invoke
 from redisopt.dead import DeadLetter
 from redisopt.debounce.config import DebounceConfig
-from redisopt.debounce.executing import Throttling
 from redisopt.debounce.outcome import DebounceMetrics, DebounceResult, Pending
 from redisopt.debounce.plans import GRACE, MAX_GRACE, DebouncePlans, Terms
 from redisopt.debounce.ticket import RESULT_TIMEOUT, DebounceTicket
 from redisopt.faces import Face
-from redisopt.functions import check_function
+from redisopt.functions import check_function, checked_stop
+from redisopt.limiters import Limiter
 from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.policies import Bound, Policy
 from redisopt.runner import Runner
@@ -69,7 +69,7 @@ class Debouncer(Face[DebounceConfig]):
         config: DebounceConfig | None = None,
         *,
         on_debounce: Callable[[int], object] | None = None,
-        throttler: Throttling | None = None,
+        throttler: Limiter | None = None,
         monitor: PerformanceMonitor | None = None,
         **fields: Any,
     ) -> None:
@@ -295,7 +295,7 @@ class Debouncer(Face[DebounceConfig]):
 
     def run(self, stop: threading.Event, *, concurrency: int = 1, grace: float = GRACE) -> None:
         """Work in the foreground until `stop` is set, or Ctrl-C. Arguments as `worker`."""
-        self._plans.check_stop(stop, awaited=False)
+        checked_stop(stop, awaited=False)
         with self.worker(concurrency=concurrency, grace=grace):
             stop.wait()
 

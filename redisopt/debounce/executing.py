@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
 from redisopt import events
 from redisopt.background import now
@@ -22,6 +22,7 @@ from redisopt.debounce.replies import Claimed
 from redisopt.errors import ConfigConflict, RedisOptError, StateLost, Throttled, Unavailable
 from redisopt.identity import process_id
 from redisopt.leases import Leases
+from redisopt.limiters import Limiter
 from redisopt.monitor.watching import Watch
 from redisopt.shifts import LOOK_EVERY, Job
 
@@ -39,13 +40,6 @@ _GIVES_UP = 60.0  # seconds after which another has taken it over
 
 class _Unread(Exception):
     """The payloads of a run could not be read, since Redis was away."""
-
-
-class Throttling(Protocol):
-    """What a debouncer asks of a throttler: permits, one for each run."""
-
-    def acquire(self, *, timeout: float | None = None) -> Any:
-        """A permit, or something that is awaited for one, with `release` and `refund`. Raises `Throttled`."""
 
 
 class HeldRun(Run):
@@ -302,7 +296,7 @@ class Due:
         agreeing: Agreeing,
         executing: Executing,
         handler: Callable[..., Any],
-        throttler: Throttling | None,
+        throttler: Limiter | None,
     ) -> None:
         self._asking = asking
         self._agreeing = agreeing
@@ -373,7 +367,7 @@ class Due:
     def _heard(self, partition: int, seconds: float | None) -> None:
         self._due[partition] = now() + (LOOK_EVERY if seconds is None else min(seconds, LOOK_EVERY))
 
-    def _claim_with_permit(self, partition: int, throttler: Throttling) -> Plan[list[Job]]:
+    def _claim_with_permit(self, partition: int, throttler: Limiter) -> Plan[list[Job]]:
         """Wait for a permit first, and take a run only then: what is called meanwhile still goes into its window."""
         self._heard(partition, (yield from self._executing.look(partition)))
         if now() < self._due[partition]:

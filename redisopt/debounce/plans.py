@@ -12,10 +12,10 @@ from redisopt.debounce.asking import Asking
 from redisopt.debounce.closures import Closures
 from redisopt.debounce.config import CLUSTER_PARTITIONS, DebounceConfig
 from redisopt.debounce.controlling import Controlling
-from redisopt.debounce.executing import Due, Executing, Throttling
+from redisopt.debounce.executing import Due, Executing
 from redisopt.debounce.submitting import Submitting, check_timeout
-from redisopt.functions import check_function, guarded, is_async, takes
-from redisopt.limiters import checked_limiter
+from redisopt.functions import check_function, guarded, takes
+from redisopt.limiters import Limiter, checked_limiter
 from redisopt.monitor.watching import Monitor, Watch
 
 GRACE = 10.0
@@ -55,7 +55,7 @@ class DebouncePlans:
         name: str,
         config: DebounceConfig,
         on_debounce: Callable[[int], object] | None,
-        throttler: Throttling | None,
+        throttler: Limiter | None,
         monitor: Monitor | None,
         *,
         clustered: bool,
@@ -106,16 +106,6 @@ class DebouncePlans:
         if not callable(terms.key):
             self.asking.layout.place(terms.key)
         check_timeout(terms.timeout)
-
-    def check_stop(self, stop: Any, *, awaited: bool) -> None:
-        """Refuse what a worker in the foreground could not wait for.
-
-        Raises:
-            ValueError: it is no event, or of the other kind.
-        """
-        wait = getattr(stop, "wait", None)
-        if not callable(wait) or is_async(wait) != awaited:
-            raise ValueError(f"stop must be {'an asyncio' if awaited else 'a threading'}.Event, not {stop!r}")
 
     def due(self) -> Due:
         """What a worker has to do.

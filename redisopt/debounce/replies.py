@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from redisopt.debounce.layout import Layout, Place
 from redisopt.debounce.outcome import Pending
 from redisopt.errors import StateLost
+from redisopt.replies import as_bytes, text
 
 
 class Placed(NamedTuple):
@@ -78,16 +79,6 @@ class Letter(NamedTuple):
     error: str
     died_at: float
     collected: int
-
-
-def text(value: Any) -> str:
-    """A reply as text, whether or not the client decodes."""
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def as_bytes(value: Any) -> bytes:
-    """A reply as bytes, likewise."""
-    return value.encode() if isinstance(value, str) else bytes(value)
 
 
 def read_placed(reply: Any) -> Placed:

@@ -16,6 +16,7 @@ from redisopt.breaker.async_circuit_breaker import AsyncCircuitBreaker
 from redisopt.cache.async_cache import AsyncCache
 from redisopt.debounce.async_debouncer import AsyncDebouncer
 from redisopt.faces import AsyncFace
+from redisopt.functions import checked_stop
 from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.metrics import OptimizerMetrics
@@ -164,10 +165,9 @@ class AsyncOptimizer(AsyncFace[OptimizerConfig]):
 
     async def run(self, stop: asyncio.Event | None = None, *, concurrency: int = 1) -> None:
         """Work until `stop` is set, or the task is cancelled."""
-        if stop is not None and not isinstance(stop, asyncio.Event):
-            raise ValueError(f"stop must be an asyncio.Event, not {stop!r}")
+        event = asyncio.Event() if stop is None else checked_stop(stop, awaited=True)
         async with self.worker(concurrency):
-            await (asyncio.Event() if stop is None else stop).wait()
+            await event.wait()
 
     async def metrics(self) -> OptimizerMetrics:
         """See `Optimizer.metrics`."""

@@ -16,6 +16,7 @@ from redisopt.breaker.circuit_breaker import CircuitBreaker
 from redisopt.cache.cache import Cache
 from redisopt.debounce.debouncer import Debouncer
 from redisopt.faces import Face
+from redisopt.functions import checked_stop
 from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.metrics import OptimizerMetrics
@@ -214,10 +215,9 @@ class Optimizer(Face[OptimizerConfig]):
 
     def run(self, stop: threading.Event | None = None, *, concurrency: int = 1) -> None:
         """Work in the foreground until `stop` is set, or Ctrl-C."""
-        if stop is not None and not isinstance(stop, threading.Event):
-            raise ValueError(f"stop must be a threading.Event, not {stop!r}")
+        event = threading.Event() if stop is None else checked_stop(stop, awaited=False)
         with self.worker(concurrency):
-            (threading.Event() if stop is None else stop).wait()
+            event.wait()
 
     # --- looking
 
