@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from redisopt.events import add_hook, remove_hook
-    from redisopt.headers import Advice, Policy, read_headers
+    from redisopt.headers import Advice, QuotaPolicy, read_headers
     from redisopt.logs import LogEvents, log_events
     from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
     from redisopt.monitor.config import MonitorConfig
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from redisopt.pipeline.fallback import Fallback
     from redisopt.pipeline.pipeline import AsyncPipeline, Pipeline
     from redisopt.pipeline.timeout import Timeout
+    from redisopt.policies import Policy
     from redisopt.retry.budget import RetryMetrics
     from redisopt.retry.config import RetryConfig
     from redisopt.retry.retrying import AsyncRetryPolicy, RetryPolicy
@@ -116,7 +117,7 @@ _HOMES = {
     "debounce.ticket": "AsyncDebounceTicket DebounceTicket",
     "errors": "BatchItemFailed Cancelled CircuitOpen ComputeFailed ConfigConflict CostExceedsLimit OperationTimeout PermitLost QueueFull RedisOptError ResultCountError ResultExpired ResultTimeout RunFailed RunLost StateLost ThrottleTimeout Throttled Unavailable",
     "events": "add_hook remove_hook",
-    "headers": "Advice Policy read_headers",
+    "headers": "Advice QuotaPolicy read_headers",
     "logs": "LogEvents log_events",
     "monitor.async_monitor": "AsyncPerformanceMonitor",
     "monitor.config": "MonitorConfig",
@@ -130,6 +131,7 @@ _HOMES = {
     "pipeline.fallback": "Fallback",
     "pipeline.pipeline": "AsyncPipeline Pipeline",
     "pipeline.timeout": "Timeout",
+    "policies": "Policy",
     "retry.budget": "RetryMetrics",
     "retry.config": "RetryConfig",
     "retry.retrying": "AsyncRetryPolicy RetryPolicy",
@@ -221,6 +223,7 @@ __all__ = [
     "Profile",
     "Progress",
     "QueueFull",
+    "QuotaPolicy",
     "Rate",
     "RedisOptError",
     "Request",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-_AWAITED = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_NOT_PLAIN = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 def is_async(function: Any) -> bool:
@@ -21,7 +21,7 @@ def is_async(function: Any) -> bool:
 
 def _is_plain(function: Any) -> bool:
     """Whether it is what most are, told in a tenth of the time: a function, and nothing was added to it that says otherwise."""
-    return type(function) is FunctionType and not function.__dict__ and not function.__code__.co_flags & _AWAITED
+    return type(function) is FunctionType and not function.__dict__ and not function.__code__.co_flags & _NOT_PLAIN
 
 
 def check_function(function: Any, field: str, *, awaited: bool | None, instead: str = "") -> None:
@@ -44,6 +44,10 @@ def check_function(function: Any, field: str, *, awaited: bool | None, instead: 
         raise ValueError(
             f"{field} {function!r} is an async generator function: a permit for its whole life is taken inside it, "
             "with `async with throttler.acquire()`"
+        )
+    if inspect.isgeneratorfunction(inspect.unwrap(function)):
+        raise ValueError(
+            f"{field} {function!r} is a generator function: a call of it only makes a generator, and does nothing yet"
         )
     if awaited is False and is_async(function):
         raise ValueError(

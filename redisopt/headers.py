@@ -76,7 +76,7 @@ Headers = HasItems | Iterable[tuple[str | bytes, str | bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class QuotaPolicy:
     """One limit, as far as the headers tell of it; None is what they do not tell.
 
     Attributes:
@@ -112,7 +112,7 @@ class Advice:
     limit: int | None
     remaining: int | None
     reset: float | None
-    policies: tuple[Policy, ...]
+    policies: tuple[QuotaPolicy, ...]
 
 
 def read_headers(headers: Headers, status: int | None = None, *, now: datetime | None = None) -> Advice:
@@ -144,10 +144,10 @@ def read_headers(headers: Headers, status: int | None = None, *, now: datetime |
     if age > 0:
         # Draft, 7.3: what a cache has kept says nothing about now.
         logger.debug("limits in a response that was %s s in a cache are ignored", age)
-        policies: tuple[Policy, ...] = ()
+        policies: tuple[QuotaPolicy, ...] = ()
     else:
         policies = _policies(lines, clock)
-    tightest = min(policies, key=_tightness, default=Policy())
+    tightest = min(policies, key=_tightness, default=QuotaPolicy())
     pause = _pause(_asked(lines, clock), policies, status)
     return Advice(pause, tightest.limit, tightest.remaining, tightest.reset, policies)
 
@@ -155,17 +155,17 @@ def read_headers(headers: Headers, status: int | None = None, *, now: datetime |
 # --- the advice
 
 
-def _tightness(policy: Policy) -> tuple[bool, bool, float]:
+def _tightness(policy: QuotaPolicy) -> tuple[bool, bool, float]:
     told = policy.remaining is not None
     return (policy.unit != "requests", not told, policy.remaining if policy.remaining is not None else 0)
 
 
-def _share_left(policy: Policy) -> float:
+def _share_left(policy: QuotaPolicy) -> float:
     """Tokens and requests can only be compared by their shares."""
     return policy.remaining / policy.limit if policy.remaining is not None and policy.limit else 1.0
 
 
-def _pause(asked: float | None, policies: tuple[Policy, ...], status: int | None) -> float:
+def _pause(asked: float | None, policies: tuple[QuotaPolicy, ...], status: int | None) -> float:
     refused = status is None or status >= HTTPStatus.BAD_REQUEST  # or may be
     with_reset = [policy for policy in policies if policy.reset is not None]
     if asked is not None and refused:
@@ -173,7 +173,7 @@ def _pause(asked: float | None, policies: tuple[Policy, ...], status: int | None
     elif exhausted := [policy for policy in with_reset if policy.remaining == 0]:
         pause = max(policy.reset or 0.0 for policy in exhausted)
     elif status == HTTPStatus.TOO_MANY_REQUESTS:
-        pause = min(with_reset, key=_share_left, default=Policy()).reset or 0.0
+        pause = min(with_reset, key=_share_left, default=QuotaPolicy()).reset or 0.0
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
         pause = max((policy.reset or 0.0 for policy in with_reset if policy.remaining is None), default=0.0)
     else:
@@ -237,7 +237,7 @@ def _text(part: Any) -> str | None:
 # --- policies
 
 
-def _policies(lines: dict[str, list[str]], clock: float) -> tuple[Policy, ...]:
+def _policies(lines: dict[str, list[str]], clock: float) -> tuple[QuotaPolicy, ...]:
     """Each limit that is told of. Headers with the same words around "ratelimit" tell of one."""
     families: dict[tuple[str, str], dict[str, str]] = {}
     for name, texts in lines.items():
@@ -261,18 +261,18 @@ def _policies(lines: dict[str, list[str]], clock: float) -> tuple[Policy, ...]:
     return tuple(policies[:MAX_POLICIES])
 
 
-def _of_family(family: str, texts: dict[str, str], clock: float) -> list[Policy]:
+def _of_family(family: str, texts: dict[str, str], clock: float) -> list[QuotaPolicy]:
     """What is left of each limit, with the quota that belongs to it; then the quotas of which nothing else is told."""
     quotas = [_quota(*item) for item in _items(texts.get("policy", ""))]
     # Of `100, 100;w=60` the first is the limit in force, and no policy.
     quotas += [_quota(*item) for item in _items(texts.get("limit", "")) if item[1]]
     known = [quota for quota in quotas if quota is not None]
-    states: list[Policy] = []
+    states: list[QuotaPolicy] = []
     combined: dict[str, str] = {}
     for name, parameters in _items(texts.get("", "")):
         if "r" in parameters:
             reset = _seconds("ratelimit", parameters["t"], clock, _seconds_to_reset) if "t" in parameters else None
-            states.append(Policy(name, remaining=_count("ratelimit", parameters["r"]), reset=reset))
+            states.append(QuotaPolicy(name, remaining=_count("ratelimit", parameters["r"]), reset=reset))
         else:
             combined |= parameters  # limit=100, remaining=50, reset=30
     states.append(_state(family, combined | texts, clock))
@@ -280,7 +280,7 @@ def _of_family(family: str, texts: dict[str, str], clock: float) -> list[Policy]
     by_name = {quota.name: quota for quota in known if quota.name or len(known) == 1}
     by_limit = {quota.limit: quota for quota in known}
     rest = dict.fromkeys(known)  # without those that came in two headers
-    policies: list[Policy] = []
+    policies: list[QuotaPolicy] = []
     for state in states:
         if state.limit is None and state.remaining is None and state.reset is None:
             continue
@@ -294,7 +294,7 @@ def _of_family(family: str, texts: dict[str, str], clock: float) -> list[Policy]
     return [*policies, *rest]
 
 
-def _state(family: str, texts: dict[str, str], clock: float) -> Policy:
+def _state(family: str, texts: dict[str, str], clock: float) -> QuotaPolicy:
     """The limit that has a header for each of its numbers."""
     limit = remaining = reset = None
     if "limit" in texts:
@@ -308,10 +308,10 @@ def _state(family: str, texts: dict[str, str], clock: float) -> Policy:
         if reset is None and role in texts:
             reset = _seconds(role, texts[role], clock, _seconds_to_reset)
     window = next((seconds for word, seconds in _WINDOWS.items() if word in family.split("-")), None)
-    return Policy(family, limit, remaining, reset, window, "tokens" if "token" in family else "requests")
+    return QuotaPolicy(family, limit, remaining, reset, window, "tokens" if "token" in family else "requests")
 
 
-def _quota(name: str, parameters: dict[str, str]) -> Policy | None:
+def _quota(name: str, parameters: dict[str, str]) -> QuotaPolicy | None:
     """A quota policy: ``"default";q=100;w=60``, or in drafts up to 07 ``100;w=60``."""
     if "q" in parameters:
         limit = _count("q", parameters["q"])
@@ -322,7 +322,7 @@ def _quota(name: str, parameters: dict[str, str]) -> Policy | None:
     window = _number(parameters.get("w", parameters.get("window", "")))
     if window is not None and not 0 < window <= MAX_RESET:
         window = None
-    return Policy(name, limit, window=window, unit=parameters.get("qu", "requests"))
+    return QuotaPolicy(name, limit, window=window, unit=parameters.get("qu", "requests"))
 
 
 # --- values

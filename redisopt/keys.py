@@ -30,7 +30,7 @@ def checked_name(name: str, field: str = "name") -> str:
     """
     _check_text(name, field)
     if not name:
-        raise ValueError(f"{field} is empty: give the limiter a name, such as 'github'")
+        raise ValueError(f"{field} is empty: give what processes share a name, such as 'github'")
     found = _FORBIDDEN_IN_NAME.search(name)
     if found:
         raise ValueError(

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
+from types import CoroutineType
 from typing import Any, TypeVar
 
 import redis
@@ -133,9 +134,13 @@ class Runner:
             return None if self._links.breaker.silences else self._wakes.listen(step.channel)
         if isinstance(step, Invoke):
             try:
-                return step.function(*step.args, **step.kwargs or {})
+                result = step.function(*step.args, **step.kwargs or {})
             except StopIteration as error:
                 raise Stopped(error) from None
+            if type(result) is CoroutineType:
+                result.close()
+                raise TypeError(f"{step.function!r} gave a coroutine, which nobody awaits here: use the Async class")
+            return result
         if isinstance(step, Within):
             return drive_within(step, self._perform, self._abandoned)
         raise TypeError(f"a plan yielded {step!r}, which is no step")

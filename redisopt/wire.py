@@ -156,7 +156,7 @@ def unavailable(error: BaseException, command: Command[Any]) -> RedisOptError:
     if "WRONGTYPE" in text or "attempt to " in text or "bad argument" in text:
         keys = f"{command.keys[0].rpartition(':')[0]}:*"
         return StateLost(
-            f"one of the keys {keys} holds something that redisopt did not write: reset() deletes it ({text})"
+            f"one of the keys {keys} holds something that redisopt did not write: look at it, and delete it ({text})"
         )
     if isinstance(error, TimeoutError):
         return Unavailable(f"Redis did not answer {script} within command_timeout ({text})")

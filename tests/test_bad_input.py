@@ -233,7 +233,7 @@ def test_a_name_has_no_braces_and_no_control_characters(make: Make, name: str) -
 
 def test_a_name_is_not_empty(make: Make) -> None:
     """All limiters would have the same."""
-    with pytest.raises(ValueError, match="name is empty: give the limiter a name"):
+    with pytest.raises(ValueError, match="name is empty: give what processes share a name"):
         make("", rates=["10/s"])
 
 

@@ -26,7 +26,7 @@ from redisopt.headers import (
     MAX_RESET,
     MAX_VALUE,
     Advice,
-    Policy,
+    QuotaPolicy,
     read_headers,
 )
 from redisopt.throttle.rate import MAX_LIMIT
@@ -40,9 +40,9 @@ Told = dict[str, str]
 
 # --- dialects: what each API sends, with the status, and what it means
 
-NOTHING = Policy()
+NOTHING = QuotaPolicy()
 
-SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
+SAMPLES: dict[str, tuple[int, Told, float, list[QuotaPolicy]]] = {
     "GitHub, some left": (
         200,
         {
@@ -54,7 +54,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "X-RateLimit-Resource": "core",
         },
         0.0,
-        [Policy(limit=5000, remaining=4987, reset=1350.0)],
+        [QuotaPolicy(limit=5000, remaining=4987, reset=1350.0)],
     ),
     "GitHub, none left": (
         403,
@@ -66,13 +66,13 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "x-ratelimit-used": "60",
         },
         1350.0,
-        [Policy(limit=60, remaining=0, reset=1350.0)],
+        [QuotaPolicy(limit=60, remaining=0, reset=1350.0)],
     ),
     "GitHub, secondary limit": (
         403,
         {"Date": DATE, "Retry-After": "60", "X-RateLimit-Limit": "30", "X-RateLimit-Remaining": "14"},
         60.0,
-        [Policy(limit=30, remaining=14)],
+        [QuotaPolicy(limit=30, remaining=14)],
     ),
     "GitHub, secondary limit without Retry-After": (
         429,
@@ -83,13 +83,13 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "X-RateLimit-Reset": f"{EPOCH + 31}",
         },
         31.0,
-        [Policy(limit=30, remaining=14, reset=31.0)],
+        [QuotaPolicy(limit=30, remaining=14, reset=31.0)],
     ),
     "GitHub, out of order": (
         503,
         {"Date": DATE, "X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4987", "X-RateLimit-Reset": f"{EPOCH + 9}"},
         0.0,
-        [Policy(limit=5000, remaining=4987, reset=9.0)],
+        [QuotaPolicy(limit=5000, remaining=4987, reset=9.0)],
     ),
     "OpenAI": (
         200,
@@ -102,7 +102,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "x-ratelimit-reset-tokens": "6m0s",
         },
         0.0,
-        [Policy("requests", 60, 59, 1.0), Policy("tokens", 150_000, 149_984, 360.0, None, "tokens")],
+        [QuotaPolicy("requests", 60, 59, 1.0), QuotaPolicy("tokens", 150_000, 149_984, 360.0, None, "tokens")],
     ),
     "OpenAI, refused": (
         429,
@@ -117,7 +117,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "x-ratelimit-reset-tokens": "1m26.4s",
         },
         0.02,
-        [Policy("requests", 5000, 4999, 0.012), Policy("tokens", 160_000, 0, 86.4, None, "tokens")],
+        [QuotaPolicy("requests", 5000, 4999, 0.012), QuotaPolicy("tokens", 160_000, 0, 86.4, None, "tokens")],
     ),
     "OpenAI, refused for its tokens, without Retry-After": (
         429,
@@ -130,13 +130,13 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "x-ratelimit-reset-tokens": "59.7s",
         },
         59.7,
-        [Policy("requests", 5000, 100, 0.012), Policy("tokens", 160_000, 840, 59.7, None, "tokens")],
+        [QuotaPolicy("requests", 5000, 100, 0.012), QuotaPolicy("tokens", 160_000, 840, 59.7, None, "tokens")],
     ),
     "Azure OpenAI, which does not know": (
         200,
         {"x-ratelimit-limit-tokens": "-1", "x-ratelimit-remaining-tokens": "-1", "x-ratelimit-reset-tokens": "0"},
         0.0,
-        [Policy("tokens", None, None, 0.0, None, "tokens")],
+        [QuotaPolicy("tokens", None, None, 0.0, None, "tokens")],
     ),
     "Azure Cosmos DB": (429, {"x-ms-retry-after-ms": "450"}, 0.45, []),
     "Azure, a long operation": (202, {"Date": DATE, "Retry-After": "15"}, 0.0, []),
@@ -152,8 +152,8 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
         },
         11.382867,
         [
-            Policy("requests-day", 14400, 14399, 33011.382867, 86400.0),
-            Policy("tokens-minute", 60000, 0, 11.382867, 60.0, "tokens"),
+            QuotaPolicy("requests-day", 14400, 14399, 33011.382867, 86400.0),
+            QuotaPolicy("tokens-minute", 60000, 0, 11.382867, 60.0, "tokens"),
         ],
     ),
     "Anthropic": (
@@ -168,7 +168,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "anthropic-ratelimit-requests-reset": "2026-03-26T16:00:01Z",
         },
         0.0,
-        [Policy("input-tokens", 80000, 80000, 0.0, None, "tokens"), Policy("requests", 1000, 999, 1.0)],
+        [QuotaPolicy("input-tokens", 80000, 80000, 0.0, None, "tokens"), QuotaPolicy("requests", 1000, 999, 1.0)],
     ),
     "Anthropic, refused": (
         429,
@@ -180,7 +180,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "anthropic-ratelimit-requests-reset": "2026-03-26T16:00:12Z",
         },
         7.0,
-        [Policy("requests", 50, 0, 12.0)],
+        [QuotaPolicy("requests", 50, 0, 12.0)],
     ),
     "Stripe, which does not say for how long": (429, {"Stripe-Rate-Limited-Reason": "global-rate"}, 0.0, []),
     "Shopify": (429, {"Retry-After": "2.0", "X-Shopify-Shop-Api-Call-Limit": "40/40"}, 2.0, []),
@@ -188,13 +188,13 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
         200,
         {"Ratelimit": '"default";r=1199;t=1', "Ratelimit-Policy": '"default";q=1200;w=300'},
         0.0,
-        [Policy("default", 1200, 1199, 1.0, 300.0)],
+        [QuotaPolicy("default", 1200, 1199, 1.0, 300.0)],
     ),
     "Cloudflare, refused": (
         429,
         {"Ratelimit": '"default";r=0;t=42', "Ratelimit-Policy": '"default";q=1200;w=300', "Retry-After": "42"},
         42.0,
-        [Policy("default", 1200, 0, 42.0, 300.0)],
+        [QuotaPolicy("default", 1200, 0, 42.0, 300.0)],
     ),
     "Discord": (
         429,
@@ -208,7 +208,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "X-RateLimit-Scope": "user",
         },
         65.0,
-        [Policy(limit=10, remaining=0, reset=64.57)],
+        [QuotaPolicy(limit=10, remaining=0, reset=64.57)],
     ),
     "GitLab": (
         429,
@@ -222,9 +222,9 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "RateLimit-ResetTime": "Thu, 26 Mar 2026 16:00:30 GMT",
         },
         30.0,
-        [Policy(limit=60, remaining=0, reset=30.0)],
+        [QuotaPolicy(limit=60, remaining=0, reset=30.0)],
     ),
-    "Jira": (429, {"Date": DATE, "X-RateLimit-Reset": "2026-03-26T16:02Z"}, 120.0, [Policy(reset=120.0)]),
+    "Jira": (429, {"Date": DATE, "X-RateLimit-Reset": "2026-03-26T16:02Z"}, 120.0, [QuotaPolicy(reset=120.0)]),
     "Jira, by points": (
         200,
         {
@@ -235,7 +235,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "X-Ratelimit-Remaining": "399",
         },
         2788.0,
-        [Policy("tenant-app-quota", 100_100, 0, 2788.0, 3600.0), Policy(limit=400, remaining=399)],
+        [QuotaPolicy("tenant-app-quota", 100_100, 0, 2788.0, 3600.0), QuotaPolicy(limit=400, remaining=399)],
     ),
     "Kong": (
         200,
@@ -250,9 +250,9 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
         },
         0.0,
         [
-            Policy(limit=10, remaining=9, reset=57.0),
-            Policy("minute", 10, 9, window=60.0),
-            Policy("hour", 5000, 4000, window=3600.0),
+            QuotaPolicy(limit=10, remaining=9, reset=57.0),
+            QuotaPolicy("minute", 10, 9, window=60.0),
+            QuotaPolicy("hour", 5000, 4000, window=3600.0),
         ],
     ),
     "Envoy": (
@@ -263,7 +263,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "x-ratelimit-reset": "1",
         },
         1.0,
-        [Policy("per-ip", 10, 0, 1.0, 1.0), Policy(limit=1000, window=3600.0)],
+        [QuotaPolicy("per-ip", 10, 0, 1.0, 1.0), QuotaPolicy(limit=1000, window=3600.0)],
     ),
     "WHOOP": (
         200,
@@ -273,13 +273,13 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "X-RateLimit-Reset": "3",
         },
         0.0,
-        [Policy(limit=100, remaining=98, reset=3.0, window=60.0), Policy(limit=10_000, window=86400.0)],
+        [QuotaPolicy(limit=100, remaining=98, reset=3.0, window=60.0), QuotaPolicy(limit=10_000, window=86400.0)],
     ),
     "Reddit": (
         200,
         {"X-Ratelimit-Remaining": "599.0", "X-Ratelimit-Reset": "258", "X-Ratelimit-Used": "1"},
         0.0,
-        [Policy(remaining=599, reset=258.0)],
+        [QuotaPolicy(remaining=599, reset=258.0)],
     ),
     "Okta, and X before it was Twitter": (
         429,
@@ -290,7 +290,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "X-Rate-Limit-Reset": f"{EPOCH + 900}",
         },
         900.0,
-        [Policy(limit=600, remaining=0, reset=900.0)],
+        [QuotaPolicy(limit=600, remaining=0, reset=900.0)],
     ),
     "Amazon's Selling Partners, by rates": (
         200,
@@ -303,7 +303,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
         429,
         {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset-Ms": "1500"},
         1.5,
-        [Policy(remaining=0, reset=1.5)],
+        [QuotaPolicy(remaining=0, reset=1.5)],
     ),
     "Flask-Limiter, with every response": (
         200,
@@ -315,7 +315,7 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "Retry-After": "59",
         },
         0.0,
-        [Policy(limit=5, remaining=4, reset=60.0)],
+        [QuotaPolicy(limit=5, remaining=4, reset=60.0)],
     ),
     "a date of JavaScript, whose zone cannot be told": (
         429,
@@ -323,12 +323,12 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
         0.0,
         [],
     ),
-    "draft 11: one policy": (200, {"RateLimit": '"default";r=50;t=30'}, 0.0, [Policy("default", None, 50, 30.0)]),
+    "draft 11: one policy": (200, {"RateLimit": '"default";r=50;t=30'}, 0.0, [QuotaPolicy("default", None, 50, 30.0)]),
     "draft 11: policies alone": (
         200,
         {"RateLimit-Policy": '"burst";q=100;w=60,"daily";q=1000;w=86400'},
         0.0,
-        [Policy("burst", 100, window=60.0), Policy("daily", 1000, window=86400.0)],
+        [QuotaPolicy("burst", 100, window=60.0), QuotaPolicy("daily", 1000, window=86400.0)],
     ),
     "draft 11: a unit and a partition key": (
         200,
@@ -337,47 +337,47 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "RateLimit": '"peruser";r=0;t=4;pk=:sdfjLJUOUH==:',
         },
         4.0,
-        [Policy("peruser", 65535, 0, 4.0, 10.0, "content-bytes")],
+        [QuotaPolicy("peruser", 65535, 0, 4.0, 10.0, "content-bytes")],
     ),
     "draft 11: no window": (
         200,
         {"RateLimit": '"default";r=0;pk=:dHJpYWwxMjEzMjM=:'},
         0.0,
-        [Policy("default", None, 0)],
+        [QuotaPolicy("default", None, 0)],
     ),
     "draft 11: two partitions of one policy": (
         200,
         {"RateLimit-Policy": '"p";q=9;w=60', "RateLimit": '"p";r=0;t=5;pk=:YQ==:, "p";r=8;t=50;pk=:Yg==:'},
         5.0,
-        [Policy("p", 9, 0, 5.0, 60.0), Policy("p", 9, 8, 50.0, 60.0)],
+        [QuotaPolicy("p", 9, 0, 5.0, 60.0), QuotaPolicy("p", 9, 8, 50.0, 60.0)],
     ),
     "draft 11: Retry-After goes first": (
         503,
         {"RateLimit": '"default";r=0;t=100', "Retry-After": "20"},
         20.0,
-        [Policy("default", None, 0, 100.0)],
+        [QuotaPolicy("default", None, 0, 100.0)],
     ),
     "draft 11: less capacity for a while": (
         503,
         {"RateLimit": '"hourly";r=0;t=100', "RateLimit-Policy": '"hourly";q=10;w=3600'},
         100.0,
-        [Policy("hourly", 10, 0, 100.0, 3600.0)],
+        [QuotaPolicy("hourly", 10, 0, 100.0, 3600.0)],
     ),
-    "draft 11: as a redirection": (301, {"RateLimit": '"problemPolicy";r=0;t=10'}, 10.0, [Policy("problemPolicy", None, 0, 10.0)]),
+    "draft 11: as a redirection": (301, {"RateLimit": '"problemPolicy";r=0;t=10'}, 10.0, [QuotaPolicy("problemPolicy", None, 0, 10.0)]),
     "draft 07": (
         200,
         {"RateLimit": "limit=100, remaining=50, reset=5", "RateLimit-Policy": "100;w=10"},
         0.0,
-        [Policy(limit=100, remaining=50, reset=5.0, window=10.0)],
+        [QuotaPolicy(limit=100, remaining=50, reset=5.0, window=10.0)],
     ),
     "draft 07: several policies": (
         429,
         {"RateLimit": "limit=50, remaining=0, reset=7", "RateLimit-Policy": '10;w=1, 50;w=60;comment="a, b;c", 1000;w=3600'},
         7.0,
         [
-            Policy(limit=50, remaining=0, reset=7.0, window=60.0),
-            Policy(limit=10, window=1.0),
-            Policy(limit=1000, window=3600.0),
+            QuotaPolicy(limit=50, remaining=0, reset=7.0, window=60.0),
+            QuotaPolicy(limit=10, window=1.0),
+            QuotaPolicy(limit=1000, window=3600.0),
         ],
     ),
     "draft 03": (
@@ -389,13 +389,13 @@ SAMPLES: dict[str, tuple[int, Told, float, list[Policy]]] = {
             "RateLimit-Reset": "30",
         },
         0.0,
-        [Policy(limit=100, remaining=50, reset=30.0, window=60.0)],
+        [QuotaPolicy(limit=100, remaining=50, reset=30.0, window=60.0)],
     ),
     "draft 03: nothing but the state": (
         200,
         {"RateLimit-Policy": "100;w=60", "RateLimit-Remaining": "0", "RateLimit-Reset": "30"},
         30.0,
-        [Policy(limit=100, remaining=0, reset=30.0, window=60.0)],
+        [QuotaPolicy(limit=100, remaining=0, reset=30.0, window=60.0)],
     ),
     "no limits": (200, {"Date": DATE, "Content-Type": "application/json", "ETag": '"a"'}, 0.0, []),
 }  # fmt: skip
@@ -411,9 +411,9 @@ def test_each_dialect_is_understood(sample: str) -> None:
     assert [_rounded(policy) for policy in advice.policies] == policies
 
 
-def _rounded(policy: Policy) -> Policy:
+def _rounded(policy: QuotaPolicy) -> QuotaPolicy:
     reset = None if policy.reset is None else round(policy.reset, 6)
-    return Policy(policy.name, policy.limit, policy.remaining, reset, policy.window, policy.unit)
+    return QuotaPolicy(policy.name, policy.limit, policy.remaining, reset, policy.window, policy.unit)
 
 
 # --- which policy is the tightest
@@ -634,7 +634,7 @@ def test_what_is_no_count_is_ignored(text: str) -> None:
 
 @pytest.mark.parametrize("window", ["0", "-1", "", "x", "99999999999"])
 def test_what_is_no_window_is_ignored(window: str) -> None:
-    assert read_headers({"RateLimit-Policy": f'"a";q=5;w={window}'}).policies == (Policy("a", 5),)
+    assert read_headers({"RateLimit-Policy": f'"a";q=5;w={window}'}).policies == (QuotaPolicy("a", 5),)
 
 
 # --- structured fields
@@ -674,7 +674,7 @@ def test_structured_fields_are_read_as_far_as_they_are_used(value: str, names: l
 def test_lists_may_be_split_over_lines() -> None:
     lines = [("RateLimit", '"a";r=2'), ("RateLimit", '"b";r=1'), ("ratelimit-policy", '"b";q=9'), ("X-A", "1")]
 
-    assert read_headers(lines).policies == (Policy("a", None, 2), Policy("b", 9, 1))
+    assert read_headers(lines).policies == (QuotaPolicy("a", None, 2), QuotaPolicy("b", 9, 1))
 
 
 def test_of_two_lines_that_ask_for_a_pause_the_longer_holds() -> None:
@@ -809,8 +809,8 @@ def test_too_long_a_value_is_ignored() -> None:
 
     assert read_headers([line, line]).limit == 5
     assert read_headers([line, line, ("RateLimit-Policy", '"b";q=1'), ("RateLimit", '"b";r=3')]).policies == (
-        Policy("b", None, 3),
-        Policy("a", 5),
+        QuotaPolicy("b", None, 3),
+        QuotaPolicy("a", 5),
     )
     assert read_headers({"RateLimit-Policy": policy + policy + " ", "Retry-After": "5"}) == read_headers(
         {"retry-after": "5"}

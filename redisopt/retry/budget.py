@@ -29,7 +29,7 @@ class RetryMetrics(NamedTuple):
     """How retries stand, over the whole fleet, for an hour after the last one.
 
     Attributes:
-        calls: of processes that had failures, up to the last one of each.
+        calls: of processes that had failures, up to the last one of each; with a `budget` of None nothing is counted.
         retries: that were made.
         refused: that the budget did not allow.
         left: retries that may be made now; those that time brings are counted when one is asked for.
