@@ -33,6 +33,8 @@ class Command(NamedTuple, Generic[R]):
             the call's number in it before `args`, and the script answers a number that it knows from memory.
         undo: for such a command: the script that takes it back, called with the same keys and arguments when the caller
             is interrupted while the reply is under way, and so will never know what it was granted.
+        replicas: how many replicas have to have what was written, before the plan goes on; else `Unavailable` is raised, and what was
+            written stays. 0 asks none.
     """
 
     script: str
@@ -42,6 +44,7 @@ class Command(NamedTuple, Generic[R]):
     constants: tuple[Arg, ...] = ()
     once: bool = False
     undo: str | None = None
+    replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True)

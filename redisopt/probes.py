@@ -154,5 +154,4 @@ def _parts(key: str) -> tuple[str, ...]:
 
 
 def _packed(key: str) -> bytes:
-    parts = [part.encode() for part in _parts(key)]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+    return wire.packed_words(*_parts(key))

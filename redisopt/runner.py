@@ -25,10 +25,11 @@ from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Step, Stoppe
 from redisopt.deadlines import Overdue
 from redisopt.delivery import Call, Check, DeliveryStep, Drop, Exchange, Redirect, Watch, recover
 from redisopt.driving import MAX_ABANDONED, drive, drive_async, drive_within, drive_within_async
-from redisopt.links import Links
+from redisopt.links import Link, Links
 from redisopt.silence import Silence
-from redisopt.turns import drop
+from redisopt.turns import AsyncLink, drop
 from redisopt.wakes import Wakes
+from redisopt.wire import FAILURES, WAIT_SLACK, packed_wait, unconfirmed
 
 R = TypeVar("R")
 
@@ -154,12 +155,27 @@ class Runner:
         try:
             call = Call(command, link, self._timeout, time.monotonic() + self._timeout)
             try:
-                return command.parse(self._exchange(call, command.script, self._timeout))
+                result = command.parse(self._exchange(call, command.script, self._timeout))
             except BaseException as error:
                 recovery: Generator[DeliveryStep, Any, R] = recover(call, error)
-                return drive(recovery, self._deliver)
+                result = drive(recovery, self._deliver)
+            if command.replicas:
+                self._confirm(link, command)
+            return result
         finally:
             self._links.give(link)
+
+    def _confirm(self, link: Link[Any], command: Command[Any]) -> None:
+        """Wait until replicas have what the link's connection has written."""
+        if not self._direct:
+            raise unconfirmed(command.replicas, None)
+        try:
+            timeout = self._timeout + WAIT_SLACK
+            had = self._links.send(link, packed_wait(command.replicas, self._timeout), timeout, command.keys[0])
+        except FAILURES as error:
+            raise unconfirmed(command.replicas, None) from error
+        if had < command.replicas:
+            raise unconfirmed(command.replicas, had)
 
     def _deliver(self, step: DeliveryStep) -> Any:
         if isinstance(step, Exchange):
@@ -299,17 +315,32 @@ class AsyncRunner:
         try:
             call = Call(command, link, self._timeout, deadline)
             try:
-                return command.parse(await self._exchange(call, command.script, deadline - time.monotonic()))
+                result = command.parse(await self._exchange(call, command.script, deadline - time.monotonic()))
             except GeneratorExit:
                 raise
             except BaseException as error:
                 interrupted = not isinstance(error, Exception)
-                return await drive_async(recover(call, error), self._deliver, interrupted=interrupted)
+                result = await drive_async(recover(call, error), self._deliver, interrupted=interrupted)
+            if command.replicas:
+                await self._confirm(link, command)
+            return result  # noqa: TRY300 - an error of the confirmation is not the exchange's
         except GeneratorExit:
             drop(link)
             raise
         finally:
             self._links.give(link)
+
+    async def _confirm(self, link: AsyncLink, command: Command[Any]) -> None:
+        """As `Runner._confirm`."""
+        if not self._direct:
+            raise unconfirmed(command.replicas, None)
+        try:
+            timeout = self._timeout + WAIT_SLACK
+            had = await self._links.send(link, packed_wait(command.replicas, self._timeout), timeout, command.keys[0])
+        except FAILURES as error:
+            raise unconfirmed(command.replicas, None) from error
+        if had < command.replicas:
+            raise unconfirmed(command.replicas, had)
 
     async def _deliver(self, step: DeliveryStep, _: bool) -> Any:  # noqa: FBT001
         if isinstance(step, Exchange):

@@ -207,3 +207,26 @@ def _is_forbidden(error: BaseException) -> bool:
     # A command refused inside a script comes as a plain error, worded by each server in its own way.
     text = str(error)
     return isinstance(error, NoPermissionError) or any(said in text for said in _FORBIDDEN)
+
+
+def packed_words(*words: str) -> bytes:
+    """A command as bytes."""
+    parts = [word.encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+WAIT_SLACK = 0.5
+"""Seconds that a server may take longer to say that replicas were too late: it looks at its clients' times in a slow beat."""
+
+
+def packed_wait(replicas: int, seconds: float) -> bytes:
+    """WAIT for so many replicas, for so long."""
+    return packed_words("WAIT", str(replicas), str(max(1, round(seconds * 1000))))
+
+
+def unconfirmed(replicas: int, had: int | None) -> Unavailable:
+    """The error of a write that not enough replicas have: it stands, but a failover may lose it."""
+    found = "how many do is not known" if had is None else f"{had} do"
+    return Unavailable(
+        f"{replicas} replicas were to have what was written, and {found}: a failover may lose it", sent=True
+    )

@@ -114,7 +114,8 @@ class Asking:
             dropped,
         )
         lists = (*reversed(self._ready(partition, level)), *reversed(self._ready(dropped, 0)), self._key("tries"))
-        return Command("batch_add", (*self._keys(*parts), *lists), args, replies.read_added)
+        replicas = self.config.wait_replicas
+        return Command("batch_add", (*self._keys(*parts), *lists), args, replies.read_added, replicas=replicas)
 
     def join(self) -> Command[list[str]]:
         """Say how we are configured; the other config that is in use, or "", and the latest entry of the stream of those gone."""

@@ -54,6 +54,13 @@ class BatchConfig(Config):
         default=1, ge=1, le=MAX_PRIORITIES, description="Levels of priority: items of a higher one go first."
     )
 
+    wait_replicas: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="Replicas that must have an added item before add returns; else it raises Unavailable, and the item may be lost by "
+        "a failover.",
+    )
     max_queue: int | None = Field(
         default=None, ge=1, description="Items of the whole fleet that may wait for a worker. None: any number."
     )
