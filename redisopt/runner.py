@@ -140,7 +140,9 @@ class Runner:
                 raise Stopped(error) from None
             if type(result) is CoroutineType:
                 result.close()
-                raise TypeError(f"{step.function!r} gave a coroutine, which nobody awaits here: use the Async class")
+                raise TypeError(
+                    f"{step.function!r} returned a coroutine, which nobody awaits: it is for the Async class"
+                )
             return result
         if isinstance(step, Within):
             return drive_within(step, self._perform, self._abandoned)

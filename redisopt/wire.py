@@ -59,6 +59,9 @@ _REFUSED_LOGINS = (
 _FORBIDDEN = ("NOPERM", "has no permissions to run", "can't run this command")
 
 
+_HAVE_RESET = ("throttle", "breaker")  # scripts of what has a reset()
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed when it is sent again."""
     return (isinstance(error, _TRANSIENT) and not _is_final(error)) or _is_read_only(error)
@@ -155,9 +158,8 @@ def unavailable(error: BaseException, command: Command[Any]) -> RedisOptError:
         )
     if "WRONGTYPE" in text or "attempt to " in text or "bad argument" in text:
         keys = f"{command.keys[0].rpartition(':')[0]}:*"
-        return StateLost(
-            f"one of the keys {keys} holds something that redisopt did not write: look at it, and delete it ({text})"
-        )
+        mend = "reset() deletes it" if script.startswith(_HAVE_RESET) else "look at it, and delete it"
+        return StateLost(f"one of the keys {keys} holds something that redisopt did not write: {mend} ({text})")
     if isinstance(error, TimeoutError):
         return Unavailable(f"Redis did not answer {script} within command_timeout ({text})")
     if is_transient(error):

@@ -138,12 +138,12 @@ def until_answered(call: Callable[[], R], seconds: float = 1.0) -> R:
 
 
 @contextmanager
-def stopped(server: RunningServer) -> Iterator[None]:
-    """The server's process stands still during the block, 3 seconds at most; its sockets stay open."""
+def stopped(server: RunningServer, seconds: float = 3) -> Iterator[None]:
+    """The server's process stands still during the block, so long at most; its sockets stay open."""
     if server.process is None:
         pytest.skip("a server that is not ours cannot be stopped")
     os.kill(server.process.pid, signal.SIGSTOP)
-    end = threading.Timer(3, os.kill, (server.process.pid, signal.SIGCONT))
+    end = threading.Timer(seconds, os.kill, (server.process.pid, signal.SIGCONT))
     end.start()
     try:
         yield

@@ -133,7 +133,7 @@ def test_without_redis_every_combination_ends_as_its_policies_say(
 ) -> None:
     sections = SECTIONS | {"throttling": {"rates": ["1000000/s"], "on_unavailable": policy}, "command_timeout": 0.2}
     optimizer = kind.make("Optimizer", "api", **sections)
-    with stopped(server):
+    with stopped(server, 90):
         for combination in COMBINATIONS:
             away: type[Exception] | None = None
             if "throttle" in combination.on:

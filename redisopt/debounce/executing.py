@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -164,11 +163,6 @@ class Executing:
                 payload = yield from self._payload(run.claimed)
                 run.called = True
                 value = yield from self.watch.around(partial(invoke, handler, payload, run))
-                if inspect.iscoroutine(value):
-                    value.close()
-                    raise TypeError(
-                        "the handler returned a coroutine, which nobody awaits: give it to an AsyncDebouncer"
-                    )
             except GeneratorExit:
                 raise
             except _Unread:
