@@ -135,7 +135,16 @@ def test_a_stale_value_is_returned_before_it_is_refreshed() -> None:
 
 
 def test_a_failure_is_kept_for_others_but_a_refusal_is_not() -> None:
-    for error, keep in ((ValueError("no"), 1000), (redisopt.Throttled("no", retry_after=1, reason="10/s"), 0)):
+    for error, keep in (
+        (ValueError("no"), 1000),
+        (redisopt.OperationTimeout("no"), 1000),
+        (redisopt.ResultTimeout("no"), 1000),
+        (redisopt.RunFailed("no"), 1000),
+        (redisopt.BatchItemFailed("id", "E", "no", 1), 1000),
+        (redisopt.Throttled("no", retry_after=1, reason="10/s"), 0),
+        (redisopt.CircuitOpen("no"), 0),
+        (Unavailable("no"), 0),
+    ):
         plan = Script().call()
         reply(plan, next(plan), COMPUTE)
         failed = plan.throw(error)

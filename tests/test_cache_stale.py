@@ -178,6 +178,16 @@ def test_who_waits_for_a_computation_that_fails_is_told(make_cache: Make) -> Non
     assert failing.calls == 1
 
 
+def test_a_timeout_is_a_failure_like_any_other(make_cache: Make) -> None:
+    """A backend that hangs gets one call in `failure_ttl`, not one from each that waits."""
+    faces = [make_cache(failure_ttl=30) for _ in range(4)]
+    hung = Computation(0.4, error=redisopt.OperationTimeout("not over within 0.4 s"))
+    futures = [face.begin("k", hung) for face in faces]
+    raised = [type(each.exception(20)) for each in futures]
+    assert sorted(each.__name__ for each in raised) == ["ComputeFailed"] * 3 + ["OperationTimeout"]
+    assert hung.calls == 1
+
+
 def test_without_failure_ttl_those_who_wait_try_one_at_a_time(make_cache: Make) -> None:
     faces = [make_cache(failure_ttl=0) for _ in range(4)]
     failing = Computation(0.1, error=ValueError("no"))

@@ -17,9 +17,12 @@ from redisopt.cache.layout import Place
 from redisopt.cache.replies import Found
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped, call
-from redisopt.errors import RedisOptError, Unavailable
+from redisopt.errors import CircuitOpen, RedisOptError, Throttled, Unavailable
 from redisopt.identity import process_id
 from redisopt.leases import Lease, Leases
+
+REFUSALS = (Throttled, CircuitOpen, Unavailable)
+"""Errors by which nothing was computed: a limit or a breaker let nobody through, or Redis was away."""
 
 
 class Wish(NamedTuple):
@@ -179,8 +182,8 @@ class Computing:
         negative = isinstance(cause, config.negative_errors)
         self._counting.note("negative" if negative else "errors")
         keep = (config.negative_ttl or 0.0) if negative else config.failure_ttl
-        if isinstance(cause, RedisOptError) and not negative:
-            keep = 0.0  # a limit refused, or a breaker is open: that is this caller's, and says nothing of the value
+        if isinstance(cause, REFUSALS) and not negative:
+            keep = 0.0  # that is this caller's, and says nothing of the value
         text = f"{type(cause).__name__}: {cause}"
         old: Found | None = None
         try:
