@@ -17,7 +17,8 @@ ARGV[6] tags     what the keys of tags' versions begin with, "" on a Cluster: th
 Returns bytes and a line. Of a value: "hit", "stale", "rescued" (a computation failed lately), "refresh" or "early" (the caller has the lease and
 is to refresh the value, which is stale, or fresh yet); its fence, age (ms), ms that it is fresh yet, and tags as "tag=version tag=version". Else the
 error and "failed", ms until it is tried again, and 1 where it is an answer; or "" and: "compute" (the caller has the lease) and its
-fence; "wait" and the ms that the lease lasts; "none".
+fence; "alone" (somebody has it, but what he computes cannot be kept: the caller is to compute for itself); "wait" and the ms that the
+lease lasts; "none".
 ]]
 -- @include server_ms
 -- @include read_value
@@ -67,6 +68,9 @@ if id == '' then
 end
 if take_lease() then
   return { '', string.format('compute %.0f', found.number) }
+end
+if found.alone then
+  return { '', 'alone' }
 end
 redis.call('SADD', waiters, process_of(id))
 redis.call('PEXPIRE', waiters, 5000) -- who waits asks at least once a second

@@ -9,10 +9,11 @@ ARGV[1] id        of the computation
 ARGV[2] error     as text
 ARGV[3] keep      ms for which it is not tried again, 0 to let the next one try at once
 ARGV[4] negative  1 where the error is an answer, in place of any value
-ARGV[5] tags      what the keys of tags' versions begin with, "" on a Cluster
-ARGV[6] name      under which processes wait
-ARGV[7] channel   on which changes are told, "" to tell nobody
-ARGV[8] message   what is told, before the fence
+ARGV[5] alone     ms for which nobody waits for another one's computation, since its value cannot be kept; 0 to wait
+ARGV[6] tags      what the keys of tags' versions begin with, "" on a Cluster
+ARGV[7] name      under which processes wait
+ARGV[8] channel   on which changes are told, "" to tell nobody
+ARGV[9] message   what is told, before the fence
 
 Returns the bytes and the line of a value that may be served instead, "rescued", as cache_ask does; or "" and "kept", or "lost" where the
 lease was lost.
@@ -24,8 +25,8 @@ lease was lost.
 -- @include outlast
 -- @include wake_waiters
 local entry, value, waiters = KEYS[1], KEYS[2], KEYS[3]
-local id, failure, keep, negative, tags = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5]
-local name, channel, message = ARGV[6], ARGV[7], ARGV[8]
+local id, failure, keep, negative, alone = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
+local tags, name, channel, message = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 
 local now = server_ms()
 local found = read_value(entry, value, now, '', tags)
@@ -47,6 +48,9 @@ if not is_over then
     redis.pcall('HSET', entry, 'done', id,
       'failure', failure, 'failed', now, 'retry', now + keep, 'negative', negative and 1 or 0)
     outlast(entry, keep)
+  elseif alone > 0 then
+    redis.pcall('HSET', entry, 'done', id, 'unkept', now, 'alone', now + alone)
+    outlast(entry, alone)
   else
     redis.pcall('HSET', entry, 'done', id)
   end

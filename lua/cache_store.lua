@@ -42,7 +42,7 @@ local ends = math.max(fresh, stale, rescue)
 redis.call('SET', value, payload, 'PX', ends)
 redis.call('HSET', entry, 'made', now, 'fresh', now + fresh, 'stale', now + stale, 'rescue', now + rescue, 'took', took,
   'fence', fence, 'tags', tags, 'number', fence, 'done', id)
-redis.call('HDEL', entry, 'by', 'since', 'until', 'lease', 'failure', 'failed', 'retry', 'negative')
+redis.call('HDEL', entry, 'by', 'since', 'until', 'lease', 'failure', 'failed', 'retry', 'negative', 'unkept', 'alone')
 redis.call('PEXPIRE', entry, ends)
 wake_waiters(waiters, name)
 redis.call('DEL', waiters)

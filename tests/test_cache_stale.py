@@ -329,6 +329,31 @@ def test_a_value_that_cannot_be_kept_is_returned_and_counted(
         face.set("k", object())
 
 
+@pytest.mark.parametrize("why", ["too large", "negative", "refused"])
+def test_nobody_waits_for_what_cannot_be_kept(make_cache: Make, why: str) -> None:
+    """Six processes: one after the other they would take three seconds, and most would wait in vain."""
+    faces = [make_cache(max_value_bytes=100, negative_ttl=0, wait_timeout=10) for _ in range(6)]
+    error = redisopt.Throttled("no", retry_after=9, reason="10/s") if why == "refused" else None
+    slow = Computation(0.5, value="x" * 200, error=error)
+
+    def function() -> Any:
+        return slow() and (None if why == "negative" else "x" * 200)
+
+    began = time.monotonic()
+    futures = [face.begin("k", function) for face in faces]
+    if why == "refused":
+        assert {type(each.exception(20)) for each in futures} == {redisopt.Throttled}
+    else:
+        assert {each.result(20) for each in futures} == {None if why == "negative" else "x" * 200}
+    assert time.monotonic() - began < 2.4
+    assert (slow.calls, slow.most) == (6, 5), "one, and then all others at once"
+    assert faces[0].compute("k", Computation(value="kept")) == faces[1].get("k") == "kept"
+    assert faces[0].delete("k")
+    once = Computation(0.3, value="kept again")
+    assert [each.result(20) for each in [face.begin("k", once) for face in faces]] == ["kept again"] * 6
+    assert once.calls == 1, "what was kept ends it"
+
+
 def test_a_value_of_another_codec_is_computed_anew(make_cache: Make, client: redis.Redis) -> None:
     face = make_cache(codec="json")
     face.compute("k", Computation(value={"a": 1}))

@@ -1,8 +1,9 @@
--- What else is known of a cached key: how long its value is served, who computes it, how that failed. What lies more than a
+-- What else is known of a cached key: how long its value is served, who computes it, how that failed, and whether nobody is to wait
+-- for it, since its value could not be kept lately. What lies more than a
 -- second beyond its own length in the future was written before the clock was set back, and is over.
 local function read_computation(entry, found)
   local known = redis.call('HMGET', entry, 'stale', 'rescue', 'failure', 'failed', 'retry', 'negative', 'by', 'since', 'until', 'lease',
-    'number', 'done')
+    'number', 'done', 'unkept', 'alone')
   local now = found.now
   found.stale, found.rescue = tonumber(known[1]), tonumber(known[2])
   found.failure, found.retry, found.negative = known[3], tonumber(known[5]), known[6] == '1'
@@ -10,4 +11,5 @@ local function read_computation(entry, found)
   found.by, found.since, found.ends = known[7], tonumber(known[8]), tonumber(known[9])
   found.leased = found.by and now < found.ends and found.ends <= now + known[10] + 1000
   found.number, found.done = tonumber(known[11] or 0), known[12]
+  found.alone = known[14] and now < tonumber(known[14]) and tonumber(known[13]) <= now + 1000
 end

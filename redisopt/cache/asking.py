@@ -18,6 +18,12 @@ KEEP_TAGS_MS = (2 * MAX_SECONDS + 86_400) * 1000
 
 KEEP_COUNTS_MS = 7 * 86_400 * 1000
 
+ALONE_FOR = 60.0
+"""Seconds for which nobody waits for a key whose value could not be kept, unless it can be again."""
+
+ALONE_AFTER_REFUSAL = 1.0
+"""Likewise, after a limit or a breaker refused the computation."""
+
 MAX_ERROR = 1000
 """Characters of an error that are kept."""
 
@@ -81,14 +87,30 @@ class Asking:
         return "cache_store", place.all, (caller, leased, payload, *lasts, place.name, channel, place.message)
 
     def fail(
-        self, place: Place, caller: str, error: str = "", keep: float = 0.0, *, negative: bool = False
+        self,
+        place: Place,
+        caller: str,
+        error: str = "",
+        keep: float = 0.0,
+        *,
+        negative: bool = False,
+        alone: float = 0.0,
     ) -> Command[Found | None]:
-        """A computation ended without a value. What may be served instead."""
+        """A computation ended without a value. What may be served instead.
+
+        Args:
+            place, caller: whose.
+            error: why.
+            keep: seconds for which it is not tried again.
+            negative: whether that is an answer.
+            alone: seconds for which nobody is to wait for another one's computation.
+        """
         args = (
             caller,
             error[:MAX_ERROR],
             milliseconds(keep),
             int(negative),
+            milliseconds(alone),
             self._tags,
             place.name,
             self._channel,

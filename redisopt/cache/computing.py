@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from redisopt import events
 from redisopt.background import Performer, now
-from redisopt.cache.asking import Asking
+from redisopt.cache.asking import ALONE_AFTER_REFUSAL, ALONE_FOR, Asking
 from redisopt.cache.copies import Copies, Reading
 from redisopt.cache.counting import Counting
 from redisopt.cache.flights import Outcome
@@ -118,10 +118,20 @@ class Computing:
             events.logger.debug("cache %r: tags could not be read: %s", self._asking.name, error)
             return None
 
-    def release(self, place: Place, caller: str) -> Plan[None]:
-        """There will be no value: the next one may compute at once."""
+    def compute_alone(self, wish: Wish) -> Plan[Outcome]:
+        """Compute a value that will not be kept, without a lease."""
         try:
-            yield from call(self._asking.fail(place, caller))
+            value = yield from wish.compute()
+        except Exception as error:
+            self._counting.note("errors")
+            return Outcome(error=error, shared=not isinstance(error, REFUSALS))
+        self._counting.note("uncached")
+        return Outcome(value=value, own=True)
+
+    def release(self, place: Place, caller: str, *, alone: float = 0.0) -> Plan[None]:
+        """There will be no value: the next one may compute at once; for `alone` seconds all may."""
+        try:
+            yield from call(self._asking.fail(place, caller, alone=alone))
         except RedisOptError as error:
             events.logger.debug(
                 "cache %r: a lease could not be given back, and ends by itself: %s", self._asking.name, error
@@ -143,7 +153,7 @@ class Computing:
         if value is None and config.negative_ttl is not None:
             self._counting.note("negative")
         if lives is None:
-            yield from self.release(place, lease.caller)
+            yield from self.release(place, lease.caller, alone=ALONE_FOR)
             return Outcome(value=value, own=True)
         payload: bytes | None = None
         try:
@@ -154,7 +164,7 @@ class Computing:
         except (PayloadError, Unavailable) as error:
             self._counting.note("uncached")
             events.logger.warning("cache %r: the value of %r is not kept: %s", self._asking.name, place.key, error)
-            yield from self.release(place, lease.caller)
+            yield from self.release(place, lease.caller, alone=ALONE_FOR)
             return Outcome(payload, value, own=True)
         if fence is None:
             self._counting.note("lost")
@@ -181,13 +191,13 @@ class Computing:
         cause = error.error if isinstance(error, Stopped) else error
         negative = isinstance(cause, config.negative_errors)
         self._counting.note("negative" if negative else "errors")
-        keep = (config.negative_ttl or 0.0) if negative else config.failure_ttl
+        keep, alone = (config.negative_ttl or 0.0) if negative else config.failure_ttl, 0.0
         if isinstance(cause, REFUSALS) and not negative:
-            keep = 0.0  # that is this caller's, and says nothing of the value
+            keep, alone = 0.0, ALONE_AFTER_REFUSAL  # it is this caller's, and says nothing of the value
         text = f"{type(cause).__name__}: {cause}"
         old: Found | None = None
         try:
-            old = yield from call(self._asking.fail(place, lease.caller, text, keep, negative=negative))
+            old = yield from call(self._asking.fail(place, lease.caller, text, keep, negative=negative, alone=alone))
             if old is not None and not (yield from self.holds(old)):
                 old = None
         except RedisOptError as trouble:

@@ -13,7 +13,7 @@ from redisopt.cache.counting import Counting
 from redisopt.cache.flights import Flights, Outcome
 from redisopt.cache.layout import Place
 from redisopt.cache.question import Question, Ready
-from redisopt.cache.replies import Compute, Failed, Found
+from redisopt.cache.replies import Alone, Compute, Failed, Found
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped
 from redisopt.errors import ComputeFailed, Unavailable
@@ -91,6 +91,9 @@ class Getting:
                 outcome = yield from self._computing.compute(place, caller, wish, reading, question.asked)
                 self._counting.note("misses" if outcome.own or outcome.error is not None else "rescued")
                 return outcome
+            if isinstance(answer, Alone):
+                self._counting.note("misses")
+                return (yield from self._computing.compute_alone(wish))
             if isinstance(answer, Failed):
                 self._counting.note("failed")
                 return Outcome(error=self._failure(place, answer.error, answer.retry_after))

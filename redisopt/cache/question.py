@@ -12,7 +12,7 @@ from redisopt.background import now
 from redisopt.cache.asking import Asking
 from redisopt.cache.computing import Computing
 from redisopt.cache.layout import Place
-from redisopt.cache.replies import Absent, Answer, Compute, Failed, Found
+from redisopt.cache.replies import Absent, Alone, Answer, Compute, Failed, Found
 from redisopt.cache.replies import Computing as BeingComputed
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, call
@@ -28,8 +28,8 @@ class Read(NamedTuple):
     value: Any
 
 
-Ready = Read | Failed | Compute | Unavailable
-"""What ends a question: a value, another one's failure, the lease, or that Redis cannot be asked."""
+Ready = Read | Failed | Compute | Alone | Unavailable
+"""What ends a question: a value, another one's failure, the lease, that nobody is to wait, or that Redis cannot be asked."""
 
 
 class Question:

@@ -51,6 +51,10 @@ class Compute(NamedTuple):
     fence: int
 
 
+class Alone(NamedTuple):
+    """Somebody has the lease, but what he computes cannot be kept: whoever asked is to compute for itself."""
+
+
 class Computing(NamedTuple):
     """Somebody computes it; the lease ends in so many seconds unless it is renewed."""
 
@@ -74,7 +78,7 @@ class Peeked(NamedTuple):
     retry_after: float
 
 
-Answer = Found | Failed | Compute | Computing | Absent
+Answer = Found | Failed | Compute | Alone | Computing | Absent
 
 
 def text(value: Any) -> str:
@@ -104,6 +108,8 @@ def read_answer(reply: Any) -> Answer:
     if status == "failed":
         left, _, negative = rest.partition(" ")
         return Failed(text(payload), int(left) / 1000, negative == "1")
+    if status == "alone":
+        return Alone()
     if status == "none":
         return Absent()
     raise StateLost(f"a script answered {reply!r}")
