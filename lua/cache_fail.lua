@@ -12,7 +12,7 @@ ARGV[4] negative  1 where the error is an answer, in place of any value
 ARGV[5] alone     ms for which nobody waits for another one's computation, since its value cannot be kept; 0 to wait
 ARGV[6] tags      what the keys of tags' versions begin with, "" on a Cluster
 ARGV[7] name      under which processes wait
-ARGV[8] channel   on which changes are told, "" to tell nobody
+ARGV[8] channel   on which changes are told
 ARGV[9] message   what is told, before the fence
 
 Returns the bytes and the line of a value that may be served instead, "rescued", as cache_ask does; or "" and "kept", or "lost" where the
@@ -54,7 +54,7 @@ if not is_over then
   else
     redis.pcall('HSET', entry, 'done', id)
   end
-  if negative and channel ~= '' then
+  if negative then
     redis.call('PUBLISH', channel, message .. string.format('%.0f', found.number))
   end
 end

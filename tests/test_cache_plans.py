@@ -65,7 +65,7 @@ def test_who_gets_the_lease_computes_and_stores() -> None:
     assert step == Invoke(len, ("abc",), {})
     stored = plan.send(3)
     assert stored.script == "cache_store"
-    assert stored.args[:6] == (asked.args[0], 1, b"\x03", 10_000, 15_000, 30_000)
+    assert stored.args[:5] == (asked.args[0], b"\x03", 10_000, 15_000, 30_000)
     assert result(plan, stored, b"7") == 3
 
 
@@ -78,7 +78,7 @@ def test_versions_of_tags_are_read_before_the_computation() -> None:
     )
     step = reply(plan, step, [b"0", b"12"])
     assert isinstance(step, Invoke)
-    assert plan.send(3).args[7] == "a=0 b=12"
+    assert plan.send(3).args[6] == "a=0 b=12"
 
 
 def test_who_waits_asks_again_when_the_lease_ends_or_after_a_second() -> None:

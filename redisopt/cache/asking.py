@@ -43,8 +43,6 @@ class Asking:
         self.clustered = clustered
         self._tags = "" if clustered else self.layout.tags
         self._ask: tuple[Arg, ...] = (milliseconds(config.lease_ttl), self._tags)
-        # Without `local_ttl` this process has no copies, nor have others.
-        self._channel = self.layout.channel if config.local_ttl else ""
 
     def ask(self, place: Place, caller: str, eager: float, refused: str, *, refresh: bool) -> Command[Answer]:
         """What is known of a key, and whether the caller is to compute it. Without a caller it is only read."""
@@ -61,30 +59,22 @@ class Asking:
         tags: Mapping[str, str],
     ) -> Command[int | None]:
         """Keep what was computed under the caller's lease: its fence; None where the lease was lost."""
-        return Command(
-            *self._store(place, caller, 1, payload, lives, took, tags), lambda reply: int(reply) if reply else None
+        args = (
+            caller,
+            payload,
+            *lives,
+            ceil(took * 1000),
+            _versions(tags),
+            place.name,
+            self.layout.channel,
+            place.message,
         )
+        return Command("cache_store", place.all, args, lambda reply: int(reply) if reply else None)
 
-    def put(
-        self, place: Place, caller: str, payload: bytes, lives: tuple[int, int, int], tags: Mapping[str, str]
-    ) -> Command[int]:
+    def put(self, place: Place, payload: bytes, lives: tuple[int, int, int], tags: Mapping[str, str]) -> Command[int]:
         """Keep a value, whoever computes one: its fence."""
-        return Command(*self._store(place, caller, 0, payload, lives, 0.0, tags), int)
-
-    def _store(
-        self,
-        place: Place,
-        caller: str,
-        leased: int,
-        payload: bytes,
-        lives: tuple[int, int, int],
-        took: float,
-        tags: Mapping[str, str],
-    ) -> tuple[str, tuple[str, ...], tuple[Arg, ...]]:
-        versions = " ".join(f"{tag}={version}" for tag, version in tags.items())
-        channel = self._channel if leased else self.layout.channel
-        lasts = (*lives, ceil(took * 1000), versions)
-        return "cache_store", place.all, (caller, leased, payload, *lasts, place.name, channel, place.message)
+        args = (payload, *lives, _versions(tags), place.name, self.layout.channel, place.message)
+        return Command("cache_put", place.all, args, _number, once=True)
 
     def fail(
         self,
@@ -113,7 +103,7 @@ class Asking:
             milliseconds(alone),
             self._tags,
             place.name,
-            self._channel,
+            self.layout.channel,
             place.message,
         )
         return Command("cache_fail", place.all, args, read_failed)
@@ -127,9 +117,8 @@ class Asking:
 
     def delete(self, place: Place) -> Command[bool]:
         """Forget a key."""
-        return Command(
-            "cache_delete", place.all, (place.name, self.layout.channel, place.message), lambda reply: bool(int(reply))
-        )
+        args = (place.name, self.layout.channel, place.message)
+        return Command("cache_delete", place.all, args, lambda reply: bool(_number(reply)), once=True)
 
     def invalidate(self, tag: str) -> Command[int]:
         """Have no value hold that was computed under this tag before."""
@@ -150,12 +139,20 @@ class Asking:
         """Add what was counted here; what the fleet has counted, in the order of `names`."""
 
         def read(reply: Any) -> list[int]:
-            try:
-                return [int(each) for each in text(reply).split(" ")]
-            except ValueError:
-                raise StateLost(f"a script answered {reply!r}: has another process this one's lane?") from None
+            return list(map(_number, text(reply).split(" ")))
 
         args: list[Arg] = [KEEP_COUNTS_MS]
         for name in names:
             args += (name, counts.get(name, 0))
         return Command("cache_count", (self.layout.counts,), tuple(args), read, once=True)
+
+
+def _number(reply: Any) -> int:
+    try:
+        return int(reply)
+    except ValueError:
+        raise StateLost(f"a script answered {reply!r}: has another process this one's lane?") from None
+
+
+def _versions(tags: Mapping[str, str]) -> str:
+    return " ".join(f"{tag}={version}" for tag, version in tags.items())

@@ -13,7 +13,6 @@ from redisopt.cache.layout import Place
 from redisopt.cache.outcome import CacheEntry, CacheMetrics
 from redisopt.cache.replies import shown
 from redisopt.commands import Plan, call
-from redisopt.identity import next_permit_id
 
 
 class Controlling:
@@ -38,7 +37,7 @@ class Controlling:
         versions = (yield from call(self._asking.versions(tags))) if tags else {}
         reading = self._copies.begin(place)
         try:
-            fence = yield from call(self._asking.put(place, next_permit_id(), payload, lives, versions))
+            fence = yield from call(self._asking.put(place, payload, lives, versions))
             self._copies.hear(f"{place.message}{fence}")
             self._copies.put(reading, payload, fence, frozenset(versions), lives[0] / 1000)
         except BaseException:
