@@ -154,3 +154,13 @@ def test_who_has_no_copies_still_tells_others_what_it_sets(make_cache: Make) -> 
     face.compute("k", Computation(value="old"))
     other.set("k", "new")
     wait_until(lambda: face.get("k") == "new", 1.0)
+
+
+def test_who_has_no_copies_still_tells_others_what_it_computes(make_cache: Make) -> None:
+    """A value that is refreshed before its end: the copy would be good for five seconds."""
+    face, other = make_cache(local_ttl=60), make_cache(ttl=5, early_refresh=100)
+    settled(face)
+    other.compute("k", Computation(0.3, value="old"))
+    assert face.get("k") == "old"
+    wait_until(lambda: other.compute("k", Computation(value="new")) == "new", 2.0)
+    wait_until(lambda: face.get("k") == "new", 1.0)
