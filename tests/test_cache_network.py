@@ -275,6 +275,25 @@ def test_a_server_that_fills_up_during_a_computation_refuses_the_value_whole(
     assert other.compute("k", Computation(value="room")) == "room"
 
 
+def test_a_full_server_invalidates_and_renews(make_cache: Make, client: redis.Redis) -> None:
+    """What is not to be served is not, and who computes keeps the lease."""
+    face, other = make_cache(lease_ttl=0.4), make_cache(lease_ttl=0.4)
+    face.set("k", "old", tags=["t"])
+    slow = Computation(1.5, value="leader")
+    leader = face.begin("slow", slow)
+    wait_until(lambda: other.peek("slow").computed_by)
+    client.config_set("maxmemory", 1)
+    try:
+        other.invalidate("t")
+        assert face.get("k") is None
+        time.sleep(0.8)
+        assert other.peek("slow").computed_by
+    finally:
+        client.config_set("maxmemory", 0)
+    assert other.compute("slow", slow) == leader.result(20) == "leader"
+    assert slow.calls == 1
+
+
 # --- clocks
 
 
