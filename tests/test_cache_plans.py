@@ -76,9 +76,9 @@ def test_versions_of_tags_are_read_before_the_computation() -> None:
         "cache_tags",
         ("redisopt:v1:{cache:test}:tag:a", "redisopt:v1:{cache:test}:tag:b"),
     )
-    step = reply(plan, step, [b"0", b"12"])
+    step = reply(plan, step, [b"5", b"12"])
     assert isinstance(step, Invoke)
-    assert plan.send(3).args[6] == "a=0 b=12"
+    assert plan.send(3).args[6] == "a=5 b=12"
 
 
 def test_who_waits_asks_again_when_the_lease_ends_or_after_a_second() -> None:
@@ -203,9 +203,9 @@ def test_a_value_that_redis_refuses_is_returned() -> None:
 
 def test_on_a_cluster_an_invalidated_value_is_refused() -> None:
     plan = Script(clustered=True).call()
-    step = reply(plan, next(plan), [b"\x02", b"hit 5 100 900 a=0 b=3"])
+    step = reply(plan, next(plan), [b"\x02", b"hit 5 100 900 a=1 b=3"])
     assert step.script == "cache_tags"
-    step = reply(plan, step, [b"0", b"4"])
+    step = reply(plan, step, [b"1", b"4"])
     assert (step.script, step.args[3]) == ("cache_ask", "5")
     assert isinstance(reply(plan, step, COMPUTE), Invoke)
 

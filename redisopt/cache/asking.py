@@ -126,10 +126,15 @@ class Asking:
             "cache_invalidate", (self.layout.tags + tag,), (KEEP_TAGS_MS, self.layout.channel, f"tag={tag}"), int
         )
 
-    def versions(self, tags: Sequence[str]) -> Command[dict[str, str]]:
-        """The versions of tags."""
+    def versions(self, tags: Sequence[str], *, keep: bool = False) -> Command[dict[str, str]]:
+        """The versions of tags, "" for none; with `keep` all have one, since a value is to be computed under them."""
         found = tuple(self.layout.tags + tag for tag in tags)
-        return Command("cache_tags", found, (), lambda reply: dict(zip(tags, map(text, reply), strict=True)))
+        return Command(
+            "cache_tags",
+            found,
+            (KEEP_TAGS_MS if keep else 0,),
+            lambda reply: dict(zip(tags, map(text, reply), strict=True)),
+        )
 
     def peek(self, place: Place) -> Command[Peeked]:
         """How a key stands."""

@@ -113,7 +113,7 @@ class Computing:
         if not tags:
             return {}
         try:
-            return (yield from call(self._asking.versions(tags)))
+            return (yield from call(self._asking.versions(tags, keep=True)))
         except Unavailable as error:
             events.logger.debug("cache %r: tags could not be read: %s", self._asking.name, error)
             return None
@@ -219,7 +219,7 @@ class Computing:
         if not self._asking.clustered or not found.tags:
             return True
         versions = yield from call(self._asking.versions(tuple(found.tags)))
-        return all(versions[tag] in {"0", version} for tag, version in found.tags.items())
+        return all(versions[tag] == version for tag, version in found.tags.items())
 
     # --- refreshing
 

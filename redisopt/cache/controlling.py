@@ -34,7 +34,7 @@ class Controlling:
         if lives is None:  # a negative answer that is not to be kept
             yield from self.delete(place)
             return
-        versions = (yield from call(self._asking.versions(tags))) if tags else {}
+        versions = (yield from call(self._asking.versions(tags, keep=True))) if tags else {}
         reading = self._copies.begin(place)
         try:
             fence = yield from call(self._asking.put(place, payload, lives, versions))
