@@ -113,6 +113,7 @@ class Copies(Background[_Nothing]):
     def end(self, reading: Reading | None) -> None:
         """It was asked for."""
         if reading is not None:
+            self._enter()
             with self._lock:
                 self._readings.discard(reading)
 
@@ -120,6 +121,7 @@ class Copies(Background[_Nothing]):
         """Keep a copy of a value that is fresh for so many seconds."""
         if reading is None:
             return
+        self._enter()
         with self._lock:
             if reading not in self._readings or fence < reading.floor or tags & reading.tags:
                 return
