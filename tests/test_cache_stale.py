@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import threading
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
 import redisopt
 from redisopt.testing import ServerClock
 from tests.cache_faces import CacheFace, Computation
+from tests.servers import RunningServer
 from tests.waiting import wait_until
 
 Make = Callable[..., CacheFace]
@@ -87,6 +90,54 @@ def test_who_closes_gives_its_refreshes_to_others(make_cache: Make, clock: Serve
     wait_until(lambda: other.get("k") == "new")
     time.sleep(0.6)
     assert other.get("k") == "new"
+
+
+def test_a_child_that_closes_leaves_its_parents_refreshes(server: RunningServer, client: redis.Redis) -> None:
+    from tests.fleet import FORK
+
+    with redisopt.Cache(redis.from_url(server.url), "forks", ttl=0.05, stale_for=60, command_timeout=5) as cache:
+        cache.set("k", "old")
+        time.sleep(0.1)
+        go_on = threading.Event()
+        assert cache.get_or_compute("k", lambda: go_on.wait(20) and "new") == "old"
+        wait_until(lambda: cache.peek("k").computed_by)
+        child = FORK.Process(target=cache.close)
+        child.start()
+        child.join(20)
+        assert child.exitcode == 0
+        assert cache.peek("k").computed_by
+        go_on.set()
+        wait_until(lambda: cache.metrics().computed == 1)
+        assert (cache.get("k"), cache.metrics().lost) == ("new", 0)
+
+
+def test_a_loop_that_closes_leaves_the_refreshes_of_others(server: RunningServer, client: redis.Redis) -> None:
+    cache = redisopt.AsyncCache(redis.asyncio.from_url(server.url), "loops", ttl=60, stale_for=60, command_timeout=5)
+    began, go_on = threading.Event(), threading.Event()
+    got: list[Any] = []
+
+    async def slow() -> str:
+        began.set()
+        await asyncio.to_thread(go_on.wait, 20)
+        return "new"
+
+    async def refresh() -> None:
+        await cache.set("k", "old", ttl=0.05)
+        await asyncio.sleep(0.1)
+        assert await cache.get_or_compute("k", slow) == "old"
+        await asyncio.to_thread(go_on.wait, 20)
+        for _ in range(100):
+            got.append(await cache.get("k"))
+            await asyncio.sleep(0.02)
+        await cache._runner._client.aclose()
+
+    thread = threading.Thread(target=lambda: asyncio.run(refresh()))
+    thread.start()
+    assert began.wait(20)
+    asyncio.run(cache.aclose())
+    go_on.set()
+    thread.join(20)
+    assert got[-1] == "new"
 
 
 # --- early refreshes

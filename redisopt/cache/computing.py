@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redisopt import events
 from redisopt.background import Performer, now
@@ -20,6 +21,9 @@ from redisopt.commands import Plan, Stopped, call
 from redisopt.errors import CircuitOpen, RedisOptError, Throttled, Unavailable
 from redisopt.identity import process_id
 from redisopt.leases import Lease, Leases
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 REFUSALS = (Throttled, CircuitOpen, Unavailable)
 """Errors by which nothing was computed: a limit or a breaker let nobody through, or Redis was away."""
@@ -41,15 +45,35 @@ class Wish(NamedTuple):
     timeout: float
 
 
+class Doer:
+    """Who computes: only the plan that does refers to it, so that it is gone when that is."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Computation(Lease):
-    """A computation of this process, which holds the key's lease."""
+    """A computation of this process, which holds the key's lease.
 
-    __slots__ = ("caller", "place")
+    Attributes:
+        place: of the key.
+        caller: the id that has the lease.
+        loop: the event loop that it belongs to, None for threads.
+        doer: who computes.
+    """
 
-    def __init__(self, place: Place, caller: str, good_until: float) -> None:
+    __slots__ = ("caller", "doer", "loop", "place")
+
+    def __init__(self, place: Place, caller: str, good_until: float, loop: AbstractEventLoop | None = None) -> None:
         super().__init__(good_until)
         self.place = place
         self.caller = caller
+        self.loop = loop
+        self.doer: weakref.ref[Doer] | None = None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody computes any more: an interruption can come at any instant, also where the lease was being dropped."""
+        return self.doer is not None and self.doer() is None
 
     def __repr__(self) -> str:
         return f"the computation of {self.place.name}"
@@ -71,12 +95,25 @@ class Computing:
         self._lock = threading.Lock()
         self._refreshes: set[Computation] = set()
 
+    def _enter(self) -> None:
+        if self._process != process_id():
+            self._begin()  # a forked child: what is being refreshed is its parent's
+
     def attach(self, performer: Performer) -> None:
         """Have `performer` refresh values in the background."""
         self._performer = performer
 
-    def _renew(self, _: str, computations: Sequence[Computation]) -> Plan[Sequence[bool]]:
-        return (yield from call(self._asking.renew([(each.place.entry, each.caller) for each in computations])))
+    def _renew(self, group: str, computations: Sequence[Computation]) -> Plan[Sequence[bool]]:
+        goes_on = [not each.is_abandoned for each in computations]
+        for each in computations:
+            if each.is_abandoned:
+                self.leases.drop(group, each)
+                yield from self.release(each.place, each.caller)
+        if not any(goes_on):
+            return goes_on
+        entries = [(each.place.entry, each.caller) for each, goes in zip(computations, goes_on, strict=True) if goes]
+        renewed = iter((yield from call(self._asking.renew(entries))))
+        return [goes and next(renewed) for goes in goes_on]
 
     # --- computing
 
@@ -89,8 +126,10 @@ class Computing:
     def _under(self, lease: Computation, wish: Wish, reading: Reading | None) -> Plan[Outcome]:
         # Without a Cluster one beat renews all: else each entry has a slot of its own.
         group = lease.place.entry if self._asking.clustered else ""
-        self.leases.hold(group, lease)
+        doer = Doer()
+        lease.doer = weakref.ref(doer)
         try:
+            self.leases.hold(group, lease)
             versions = yield from self._versions(wish.tags)
             began = now()
             try:
@@ -106,6 +145,7 @@ class Computing:
             yield from self.release(lease.place, lease.caller)
             raise
         finally:
+            del doer
             self.leases.drop(group, lease)
 
     def _versions(self, tags: tuple[str, ...]) -> Plan[Mapping[str, str] | None]:
@@ -226,13 +266,14 @@ class Computing:
     @property
     def has_room(self) -> bool:
         """Whether one more value may be refreshed here."""
-        if self._process != process_id():
-            self._begin()
+        self._enter()
         return len(self._refreshes) < self._asking.config.max_refreshes
 
     def refresh(self, place: Place, caller: str, wish: Wish, asked: float) -> Plan[None]:
         """Compute a value in the background whose lease the caller has had since `asked`."""
-        lease = Computation(place, caller, asked + self._asking.config.lease_ttl)
+        assert self._performer is not None  # noqa: S101 - the faces attach one before there is a call
+        self._enter()
+        lease = Computation(place, caller, asked + self._asking.config.lease_ttl, self._performer.place())
 
         def perform() -> Plan[None]:
             try:
@@ -243,8 +284,9 @@ class Computing:
                 cause = outcome.error.error if isinstance(outcome.error, Stopped) else outcome.error
                 events.logger.warning("cache %r: refreshing %r failed", self._asking.name, place.key, exc_info=cause)
 
-        assert self._performer is not None  # noqa: S101 - the faces attach one before there is a call
         with self._lock:
+            for over in [each for each in self._refreshes if each.loop is not None and each.loop.is_closed()]:
+                self._refreshes.discard(over)
             has_room = self.has_room
             if has_room:
                 self._refreshes.add(lease)
@@ -261,8 +303,10 @@ class Computing:
         self._counting.note("refreshed")
 
     def stop(self) -> Plan[None]:
-        """Give back what is being refreshed: others may do it at once."""
+        """Give back what is being refreshed by threads, or in this event loop: others may do it at once."""
+        self._enter()
+        here = self._performer and self._performer.place()
         with self._lock:
-            refreshes = list(self._refreshes)
+            refreshes = [each for each in self._refreshes if each.loop is here]
         for lease in refreshes:
             yield from self.release(lease.place, lease.caller)
