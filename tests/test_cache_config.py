@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import pickle
 from collections.abc import Callable, Iterator
@@ -130,6 +131,34 @@ def test_a_cache_cannot_be_pickled_and_its_error_can() -> None:
     assert (str(error), error.error, error.retry_after) == ("m", "E: e", 1.5)
 
 
+def by_name(city: str) -> str:
+    """A function of a module, and so of a name of its own."""
+    return city
+
+
+class Locate:
+    """An object that is called."""
+
+    def __call__(self, city: str) -> str:
+        """A name of its own it has not."""
+        return city
+
+
+def test_a_function_without_a_name_of_its_own_needs_a_key() -> None:
+    def inner(city: str) -> str:
+        return city
+
+    program = type(by_name)(by_name.__code__, {})
+    program.__module__ = "__main__"
+    cache = redisopt.Cache(redis.from_url(NOBODY), "x")
+    functions: list[Any] = [lambda city: city, inner, Locate(), functools.partial(by_name, "Ulm"), program]
+    for function in functions:
+        with pytest.raises(ValueError, match=r"no key can be made of it, give one, such as @cache\(key="):
+            cache(function)
+        assert callable(cache(key=lambda city: city)(function))
+    assert callable(cache(by_name))
+
+
 def test_a_key_of_a_call_tells_calls_apart() -> None:
     def city(name: Any, country: str = "de", *rest: Any, **more: Any) -> None: ...
 
@@ -149,12 +178,13 @@ def test_a_key_of_a_call_tells_calls_apart() -> None:
             (("Ulm",), {"a": 1}),
             (("Ulm',country='at",), {}),
             (([1, 2],), {}),
+            (((1, 2),), {}),
             (({"b": 1, "a": [2]},), {}),
             (("x" * 500,), {}),
             (("x" * 500 + "y",), {}),
         ]
     ]
     assert len(set(keys)) == len(keys)
-    assert key_of_call(city, ({"a": [2], "b": 1},), {}) == keys[13]
-    assert keys[0].endswith(".city(name='Ulm',country='de',rest=[],more={})")
+    assert key_of_call(city, ({"a": [2], "b": 1},), {}) == keys[14]
+    assert keys[0].endswith(".city(name='Ulm',country='de',rest=(),more={})")
     assert all(len(key) <= 300 for key in keys)

@@ -93,7 +93,7 @@ class AsyncCache(AsyncFace[CacheConfig]):
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
         check_function(function, "function", awaited=True, instead="a Cache")
-        self._plans.check_terms(terms)
+        self._plans.check_terms(terms, function)
 
         @functools.wraps(function)
         async def cached(*args: Any, **kwargs: Any) -> Any:

@@ -15,7 +15,7 @@ from redisopt.cache.counting import Counting
 from redisopt.cache.getting import Getting
 from redisopt.cache.layout import checked_tag, checked_tags
 from redisopt.cache.outcome import CacheEntry, CacheMetrics
-from redisopt.cache.terms import Terms, checked_timeout, checked_ttl
+from redisopt.cache.terms import Terms, checked_named, checked_timeout, checked_ttl
 from redisopt.commands import Invoke, Plan
 
 
@@ -95,12 +95,14 @@ class CachePlans:
         """What the fleet has counted."""
         return self._controlling.metrics()
 
-    def check_terms(self, terms: Terms) -> None:
-        """Refuse terms that no call could meet.
+    def check_terms(self, terms: Terms, function: Callable[..., Any] | None = None) -> None:
+        """Refuse terms that no call could meet, those of a function's calls where one is given.
 
         Raises:
-            ValueError: key, ttl, tags or timeout.
+            ValueError: key, ttl, tags or timeout; or the function, where it needs a key.
         """
+        if function is not None and terms.key is None:
+            checked_named(function)
         if isinstance(terms.key, str):
             self._asking.layout.place(terms.key)
         elif terms.key is not None and not callable(terms.key):
