@@ -39,7 +39,7 @@ if not is_over then
   -- A full server takes these first writes, and may refuse the next one: then the failure is not kept, and the next one tries.
   redis.call('HDEL', entry, 'by', 'since', 'until', 'lease')
   if negative then
-    redis.call('HDEL', entry, 'made', 'fresh', 'stale', 'rescue', 'took', 'fence', 'tags')
+    redis.call('HDEL', entry, 'made', 'fresh', 'stale', 'rescue', 'took', 'fence', 'codec', 'tags')
     redis.call('DEL', value)
   end
   wake_waiters(waiters, name)

@@ -410,5 +410,19 @@ def test_a_value_of_another_codec_is_computed_anew(make_cache: Make, client: red
     face.compute("k", Computation(value={"a": 1}))
     assert client.get("redisopt:v1:{cache:test:k}:value") == b'{"a":1}'
     client.set("redisopt:v1:{cache:test:k}:value", b"\xc1", ex=60)
+    assert face.get("k", "default") == "default"
     assert face.compute("k", Computation(value=["new"])) == ["new"]
     assert face.get("k") == ["new"]
+
+
+def test_a_value_of_another_codec_is_never_taken_for_another(
+    make_cache: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The 5 that JSON writes is 53 as msgpack."""
+    face, other = make_cache(codec="json"), make_cache()
+    face.set("k", 5)
+    assert other.get("k", "default") == "default"
+    assert other.compute("k", Computation(value=6)) == other.get("k") == 6
+    assert face.compute("k", Computation(value=7)) == face.get("k") == 7
+    told = [record for record in caplog.records if "give all processes the same codec" in record.message]
+    assert len(told) == 2, "once in each"

@@ -64,6 +64,7 @@ class Asking:
             payload,
             *lives,
             ceil(took * 1000),
+            self.config.codec,
             _versions(tags),
             place.name,
             self.layout.channel,
@@ -73,7 +74,7 @@ class Asking:
 
     def put(self, place: Place, payload: bytes, lives: tuple[int, int, int], tags: Mapping[str, str]) -> Command[int]:
         """Keep a value, whoever computes one: its fence."""
-        args = (payload, *lives, _versions(tags), place.name, self.layout.channel, place.message)
+        args = (payload, *lives, self.config.codec, _versions(tags), place.name, self.layout.channel, place.message)
         return Command("cache_put", place.all, args, _number, once=True)
 
     def fail(

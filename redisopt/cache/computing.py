@@ -88,6 +88,7 @@ class Computing:
         self._copies = copies
         self.leases: Leases[Computation] = Leases(asking.config.lease_ttl, self._renew)
         self._performer: Performer | None = None
+        self._has_warned = False
         self._begin()
 
     def _begin(self) -> None:
@@ -238,7 +239,7 @@ class Computing:
         old: Found | None = None
         try:
             old = yield from call(self._asking.fail(place, lease.caller, text, keep, negative=negative, alone=alone))
-            if old is not None and not (yield from self.holds(old)):
+            if old is not None and not (self.can_read(place, old) and (yield from self.holds(old))):
                 old = None
         except RedisOptError as trouble:
             events.logger.debug("cache %r: a failure could not be kept: %s", self._asking.name, trouble)
@@ -253,6 +254,20 @@ class Computing:
             text,
         )
         return Outcome(old.payload)
+
+    def can_read(self, place: Place, found: Found) -> bool:
+        """Whether the value is in this cache's codec: the bytes of another one could be read as something else. Warns once where not."""
+        codec = self._asking.config.codec
+        if found.codec != codec and not self._has_warned:
+            self._has_warned = True
+            events.logger.warning(
+                "cache %r: the value of %r is %s, and is computed anew as %s: give all processes the same codec (told once)",
+                self._asking.name,
+                place.key,
+                found.codec,
+                codec,
+            )
+        return found.codec == codec
 
     def holds(self, found: Found) -> Plan[bool]:
         """Whether no tag of a value was invalidated since. Asks only on a Cluster: else the script has looked."""

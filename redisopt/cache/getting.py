@@ -71,8 +71,13 @@ class Getting:
             if not isinstance(answer, Found):
                 self._counting.note("misses")
                 return default
+            try:
+                value = self._asking.config.decoded(answer.payload)
+            except PayloadError:  # not ours; whoever computes it anew says so
+                self._counting.note("misses")
+                return default
             self._note(place, answer, reading)
-            return self._asking.config.decoded(answer.payload)
+            return value
         finally:
             self._copies.end(reading)
 

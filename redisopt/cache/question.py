@@ -62,7 +62,9 @@ class Question:
             answer = yield from call(
                 self._asking.ask(self._place, self.caller, self._eager, self._refused, refresh=refresh)
             )
-            if not isinstance(answer, Found) or (yield from self._computing.holds(answer)):
+            if not isinstance(answer, Found):
+                return answer
+            if self._computing.can_read(self._place, answer) and (yield from self._computing.holds(answer)):
                 return answer
             if answer.leased:
                 return Compute(answer.fence)

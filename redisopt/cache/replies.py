@@ -21,6 +21,7 @@ class Found(NamedTuple):
         fence: which only rises from value to value of a key.
         age: seconds since it was kept.
         fresh_for: seconds.
+        codec: in which its bytes are.
         tags: encoded, each with the version that it had.
     """
 
@@ -29,6 +30,7 @@ class Found(NamedTuple):
     fence: int
     age: float
     fresh_for: float
+    codec: str
     tags: dict[str, str]
 
     @property
@@ -125,7 +127,7 @@ def read_failed(reply: Any) -> Found | None:
 def read_peeked(reply: Any) -> Peeked:
     """How a key stands."""
     fence, size, age, fresh, ends, took, tags, by, since, failure, retry = reply
-    found = _found("", b"", f"{text(fence)} {age} {fresh} {text(tags)}") if fence else None
+    found = _found("", b"", f"{text(fence)} {age} {fresh}  {text(tags)}") if fence else None
     return Peeked(
         found,
         int(size),
@@ -139,9 +141,9 @@ def read_peeked(reply: Any) -> Peeked:
 
 
 def _found(status: str, payload: Any, line: str) -> Found:
-    fence, age, fresh, tags = line.split(" ", 3)
+    fence, age, fresh, codec, tags = line.split(" ", 4)
     versions = dict(_versions(tags)) if tags else {}
-    return Found(status, as_bytes(payload), int(fence), int(age) / 1000, int(fresh) / 1000, versions)
+    return Found(status, as_bytes(payload), int(fence), int(age) / 1000, int(fresh) / 1000, codec, versions)
 
 
 def _versions(tags: str) -> Iterator[tuple[str, str]]:
