@@ -39,7 +39,7 @@ BAD: list[tuple[str, Any]] = [
     ("ttl", 0), ("ttl", -1), ("ttl", INF), ("ttl", 31 * 86_400), ("ttl", "soon"), ("ttl_jitter", 1), ("ttl_jitter", -0.1),
     ("stale_for", -1), ("stale_if_error", NAN), ("early_refresh", -1), ("early_refresh", 101), ("negative_ttl", -1),
     ("negative_errors", (1,)), ("negative_errors", BaseException), ("failure_ttl", -1), ("max_value_bytes", 0), ("codec", "pickle"),
-    ("lease_ttl", 0), ("wait_timeout", -1), ("max_refreshes", 0), ("on_unavailable", "allow"), ("local_ttl", -1), ("local_size", 0),
+    ("lease_ttl", 0), ("wait_timeout", -1), ("max_refreshes", 0), ("on_unavailable", "allow"), ("local_ttl", -1), ("local_size", 0), ("local_bytes", 0), ("compute_timeout", 0),
     ("command_timeout", 0), ("unknown", 1),
 ]  # fmt: skip
 
@@ -56,6 +56,15 @@ def test_exceptions_are_not_kept_for_no_time() -> None:
         with pytest.raises(pydantic.ValidationError, match="negative_errors are kept for negative_ttl"):
             CacheConfig(negative_errors=one, negative_ttl=ttl)
     assert CacheConfig(negative_errors=one, negative_ttl=1).negative_errors == (KeyError,)
+
+
+def test_negative_errors_are_named_in_a_file_or_the_environment() -> None:
+    for fields in ({"negative_errors": ["LookupError", "redis.ResponseError"]}, {"negative_errors": "LookupError"}):
+        assert LookupError in CacheConfig.from_dict(fields | {"negative_ttl": 5}).negative_errors
+    environment = {"GEO_NEGATIVE_ERRORS": "LookupError,redis.ResponseError", "GEO_NEGATIVE_TTL": "5"}
+    assert CacheConfig.from_env("GEO_", environment).negative_errors == (LookupError, redis.ResponseError)
+    with pytest.raises(pydantic.ValidationError, match="there is no error type 'NoError'"):
+        CacheConfig.from_dict({"negative_errors": ["NoError"], "negative_ttl": 5})
 
 
 def test_a_config_comes_from_the_environment_too() -> None:

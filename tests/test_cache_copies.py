@@ -50,6 +50,19 @@ def test_the_least_used_copies_make_room() -> None:
     assert [key for key in "abcd" if copies.get(LAYOUT.place(key))] == ["a", "c", "d"]
 
 
+def test_copies_are_bounded_in_bytes() -> None:
+    """A value of seven bytes each time."""
+    copies = some_copies(local_bytes=21)
+    assert all(keep(copies, key) for key in "abc")
+    assert keep(copies, "b", 2), "in place of its older one"
+    assert keep(copies, "d")
+    assert [key for key in "abcd" if copies.get(LAYOUT.place(key))] == ["b", "c", "d"]
+    copies.hear("key=c=inf")
+    assert keep(copies, "e")
+    assert [key for key in "bcde" if copies.get(LAYOUT.place(key))] == ["b", "d", "e"]
+    assert not keep(some_copies(local_bytes=6), "a")
+
+
 def test_without_local_ttl_there_are_none() -> None:
     assert not keep(some_copies(local_ttl=0), "k")
 
