@@ -1,5 +1,6 @@
 --[[
-cache_fail: a computation ends without a value: its failure is kept for a while, or nothing is. Safe to repeat.
+cache_fail: a computation ends without a value: its failure is kept for a while, or nothing is. Safe to repeat. Where the lease was lost, or never
+had, nothing changes.
 
 KEYS[1] entry    HASH    what is known of the value, and who computes it
 KEYS[2] value    STRING  its bytes
@@ -16,7 +17,7 @@ ARGV[8] channel   on which changes are told
 ARGV[9] message   what is told, before the fence
 
 Returns the bytes and the line of a value that may be served instead, "rescued", as cache_ask does; or "" and "kept", or "lost" where the
-lease was lost.
+lease is not the caller's.
 ]]
 -- @include server_ms
 -- @include read_value
@@ -32,10 +33,8 @@ local now = server_ms()
 local found = read_value(entry, value, now, '', tags)
 read_computation(entry, found)
 local is_over = found.done == id
-if found.by ~= id and not is_over then
-  return { '', 'lost' }
-end
-if not is_over then
+local is_lost = found.by ~= id and not is_over
+if not is_over and not is_lost then
   -- A full server takes these first writes, and may refuse the next one: then the failure is not kept, and the next one tries.
   redis.call('HDEL', entry, 'by', 'since', 'until', 'lease')
   if negative then
@@ -58,7 +57,7 @@ if not is_over then
     redis.call('PUBLISH', channel, message .. string.format('%.0f', found.number))
   end
 end
-if found.valid and not negative and now < math.max(found.fresh, found.rescue) then
+if found.valid and (is_lost or not negative) and now < math.max(found.fresh, found.rescue) then
   return value_reply('rescued', found)
 end
-return { '', 'kept' }
+return { '', is_lost and 'lost' or 'kept' }

@@ -312,6 +312,41 @@ def test_a_stop_iteration_comes_out_as_it_is(make_cache: Make) -> None:
         face.compute("k", Computation(error=StopIteration("x")))
 
 
+# --- computations that hang
+
+
+def test_a_computation_that_hangs_is_replaced(make_cache: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """In its own process as well."""
+    faces = [make_cache(lease_ttl=0.3, compute_timeout=0.5, wait_timeout=5) for _ in range(2)]
+    for number, face in enumerate(faces):
+        key = f"k{number}"
+        go_on = threading.Event()
+        hung = faces[0].begin(key, lambda go_on=go_on: go_on.wait(30) and "late")
+        wait_until(lambda key=key: faces[1].peek(key).computed_by)
+        wait_until(lambda key=key: not faces[1].peek(key).computed_by, 3.0)
+        assert face.compute(key, Computation(value="new")) == "new"
+        go_on.set()
+        assert hung.result(20) == "late"
+        assert faces[1].get(key) == "new"
+    assert "has taken more than compute_timeout (0.5 s)" in caplog.text
+
+
+def test_an_old_value_is_served_where_the_wait_takes_too_long(make_cache: Make) -> None:
+    """To those of the process that computes, too. Without `stale_if_error` it is a timeout."""
+    face, other, strict = (make_cache(stale_if_error=each) for each in (60, 60, 0))
+    face.set("k", "old", ttl=0.05)
+    time.sleep(0.1)
+    go_on = threading.Event()
+    leader = face.begin("k", lambda: go_on.wait(30) and "new")
+    wait_until(lambda: other.peek("k").computed_by)
+    assert [each.compute("k", Computation(), timeout=0.2) for each in (face, other)] == ["old", "old"]
+    with pytest.raises(redisopt.ResultTimeout, match=r"another call computes 'k', and was not over within 0.2 s"):
+        strict.compute("k", Computation(), timeout=0.2)
+    go_on.set()
+    assert leader.result(20) == "new"
+    assert other.compute("k", Computation()) == "new"
+
+
 # --- negative answers
 
 

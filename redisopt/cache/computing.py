@@ -6,6 +6,7 @@ import random
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redisopt import events
@@ -58,16 +59,18 @@ class Computation(Lease):
         place: of the key.
         caller: the id that has the lease.
         loop: the event loop that it belongs to, None for threads.
+        began: when.
         doer: who computes.
     """
 
-    __slots__ = ("caller", "doer", "loop", "place")
+    __slots__ = ("began", "caller", "doer", "loop", "place")
 
     def __init__(self, place: Place, caller: str, good_until: float, loop: AbstractEventLoop | None = None) -> None:
         super().__init__(good_until)
         self.place = place
         self.caller = caller
         self.loop = loop
+        self.began = now()
         self.doer: weakref.ref[Doer] | None = None
 
     @property
@@ -80,7 +83,12 @@ class Computation(Lease):
 
 
 class Computing:
-    """The plans of those who compute."""
+    """The plans of those who compute.
+
+    Attributes:
+        leases: of what is being computed here.
+        forget: is told of a key whose computation hangs, for which nobody here is to wait any more.
+    """
 
     def __init__(self, asking: Asking, counting: Counting, copies: Copies) -> None:
         self._asking = asking
@@ -89,6 +97,8 @@ class Computing:
         self.leases: Leases[Computation] = Leases(asking.config.lease_ttl, self._renew)
         self._performer: Performer | None = None
         self._has_warned = False
+        self._longest = asking.config.compute_timeout or inf
+        self.forget: Callable[[str], object] = lambda _: None
         self._begin()
 
     def _begin(self) -> None:
@@ -105,10 +115,21 @@ class Computing:
         self._performer = performer
 
     def _renew(self, group: str, computations: Sequence[Computation]) -> Plan[Sequence[bool]]:
-        goes_on = [not each.is_abandoned for each in computations]
+        goes_on: list[bool] = []
         for each in computations:
-            if each.is_abandoned:
+            is_hung = now() - each.began > self._longest
+            goes_on.append(not is_hung and not each.is_abandoned)
+            if not goes_on[-1]:
                 self.leases.drop(group, each)
+            if is_hung:
+                self.forget(each.place.name)
+                events.logger.warning(
+                    "cache %r: computing %r has taken more than compute_timeout (%g s): its lease is renewed no more",
+                    self._asking.name,
+                    each.place.key,
+                    self._longest,
+                )
+            elif not goes_on[-1]:
                 yield from self.release(each.place, each.caller)
         if not any(goes_on):
             return goes_on
@@ -254,6 +275,18 @@ class Computing:
             text,
         )
         return Outcome(old.payload)
+
+    def old(self, place: Place, caller: str) -> Plan[Found | None]:
+        """The value that may be served where computing it fails; asked for by one who gives up, and its lease back if it got one."""
+        if not self._asking.config.stale_if_error:
+            return None
+        try:
+            found = yield from call(self._asking.fail(place, caller))
+            is_of_use = found is not None and self.can_read(place, found) and (yield from self.holds(found))
+        except RedisOptError as error:
+            events.logger.debug("cache %r: an old value could not be read: %s", self._asking.name, error)
+            return None
+        return found if is_of_use else None
 
     def can_read(self, place: Place, found: Found) -> bool:
         """Whether the value is in this cache's codec: the bytes of another one could be read as something else. Warns once where not."""

@@ -16,7 +16,7 @@ from redisopt.cache.question import Question, Ready
 from redisopt.cache.replies import Alone, Compute, Failed, Found
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped
-from redisopt.errors import ComputeFailed, Unavailable
+from redisopt.errors import ComputeFailed, ResultTimeout, Unavailable
 from redisopt.identity import next_permit_id
 from redisopt.wire import is_full
 
@@ -43,7 +43,10 @@ class Getting:
         if copy is not None:
             self._counting.note("local_hits")
             return self._asking.config.decoded(copy.payload)
-        outcome, is_ours = yield from self.flights.share(place.name, lambda: self._find(place, wish), wish.timeout)
+        try:
+            outcome, is_ours = yield from self.flights.share(place.name, lambda: self._find(place, wish), wish.timeout)
+        except ResultTimeout:
+            return (yield from self._old(place, wish.timeout))
         if not is_ours:
             self._counting.note("waited")
         if outcome.error is not None:
@@ -80,6 +83,26 @@ class Getting:
             return value
         finally:
             self._copies.end(reading)
+
+    def _old(self, place: Place, timeout: float) -> Plan[Any]:
+        """What is served where the wait for another one took too long.
+
+        Raises:
+            ResultTimeout: nothing.
+        """
+        found = yield from self._computing.old(place, next_permit_id())
+        if found is not None:
+            try:
+                value = self._asking.config.decoded(found.payload)
+            except PayloadError:
+                pass  # whoever computes it anew says so
+            else:
+                self._counting.note("rescued")
+                return value
+        raise ResultTimeout(
+            f"cache {self._asking.name!r}: another call computes {place.key!r}, and was not over within {timeout:g} s "
+            "(a function that asks for its own key waits for itself)"
+        )
 
     # --- finding
 

@@ -39,6 +39,7 @@ class CachePlans:
         self._getting.awaiting.wake = performer.wake
         self._getting.flights.attach(performer)
         self.computing.attach(performer)
+        self.computing.forget = self._getting.flights.forget
         leases = self.computing.leases
         leases.attach(performer, leases.keep, f"redisopt-cache-{self.name}-leases")
         self._counting.attach(performer, self._counting.keep, f"redisopt-cache-{self.name}-counts")
