@@ -30,7 +30,7 @@ local now = server_ms()
 local fence = rising(tonumber(redis.call('HGET', entry, 'number') or 0), now)
 local existed = redis.call('DEL', value) -- allowed on a full server, and then so is the rest
 redis.call('HDEL', entry, 'made', 'fresh', 'stale', 'rescue', 'took', 'fence', 'codec', 'tags', 'by', 'since', 'until', 'lease', 'done',
-  'failure', 'failed', 'retry', 'negative', 'unkept', 'alone')
+  'failure', 'failed', 'retry', 'unkept', 'alone')
 redis.call('HSET', entry, 'number', fence)
 keep_reply(entry, now, lane, number, existed)
 redis.call('PEXPIRE', entry, 60000) -- a minute after a call no copy of it is under way

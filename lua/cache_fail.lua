@@ -45,7 +45,7 @@ if not is_over and not is_lost then
   redis.call('DEL', waiters)
   if keep > 0 then
     redis.pcall('HSET', entry, 'done', id,
-      'failure', failure, 'failed', now, 'retry', now + keep, 'negative', negative and 1 or 0)
+      'failure', failure, 'failed', now, 'retry', now + keep)
     outlast(entry, keep)
   elseif alone > 0 then
     redis.pcall('HSET', entry, 'done', id, 'unkept', now, 'alone', now + alone)

@@ -5,6 +5,6 @@ local function keep_value(entry, value, payload, now, lives, took, fence, codec,
   redis.call('SET', value, payload, 'PX', ends)
   redis.call('HSET', entry, 'made', now, 'fresh', now + lives.fresh, 'stale', now + lives.stale, 'rescue', now + lives.rescue,
     'took', took, 'fence', fence, 'codec', codec, 'tags', tags, 'number', fence)
-  redis.call('HDEL', entry, 'by', 'since', 'until', 'lease', 'done', 'failure', 'failed', 'retry', 'negative', 'unkept', 'alone')
+  redis.call('HDEL', entry, 'by', 'since', 'until', 'lease', 'done', 'failure', 'failed', 'retry', 'unkept', 'alone')
   redis.call('PEXPIRE', entry, math.max(ends, 60000))
 end

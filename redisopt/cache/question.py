@@ -80,8 +80,7 @@ class Question:
             if isinstance(answer, BeingComputed):
                 self.waited = True
                 return NotYet(min(ASK_EVERY, max(_SOONEST, answer.ends_in + 0.001)))
-            if isinstance(answer, Absent):  # only for who has no id
-                return NotYet()
+            assert not isinstance(answer, Absent)  # noqa: S101 - only who has no id is told so, and he does not wait
             if not isinstance(answer, Found):
                 return answer
             try:

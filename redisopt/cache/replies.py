@@ -44,7 +44,6 @@ class Failed(NamedTuple):
 
     error: str
     retry_after: float
-    negative: bool
 
 
 class Compute(NamedTuple):
@@ -108,8 +107,7 @@ def read_answer(reply: Any) -> Answer:
     if status == "wait":
         return Computing(int(rest) / 1000)
     if status == "failed":
-        left, _, negative = rest.partition(" ")
-        return Failed(text(payload), int(left) / 1000, negative == "1")
+        return Failed(text(payload), int(rest) / 1000)
     if status == "alone":
         return Alone()
     if status == "none":
