@@ -312,6 +312,32 @@ def test_a_stop_iteration_comes_out_as_it_is(make_cache: Make) -> None:
         face.compute("k", Computation(error=StopIteration("x")))
 
 
+def test_hooks_hear_of_computations_and_of_old_values(make_cache: Make, clock: ServerClock) -> None:
+    face = make_cache(ttl=10, stale_if_error=60, failure_ttl=5, stale_for=5)
+    heard: list[Any] = []
+    error = ValueError("backend is down")
+    redisopt.add_hook(heard.append)
+    try:
+        face.compute("k", Computation(0.1, value="old"))
+        clock.advance(12)
+        face.compute("k", Computation(value="refreshed"))
+        wait_until(lambda: face.get("k") == "refreshed")
+        clock.advance(30)
+        for _ in range(2):
+            assert face.compute("k", Computation(error=error)) == "refreshed"
+    finally:
+        redisopt.remove_hook(heard.append)
+    ran = [each for each in heard if isinstance(each, redisopt.events.Computed)]
+    assert [(each.name, each.key, each.refreshed, each.error) for each in ran] == [
+        ("test", "k", False, None),
+        ("test", "k", True, None),
+        ("test", "k", False, error),
+    ]
+    assert 0.1 <= ran[0].seconds < 5
+    served = [each for each in heard if isinstance(each, redisopt.events.ServedOld)]
+    assert [(each.key, round(each.age)) for each in served] == [("k", 30)] * 2
+
+
 # --- computations that hang
 
 

@@ -159,8 +159,11 @@ class Computing:
             except GeneratorExit:
                 raise
             except Exception as error:
+                self._tell(lease, now() - began, error)
                 return (yield from self._failed(lease, error))
-            return (yield from self._keep(lease, wish, value, now() - began, versions, reading))
+            took = now() - began
+            self._tell(lease, took)
+            return (yield from self._keep(lease, wish, value, took, versions, reading))
         except GeneratorExit:
             raise
         except BaseException:
@@ -169,6 +172,16 @@ class Computing:
         finally:
             del doer
             self.leases.drop(group, lease)
+
+    def _tell(self, lease: Computation, seconds: float, error: Exception | None = None) -> None:
+        if events.listening():
+            cause = error.error if isinstance(error, Stopped) else error
+            events.emit(events.Computed(self._asking.name, lease.place.key, seconds, lease in self._refreshes, cause))
+
+    def tell_old(self, place: Place, age: float) -> None:
+        """An old value is served."""
+        if events.listening():
+            events.emit(events.ServedOld(self._asking.name, place.key, age))
 
     def _versions(self, tags: tuple[str, ...]) -> Plan[Mapping[str, str] | None]:
         """The versions that tags have before the computation begins; None where they are not to be had."""
@@ -274,6 +287,7 @@ class Computing:
             old.age,
             text,
         )
+        self.tell_old(place, old.age)
         return Outcome(old.payload)
 
     def old(self, place: Place, caller: str) -> Plan[Found | None]:

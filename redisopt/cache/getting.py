@@ -98,6 +98,7 @@ class Getting:
                 pass  # whoever computes it anew says so
             else:
                 self._counting.note("rescued")
+                self._computing.tell_old(place, found.age)
                 return value
         raise ResultTimeout(
             f"cache {self._asking.name!r}: another call computes {place.key!r}, and was not over within {timeout:g} s "
@@ -159,6 +160,7 @@ class Getting:
         what = {"hit": "hits", "early": "hits", "rescued": "rescued"}.get(found.status, "stale")
         self._counting.note("waited" if waited and what == "hits" else what)
         if found.status == "rescued":
+            self._computing.tell_old(place, found.age)
             events.logger.info(
                 "cache %r: %r is %.1f s old: its computation failed", self._asking.name, place.key, found.age
             )
