@@ -22,6 +22,9 @@ local entry, value, waiters = KEYS[1], KEYS[2], KEYS[3]
 local lane, number = ARGV[1], tonumber(ARGV[2])
 local name, channel, message = ARGV[3], ARGV[4], ARGV[5]
 
+if not tonumber(redis.pcall('HGET', entry, 'number') or 0) then
+  redis.call('DEL', entry) -- it is no HASH, and so nothing of ours: to forget the key mends it
+end
 local known = recall(lane, number)
 if known then
   return known

@@ -216,6 +216,31 @@ def test_who_computes_while_redis_goes_away_gets_its_value(make_at: Make) -> Non
         assert face.metrics().uncached == 1
 
 
+def test_an_outage_is_told_once(make_at: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """And whoever closes during it leaves nothing behind that goes on."""
+    with FragileServer() as server:
+        face = make_at(server.url, command_timeout=0.3)
+        face.set("k", "kept")
+        with server.away("killed"):
+            for number in range(3):
+                assert face.compute(f"k{number}", Computation()) == 1
+                assert face.get("k", "default") == "default"
+            face.do(face.real.close if face.kind == "sync" else face.real.aclose)
+            wait_until(lambda: not face.real._plans._counting._kept.get(face.real._runner.place()), 5.0)
+            wait_until(lambda: not face.real._plans._counting._running, 5.0)
+    assert caplog.text.count("cache 'test': on_unavailable='compute' decides: ") == 1
+
+
+def test_what_stands_in_the_way_is_deleted(make_cache: Make, client: redis.Redis) -> None:
+    """Somebody else's key, of another type."""
+    face = make_cache()
+    client.set("redisopt:v1:{cache:test:k}:entry", "not ours", ex=60)
+    with pytest.raises(redisopt.RedisOptError):
+        face.compute("k", Computation())
+    assert face.delete("k") is False
+    assert face.compute("k", Computation()) == 1
+
+
 def test_a_server_that_forgets_its_scripts_is_given_them(make_cache: Make, client: redis.Redis) -> None:
     face = make_cache()
     for number in range(3):
@@ -248,6 +273,7 @@ def test_a_full_server_still_serves_and_what_is_computed_is_returned(
         assert face.get("k") == "kept"
         assert {key: client.dump(key) for key in client.scan_iter()} == before
         assert face.delete("k")
+        assert face.metrics().uncached == 1
     finally:
         client.config_set("maxmemory", 0)
     assert face.compute("new", Computation(value="kept now")) == "kept now"

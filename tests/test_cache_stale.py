@@ -304,6 +304,20 @@ def test_what_ends_a_process_gives_the_lease_back(make_cache: Make) -> None:
     assert other.compute("k", Computation()) == 1
 
 
+def test_an_error_without_a_text_is_a_failure_too(make_cache: Make) -> None:
+    class Mute(Exception):
+        """Whose text cannot be had."""
+
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    face = make_cache()
+    with pytest.raises(Mute):
+        face.compute("k", Computation(error=Mute()))
+    with pytest.raises(redisopt.ComputeFailed, match="its text cannot be had"):
+        face.compute("k", Computation())
+
+
 def test_a_stop_iteration_comes_out_as_it_is(make_cache: Make) -> None:
     face = make_cache()
     if face.kind == "async":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import weakref
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 
 REFUSALS = (Throttled, CircuitOpen, Unavailable)
 """Errors by which nothing was computed: a limit or a breaker let nobody through, or Redis was away."""
+
+_TOLD_EVERY = 60.0  # seconds between warnings of values that cannot be kept
+
+
+def described(error: BaseException) -> str:
+    """An error as text, whatever its own text does."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - it is the user's
+        return f"{type(error).__name__} (its text cannot be had)"
 
 
 class Wish(NamedTuple):
@@ -97,6 +108,7 @@ class Computing:
         self.leases: Leases[Computation] = Leases(asking.config.lease_ttl, self._renew)
         self._performer: Performer | None = None
         self._has_warned = False
+        self._told_again = -inf
         self._longest = asking.config.compute_timeout or inf
         self.forget: Callable[[str], object] = lambda _: None
         self._begin()
@@ -238,7 +250,10 @@ class Computing:
             fence = yield from call(self._asking.store(place, lease.caller, payload, lives, took, versions))
         except (PayloadError, Unavailable) as error:
             self._counting.note("uncached")
-            events.logger.warning("cache %r: the value of %r is not kept: %s", self._asking.name, place.key, error)
+            level = logging.WARNING if now() >= self._told_again else logging.DEBUG
+            if level == logging.WARNING:
+                self._told_again = now() + _TOLD_EVERY
+            events.logger.log(level, "cache %r: the value of %r is not kept: %s", self._asking.name, place.key, error)
             yield from self.release(place, lease.caller, alone=ALONE_FOR)
             return Outcome(payload, value, own=True)
         if fence is None:
@@ -269,7 +284,7 @@ class Computing:
         keep, alone = (config.negative_ttl or 0.0) if negative else config.failure_ttl, 0.0
         if isinstance(cause, REFUSALS) and not negative:
             keep, alone = 0.0, ALONE_AFTER_REFUSAL  # it is this caller's, and says nothing of the value
-        text = f"{type(cause).__name__}: {cause}"
+        text = described(cause)
         old: Found | None = None
         try:
             old = yield from call(self._asking.fail(place, lease.caller, text, keep, negative=negative, alone=alone))

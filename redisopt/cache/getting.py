@@ -7,7 +7,7 @@ from typing import Any
 from redisopt import events
 from redisopt.awaiting import Awaiting, NotYet
 from redisopt.cache.asking import Asking
-from redisopt.cache.computing import Computing, Wish
+from redisopt.cache.computing import Computing, Wish, described
 from redisopt.cache.copies import Copies, Reading
 from redisopt.cache.counting import Counting
 from redisopt.cache.flights import Flights, Outcome
@@ -36,6 +36,7 @@ class Getting:
         self._copies = copies
         self.awaiting = Awaiting()
         self.flights = Flights()
+        self._is_away = False
 
     def get_or_compute(self, place: Place, wish: Wish) -> Plan[Any]:
         """The value of a key, computed by one caller of the fleet."""
@@ -64,13 +65,15 @@ class Getting:
         reading = self._copies.begin(place)
         try:
             answer = yield from Question(self._asking, self._computing, place).ask()
-        except Unavailable:
+        except Unavailable as error:
             copy = self._copies.get(place, away=True)
             if self._asking.config.on_unavailable == "raise":
                 raise
             self._counting.note("unavailable")
+            self._tell_away(error)
             return default if copy is None else self._asking.config.decoded(copy.payload)
         else:
+            self._is_away = False
             if not isinstance(answer, Found):
                 self._counting.note("misses")
                 return default
@@ -116,6 +119,7 @@ class Getting:
             answer = yield from self._wait(question, place, wish.timeout)
             if isinstance(answer, Unavailable):
                 return (yield from self._without_redis(place, caller, wish, answer))
+            self._is_away = False
             if isinstance(answer, Compute):
                 outcome = yield from self._computing.compute(place, caller, wish, reading, question.asked)
                 self._counting.note("misses" if outcome.own or outcome.error is not None else "rescued")
@@ -176,6 +180,7 @@ class Getting:
             raise error
         if refused:
             self._counting.note("uncached")
+        self._tell_away(error)
         self._counting.note("misses" if refused else "unavailable")
         copy = self._copies.get(place, away=True)
         if copy is not None:
@@ -190,6 +195,14 @@ class Getting:
             yield from self._computing.release(place, caller)
         return outcome
 
+    def _tell_away(self, error: Unavailable) -> None:
+        """Once in an outage."""
+        if not self._is_away:
+            self._is_away = True
+            events.logger.warning(
+                "cache %r: on_unavailable=%r decides: %s", self._asking.name, self._asking.config.on_unavailable, error
+            )
+
     def _encoded(self, value: Any) -> bytes | None:
         try:
             return self._asking.config.encoded(value)
@@ -203,7 +216,7 @@ class Getting:
         if isinstance(error, ComputeFailed):
             return ComputeFailed(str(error), error=error.error, retry_after=error.retry_after)
         cause = error.error if isinstance(error, Stopped) else error
-        failure = self._failure(place, f"{type(cause).__name__}: {cause}", self._asking.config.failure_ttl)
+        failure = self._failure(place, described(cause), self._asking.config.failure_ttl)
         failure.__cause__ = cause
         return failure
 
