@@ -133,13 +133,13 @@ def test_a_cancelled_task_leaves_its_turn_to_the_next(server: RunningServer, cli
 calls: list[Any] = []
 
 
-def locate(city: str, country: str = "de", *, exact: bool = False) -> str:  # noqa: ARG001 - a part of the key
+def locate(city: str, country: str = "de", *, exact: bool = False) -> str:
     """A function with arguments of all kinds."""
     calls.append(city)
     return f"{city}, {country}"
 
 
-def one(user: object) -> int:  # noqa: ARG001 - a part of the key
+def one(user: object) -> int:
     """A function of anything."""
     return 1
 

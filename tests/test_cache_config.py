@@ -6,6 +6,7 @@ import functools
 import math
 import pickle
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 import pydantic
@@ -157,7 +158,7 @@ def test_a_function_without_a_name_of_its_own_needs_a_key() -> None:
     def inner(city: str) -> str:
         return city
 
-    program = type(by_name)(by_name.__code__, {})
+    program = FunctionType(by_name.__code__, {})
     program.__module__ = "__main__"
     cache = redisopt.Cache(redis.from_url(NOBODY), "x")
     functions: list[Any] = [lambda city: city, inner, Locate(), functools.partial(by_name, "Ulm"), program]

@@ -8,7 +8,7 @@ import pytest
 
 import redisopt
 from redisopt.cache.config import CacheConfig
-from redisopt.cache.plans import CachePlans, computing
+from redisopt.cache.plans import CachePlans, calling
 from redisopt.commands import Command, Invoke, Wait
 from redisopt.errors import Unavailable
 
@@ -35,7 +35,7 @@ class Script:
     def place(self) -> None: ...
 
     def call(self, tags: Any = (), timeout: float = 5.0) -> Any:
-        return self.plans.get_or_compute("k", computing(len, ("abc",), {}), None, tags, timeout)
+        return self.plans.get_or_compute("k", calling(len, ("abc",), {}), None, tags, timeout)
 
 
 def reply(plan: Any, step: Any, raw: Any) -> Any:

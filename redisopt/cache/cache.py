@@ -10,7 +10,7 @@ import redis
 
 from redisopt.cache.config import CacheConfig
 from redisopt.cache.outcome import CacheEntry, CacheMetrics
-from redisopt.cache.plans import CachePlans, CachePolicy, computing
+from redisopt.cache.plans import CachePlans, CachePolicy, calling
 from redisopt.cache.terms import Key, Tags, Terms
 from redisopt.faces import Face
 from redisopt.functions import check_function
@@ -100,7 +100,7 @@ class Cache(Face[CacheConfig]):
         """
         check_function(function, "function", awaited=False, instead="an AsyncCache")
         value: R = self._runner.run(
-            self._plans.get_or_compute(key, computing(function, args, kwargs), ttl, tags, timeout)
+            self._plans.get_or_compute(key, calling(function, args, kwargs), ttl, tags, timeout)
         )
         return value
 

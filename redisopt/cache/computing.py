@@ -37,7 +37,7 @@ def described(error: BaseException) -> str:
     """An error as text, whatever its own text does."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - it is the user's
+    except Exception:
         return f"{type(error).__name__} (its text cannot be had)"
 
 
@@ -63,7 +63,7 @@ class Doer:
     __slots__ = ("__weakref__",)
 
 
-class Computation(Lease):
+class KeyLease(Lease):
     """A computation of this process, which holds the key's lease.
 
     Attributes:
@@ -105,7 +105,7 @@ class Computing:
         self._asking = asking
         self._counting = counting
         self._copies = copies
-        self.leases: Leases[Computation] = Leases(asking.config.lease_ttl, self._renew)
+        self.leases: Leases[KeyLease] = Leases(asking.config.lease_ttl, self._renew)
         self._performer: Performer | None = None
         self._has_warned = False
         self._told_again = -inf
@@ -116,7 +116,7 @@ class Computing:
     def _begin(self) -> None:
         self._process = process_id()
         self._lock = threading.Lock()
-        self._refreshes: set[Computation] = set()
+        self._refreshes: set[KeyLease] = set()
 
     def _enter(self) -> None:
         if self._process != process_id():
@@ -126,7 +126,7 @@ class Computing:
         """Have `performer` refresh values in the background."""
         self._performer = performer
 
-    def _renew(self, group: str, computations: Sequence[Computation]) -> Plan[Sequence[bool]]:
+    def _renew(self, group: str, computations: Sequence[KeyLease]) -> Plan[Sequence[bool]]:
         goes_on: list[bool] = []
         for each in computations:
             is_hung = now() - each.began > self._longest
@@ -153,11 +153,9 @@ class Computing:
 
     def compute(self, place: Place, caller: str, wish: Wish, reading: Reading | None, asked: float) -> Plan[Outcome]:
         """Compute a value whose lease the caller has had since `asked`, and keep it."""
-        return (
-            yield from self._under(Computation(place, caller, asked + self._asking.config.lease_ttl), wish, reading)
-        )
+        return (yield from self._under(KeyLease(place, caller, asked + self._asking.config.lease_ttl), wish, reading))
 
-    def _under(self, lease: Computation, wish: Wish, reading: Reading | None) -> Plan[Outcome]:
+    def _under(self, lease: KeyLease, wish: Wish, reading: Reading | None) -> Plan[Outcome]:
         # Without a Cluster one beat renews all: else each entry has a slot of its own.
         group = lease.place.entry if self._asking.clustered else ""
         doer = Doer()
@@ -185,7 +183,7 @@ class Computing:
             del doer
             self.leases.drop(group, lease)
 
-    def _tell(self, lease: Computation, seconds: float, error: Exception | None = None) -> None:
+    def _tell(self, lease: KeyLease, seconds: float, error: Exception | None = None) -> None:
         if events.listening():
             cause = error.error if isinstance(error, Stopped) else error
             events.emit(events.Computed(self._asking.name, lease.place.key, seconds, lease in self._refreshes, cause))
@@ -228,7 +226,7 @@ class Computing:
 
     def _keep(
         self,
-        lease: Computation,
+        lease: KeyLease,
         wish: Wish,
         value: Any,
         took: float,
@@ -276,7 +274,7 @@ class Computing:
             return (fresh, fresh, fresh) if config.negative_ttl else None
         return config.lives(ttl * (1 - config.ttl_jitter * random.random()))  # noqa: S311 - spreads load
 
-    def _failed(self, lease: Computation, error: Exception) -> Plan[Outcome]:
+    def _failed(self, lease: KeyLease, error: Exception) -> Plan[Outcome]:
         config, place = self._asking.config, lease.place
         cause = error.error if isinstance(error, Stopped) else error
         negative = isinstance(cause, config.negative_errors)
@@ -350,7 +348,7 @@ class Computing:
         """Compute a value in the background whose lease the caller has had since `asked`."""
         assert self._performer is not None  # noqa: S101 - the faces attach one before there is a call
         self._enter()
-        lease = Computation(place, caller, asked + self._asking.config.lease_ttl, self._performer.place())
+        lease = KeyLease(place, caller, asked + self._asking.config.lease_ttl, self._performer.place())
 
         def perform() -> Plan[None]:
             try:

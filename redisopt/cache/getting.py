@@ -13,7 +13,7 @@ from redisopt.cache.counting import Counting
 from redisopt.cache.flights import Flights, Outcome
 from redisopt.cache.layout import Place
 from redisopt.cache.question import Question, Ready
-from redisopt.cache.replies import Alone, Compute, Failed, Found
+from redisopt.cache.replies import Alone, Failed, Found, Leased
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped
 from redisopt.errors import ComputeFailed, ResultTimeout, Unavailable
@@ -120,7 +120,7 @@ class Getting:
             if isinstance(answer, Unavailable):
                 return (yield from self._without_redis(place, caller, wish, answer))
             self._is_away = False
-            if isinstance(answer, Compute):
+            if isinstance(answer, Leased):
                 outcome = yield from self._computing.compute(place, caller, wish, reading, question.asked)
                 self._counting.note("misses" if outcome.own or outcome.error is not None else "rescued")
                 return outcome

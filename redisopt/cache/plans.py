@@ -66,7 +66,7 @@ class CachePlans:
         """A call of a decorated function."""
         key = terms.key_of(function, args, kwargs)
         tags = terms.tags_of(args, kwargs)
-        compute = computing(function, args, kwargs)
+        compute = calling(function, args, kwargs)
         return (yield from self.get_or_compute(key, compute, terms.ttl, tags, terms.timeout))
 
     def get(self, key: str, default: Any) -> Plan[Any]:
@@ -134,15 +134,15 @@ class CachePolicy:
     def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """The value of the key; `inner` computes it, in the background where an old one is served meanwhile."""
         terms = self._terms
-        key = terms.key_of(_nothing, (), {})
+        key = terms.key_of(_no_arguments, (), {})
         return (yield from self._plans.get_or_compute(key, inner, terms.ttl, terms.tags_of((), {}), terms.timeout))
 
 
-def _nothing() -> None:
+def _no_arguments() -> None:
     """What has no arguments."""
 
 
-def computing(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Plan[Any]]:
+def calling(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Plan[Any]]:
     """Makes the plan that calls a function."""
 
     def compute() -> Plan[Any]:

@@ -12,8 +12,7 @@ from redisopt.background import now
 from redisopt.cache.asking import Asking
 from redisopt.cache.computing import Computing
 from redisopt.cache.layout import Place
-from redisopt.cache.replies import Absent, Alone, Answer, Compute, Failed, Found
-from redisopt.cache.replies import Computing as BeingComputed
+from redisopt.cache.replies import Absent, Alone, Answer, BeingComputed, Failed, Found, Leased
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, call
 from redisopt.errors import Unavailable
@@ -28,7 +27,7 @@ class Read(NamedTuple):
     value: Any
 
 
-Ready = Read | Failed | Compute | Alone | Unavailable
+Ready = Read | Failed | Leased | Alone | Unavailable
 """What ends a question: a value, another one's failure, the lease, that nobody is to wait, or that Redis cannot be asked."""
 
 
@@ -67,7 +66,7 @@ class Question:
             if self._computing.can_read(self._place, answer) and (yield from self._computing.holds(answer)):
                 return answer
             if answer.leased:
-                return Compute(answer.fence)
+                return Leased(answer.fence)
             self._refused = str(answer.fence)
 
     def look(self) -> Plan[Ready | NotYet]:
@@ -93,5 +92,5 @@ class Question:
                     error,
                 )
             if answer.leased:
-                return Compute(answer.fence)
+                return Leased(answer.fence)
             self._refused = str(answer.fence)

@@ -46,7 +46,7 @@ class Failed(NamedTuple):
     retry_after: float
 
 
-class Compute(NamedTuple):
+class Leased(NamedTuple):
     """Whoever asked has the lease, and is to compute the value."""
 
     fence: int
@@ -56,7 +56,7 @@ class Alone(NamedTuple):
     """Somebody has the lease, but what he computes cannot be kept: whoever asked is to compute for itself."""
 
 
-class Computing(NamedTuple):
+class BeingComputed(NamedTuple):
     """Somebody computes it; the lease ends in so many seconds unless it is renewed."""
 
     ends_in: float
@@ -79,7 +79,7 @@ class Peeked(NamedTuple):
     retry_after: float
 
 
-Answer = Found | Failed | Compute | Alone | Computing | Absent
+Answer = Found | Failed | Leased | Alone | BeingComputed | Absent
 
 
 def text(value: Any) -> str:
@@ -103,9 +103,9 @@ def read_answer(reply: Any) -> Answer:
     if status in VALUES:
         return _found(status, payload, rest)
     if status == "compute":
-        return Compute(int(rest))
+        return Leased(int(rest))
     if status == "wait":
-        return Computing(int(rest) / 1000)
+        return BeingComputed(int(rest) / 1000)
     if status == "failed":
         return Failed(text(payload), int(rest) / 1000)
     if status == "alone":
