@@ -11,16 +11,14 @@ Returns for each its version, "" where there is none: then no value of that tag 
 -- @include rising
 local keep = tonumber(ARGV[1])
 
-local versions = redis.call('MGET', unpack(KEYS)) -- at most 16
+local versions = {}
 local now = server_ms()
 for i, key in ipairs(KEYS) do
-  if not versions[i] then
-    versions[i] = ''
-    if keep > 0 then
-      -- A full server refuses this first write: then no value of the tag is kept either.
-      versions[i] = rising(0, now)
-      redis.call('SET', key, versions[i], 'PX', keep)
-    end
+  versions[i] = redis.call('GET', key) or ''
+  if versions[i] == '' and keep > 0 then
+    -- A full server refuses this first write: then no value of the tag is kept either.
+    versions[i] = rising(0, now)
+    redis.call('SET', key, versions[i], 'PX', keep)
   end
 end
 if keep > 0 then
