@@ -1,31 +1,28 @@
-"""Computing a value under a lease, as plans: to keep it, to say that it failed, or to refresh it in the background."""
+"""Computing a value under a lease, as plans: to keep it, or to say that it failed."""
 
 from __future__ import annotations
 
 import logging
 import random
-import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from redisopt import events
-from redisopt.background import Performer, now
+from redisopt.background import now
 from redisopt.cache.asking import ALONE_AFTER_REFUSAL, ALONE_FOR, Asking
+from redisopt.cache.checking import Checking
 from redisopt.cache.copies import Copies, Reading
 from redisopt.cache.counting import Counting
 from redisopt.cache.flights import Outcome
+from redisopt.cache.key_lease import Doer, KeyLease
 from redisopt.cache.layout import Place
 from redisopt.cache.replies import Found
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped, call
 from redisopt.errors import CircuitOpen, RedisOptError, Throttled, Unavailable
-from redisopt.identity import process_id
-from redisopt.leases import Lease, Leases
-
-if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+from redisopt.leases import Leases
 
 REFUSALS = (Throttled, CircuitOpen, Unavailable)
 """Errors by which nothing was computed: a limit or a breaker let nobody through, or Redis was away."""
@@ -57,42 +54,6 @@ class Wish(NamedTuple):
     timeout: float
 
 
-class Doer:
-    """Who computes: only the plan that does refers to it, so that it is gone when that is."""
-
-    __slots__ = ("__weakref__",)
-
-
-class KeyLease(Lease):
-    """A computation of this process, which holds the key's lease.
-
-    Attributes:
-        place: of the key.
-        caller: the id that has the lease.
-        loop: the event loop that it belongs to, None for threads.
-        began: when.
-        doer: who computes.
-    """
-
-    __slots__ = ("began", "caller", "doer", "loop", "place")
-
-    def __init__(self, place: Place, caller: str, good_until: float, loop: AbstractEventLoop | None = None) -> None:
-        super().__init__(good_until)
-        self.place = place
-        self.caller = caller
-        self.loop = loop
-        self.began = now()
-        self.doer: weakref.ref[Doer] | None = None
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether nobody computes any more: an interruption can come at any instant, also where the lease was being dropped."""
-        return self.doer is not None and self.doer() is None
-
-    def __repr__(self) -> str:
-        return f"the computation of {self.place.name}"
-
-
 class Computing:
     """The plans of those who compute.
 
@@ -101,30 +62,15 @@ class Computing:
         forget: is told of a key whose computation hangs, for which nobody here is to wait any more.
     """
 
-    def __init__(self, asking: Asking, counting: Counting, copies: Copies) -> None:
+    def __init__(self, asking: Asking, counting: Counting, copies: Copies, checking: Checking) -> None:
         self._asking = asking
         self._counting = counting
         self._copies = copies
+        self._checking = checking
         self.leases: Leases[KeyLease] = Leases(asking.config.lease_ttl, self._renew)
-        self._performer: Performer | None = None
-        self._has_warned = False
         self._told_again = -inf
         self._longest = asking.config.compute_timeout or inf
         self.forget: Callable[[str], object] = lambda _: None
-        self._begin()
-
-    def _begin(self) -> None:
-        self._process = process_id()
-        self._lock = threading.Lock()
-        self._refreshes: set[KeyLease] = set()
-
-    def _enter(self) -> None:
-        if self._process != process_id():
-            self._begin()  # a forked child: what is being refreshed is its parent's
-
-    def attach(self, performer: Performer) -> None:
-        """Have `performer` refresh values in the background."""
-        self._performer = performer
 
     def _renew(self, group: str, computations: Sequence[KeyLease]) -> Plan[Sequence[bool]]:
         goes_on: list[bool] = []
@@ -153,16 +99,17 @@ class Computing:
 
     def compute(self, place: Place, caller: str, wish: Wish, reading: Reading | None, asked: float) -> Plan[Outcome]:
         """Compute a value whose lease the caller has had since `asked`, and keep it."""
-        return (yield from self._under(KeyLease(place, caller, asked + self._asking.config.lease_ttl), wish, reading))
+        return (yield from self.under(KeyLease(place, caller, asked + self._asking.config.lease_ttl), wish, reading))
 
-    def _under(self, lease: KeyLease, wish: Wish, reading: Reading | None) -> Plan[Outcome]:
+    def under(self, lease: KeyLease, wish: Wish, reading: Reading | None) -> Plan[Outcome]:
+        """Compute a value under this lease, and keep it."""
         # Without a Cluster one beat renews all: else each entry has a slot of its own.
         group = lease.place.entry if self._asking.clustered else ""
         doer = Doer()
         lease.doer = weakref.ref(doer)
         try:
             self.leases.hold(group, lease)
-            versions = yield from self._versions(wish.tags)
+            versions = yield from self._checking.versions(wish.tags)
             began = now()
             try:
                 value = yield from wish.compute()
@@ -186,22 +133,12 @@ class Computing:
     def _tell(self, lease: KeyLease, seconds: float, error: Exception | None = None) -> None:
         if events.listening():
             cause = error.error if isinstance(error, Stopped) else error
-            events.emit(events.Computed(self._asking.name, lease.place.key, seconds, lease in self._refreshes, cause))
+            events.emit(events.Computed(self._asking.name, lease.place.key, seconds, lease.refreshes, cause))
 
     def tell_old(self, place: Place, age: float) -> None:
         """An old value is served."""
         if events.listening():
             events.emit(events.ServedOld(self._asking.name, place.key, age))
-
-    def _versions(self, tags: tuple[str, ...]) -> Plan[Mapping[str, str] | None]:
-        """The versions that tags have before the computation begins; None where they are not to be had."""
-        if not tags:
-            return {}
-        try:
-            return (yield from call(self._asking.versions(tags, keep=True)))
-        except Unavailable as error:
-            events.logger.debug("cache %r: tags could not be read: %s", self._asking.name, error)
-            return None
 
     def compute_alone(self, wish: Wish) -> Plan[Outcome]:
         """Compute a value that will not be kept, without a lease."""
@@ -286,7 +223,7 @@ class Computing:
         old: Found | None = None
         try:
             old = yield from call(self._asking.fail(place, lease.caller, text, keep, negative=negative, alone=alone))
-            if old is not None and not (self.can_read(place, old) and (yield from self.holds(old))):
+            if old is not None and not (yield from self._checking.is_of_use(place, old)):
                 old = None
         except RedisOptError as trouble:
             events.logger.debug("cache %r: a failure could not be kept: %s", self._asking.name, trouble)
@@ -309,79 +246,8 @@ class Computing:
             return None
         try:
             found = yield from call(self._asking.fail(place, caller))
-            is_of_use = found is not None and self.can_read(place, found) and (yield from self.holds(found))
+            is_of_use = found is not None and (yield from self._checking.is_of_use(place, found))
         except RedisOptError as error:
             events.logger.debug("cache %r: an old value could not be read: %s", self._asking.name, error)
             return None
         return found if is_of_use else None
-
-    def can_read(self, place: Place, found: Found) -> bool:
-        """Whether the value is in this cache's codec: the bytes of another one could be read as something else. Warns once where not."""
-        codec = self._asking.config.codec
-        if found.codec != codec and not self._has_warned:
-            self._has_warned = True
-            events.logger.warning(
-                "cache %r: the value of %r is %s, and is computed anew as %s: give all processes the same codec (told once)",
-                self._asking.name,
-                place.key,
-                found.codec,
-                codec,
-            )
-        return found.codec == codec
-
-    def holds(self, found: Found) -> Plan[bool]:
-        """Whether no tag of a value was invalidated since. Asks only on a Cluster: else the script has looked."""
-        if not self._asking.clustered or not found.tags:
-            return True
-        versions = yield from call(self._asking.versions(tuple(found.tags)))
-        return all(versions[tag] == version for tag, version in found.tags.items())
-
-    # --- refreshing
-
-    @property
-    def has_room(self) -> bool:
-        """Whether one more value may be refreshed here."""
-        self._enter()
-        return len(self._refreshes) < self._asking.config.max_refreshes
-
-    def refresh(self, place: Place, caller: str, wish: Wish, asked: float) -> Plan[None]:
-        """Compute a value in the background whose lease the caller has had since `asked`."""
-        assert self._performer is not None  # noqa: S101 - the faces attach one before there is a call
-        self._enter()
-        lease = KeyLease(place, caller, asked + self._asking.config.lease_ttl, self._performer.place())
-
-        def perform() -> Plan[None]:
-            try:
-                outcome = yield from self._under(lease, wish, None)
-            finally:
-                self._refreshes.discard(lease)
-            if outcome.error is not None:
-                cause = outcome.error.error if isinstance(outcome.error, Stopped) else outcome.error
-                events.logger.warning("cache %r: refreshing %r failed", self._asking.name, place.key, exc_info=cause)
-
-        with self._lock:
-            for over in [each for each in self._refreshes if each.loop is not None and each.loop.is_closed()]:
-                self._refreshes.discard(over)
-            has_room = self.has_room
-            if has_room:
-                self._refreshes.add(lease)
-        if not has_room:  # other threads were faster
-            yield from self.release(place, caller)
-            return
-        try:
-            self._performer.start(perform, f"redisopt-cache-{self._asking.name}-refresh")
-        except RuntimeError as error:  # no thread is to be had
-            self._refreshes.discard(lease)
-            events.logger.warning("cache %r: %r is not refreshed: %s", self._asking.name, place.key, error)
-            yield from self.release(place, caller)
-            return
-        self._counting.note("refreshed")
-
-    def stop(self) -> Plan[None]:
-        """Give back what is being refreshed by threads, or in this event loop: others may do it at once."""
-        self._enter()
-        here = self._performer and self._performer.place()
-        with self._lock:
-            refreshes = [each for each in self._refreshes if each.loop is here]
-        for lease in refreshes:
-            yield from self.release(lease.place, lease.caller)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from redisopt.cache.asking import Asking
+from redisopt.cache.checking import Checking
 from redisopt.cache.computing import Computing
 from redisopt.cache.copies import Copies
 from redisopt.cache.counting import Counting
@@ -19,10 +20,17 @@ class Controlling:
     """The plans of those who change and look."""
 
     def __init__(
-        self, asking: Asking, computing: Computing, counting: Counting, copies: Copies, flights: Flights
+        self,
+        asking: Asking,
+        computing: Computing,
+        checking: Checking,
+        counting: Counting,
+        copies: Copies,
+        flights: Flights,
     ) -> None:
         self._asking = asking
         self._computing = computing
+        self._checking = checking
         self._counting = counting
         self._copies = copies
         self._flights = flights
@@ -67,7 +75,7 @@ class Controlling:
         """How a key stands."""
         peeked = yield from call(self._asking.peek(place))
         found = peeked.found
-        if found is not None and not (yield from self._computing.holds(found)):
+        if found is not None and not (yield from self._checking.holds(found)):
             found = None
         under_way = (peeked.computed_by, peeked.computing_for, peeked.failure, peeked.retry_after)
         if found is None:

@@ -7,12 +7,14 @@ from typing import Any
 from redisopt import events
 from redisopt.awaiting import Awaiting, NotYet
 from redisopt.cache.asking import Asking
+from redisopt.cache.checking import Checking
 from redisopt.cache.computing import Computing, Wish, described
 from redisopt.cache.copies import Copies, Reading
 from redisopt.cache.counting import Counting
 from redisopt.cache.flights import Flights, Outcome
 from redisopt.cache.layout import Place
 from redisopt.cache.question import Question, Ready
+from redisopt.cache.refreshing import Refreshing
 from redisopt.cache.replies import Alone, Failed, Found, Leased
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped
@@ -29,9 +31,19 @@ class Getting:
         flights: what callers of this process share.
     """
 
-    def __init__(self, asking: Asking, computing: Computing, counting: Counting, copies: Copies) -> None:
+    def __init__(
+        self,
+        asking: Asking,
+        computing: Computing,
+        checking: Checking,
+        refreshing: Refreshing,
+        counting: Counting,
+        copies: Copies,
+    ) -> None:
         self._asking = asking
         self._computing = computing
+        self._checking = checking
+        self._refreshing = refreshing
         self._counting = counting
         self._copies = copies
         self.awaiting = Awaiting()
@@ -64,7 +76,7 @@ class Getting:
             return self._asking.config.decoded(copy.payload)
         reading = self._copies.begin(place)
         try:
-            answer = yield from Question(self._asking, self._computing, place).ask()
+            answer = yield from Question(self._asking, self._checking, self._refreshing, place).ask()
         except Unavailable as error:
             copy = self._copies.get(place, away=True)
             if self._asking.config.on_unavailable == "raise":
@@ -115,7 +127,7 @@ class Getting:
         caller = next_permit_id()
         reading = self._copies.begin(place)
         try:
-            question = Question(self._asking, self._computing, place, caller)
+            question = Question(self._asking, self._checking, self._refreshing, place, caller)
             answer = yield from self._wait(question, place, wish.timeout)
             if isinstance(answer, Unavailable):
                 return (yield from self._without_redis(place, caller, wish, answer))
@@ -132,7 +144,7 @@ class Getting:
                 return Outcome(error=self._failure(place, answer.error, answer.retry_after))
             self._note(place, answer.found, reading, waited=question.waited)
             if answer.found.leased:
-                yield from self._computing.refresh(place, caller, wish, question.asked)
+                yield from self._refreshing.refresh(place, caller, wish, question.asked)
             return Outcome(answer.found.payload, answer.value, own=True)
         finally:
             self._copies.end(reading)

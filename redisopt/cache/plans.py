@@ -7,6 +7,7 @@ from typing import Any
 
 from redisopt.background import Performer
 from redisopt.cache.asking import Asking
+from redisopt.cache.checking import Checking
 from redisopt.cache.computing import Computing, Wish
 from redisopt.cache.config import CacheConfig
 from redisopt.cache.controlling import Controlling
@@ -15,6 +16,7 @@ from redisopt.cache.counting import Counting
 from redisopt.cache.getting import Getting
 from redisopt.cache.layout import checked_tag, checked_tags
 from redisopt.cache.outcome import CacheEntry, CacheMetrics
+from redisopt.cache.refreshing import Refreshing
 from redisopt.cache.terms import Terms, checked_named, checked_timeout, checked_ttl
 from redisopt.commands import Invoke, Plan
 
@@ -28,19 +30,21 @@ class CachePlans:
         self._asking = Asking(name, config, clustered=clustered)
         self._counting = Counting(self._asking)
         self._copies = Copies(config, self._asking.layout)
-        self.computing = Computing(self._asking, self._counting, self._copies)
-        self._getting = Getting(self._asking, self.computing, self._counting, self._copies)
+        checking = Checking(self._asking)
+        self._computing = Computing(self._asking, self._counting, self._copies, checking)
+        self._refreshing = Refreshing(self._asking, self._computing, self._counting)
+        self._getting = Getting(self._asking, self._computing, checking, self._refreshing, self._counting, self._copies)
         self._controlling = Controlling(
-            self._asking, self.computing, self._counting, self._copies, self._getting.flights
+            self._asking, self._computing, checking, self._counting, self._copies, self._getting.flights
         )
 
     def attach(self, performer: Performer) -> None:
         """Have `performer` perform what goes on in the background, and wake who waits."""
         self._getting.awaiting.wake = performer.wake
         self._getting.flights.attach(performer)
-        self.computing.attach(performer)
-        self.computing.forget = self._getting.flights.forget
-        leases = self.computing.leases
+        self._refreshing.attach(performer)
+        self._computing.forget = self._getting.flights.forget
+        leases = self._computing.leases
         leases.attach(performer, leases.keep, f"redisopt-cache-{self.name}-leases")
         self._counting.attach(performer, self._counting.keep, f"redisopt-cache-{self.name}-counts")
         self._copies.attach(performer, self._copies.keep, f"redisopt-cache-{self.name}-copies")
@@ -118,7 +122,7 @@ class CachePlans:
     def end(self) -> Plan[None]:
         """Stop listening, give back what is being refreshed, and hand in what was counted."""
         self._copies.stop()
-        yield from self.computing.stop()
+        yield from self._refreshing.stop()
         yield from self._counting.finish()
 
 

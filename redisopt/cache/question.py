@@ -10,8 +10,9 @@ from redisopt import events
 from redisopt.awaiting import ASK_EVERY, NotYet
 from redisopt.background import now
 from redisopt.cache.asking import Asking
-from redisopt.cache.computing import Computing
+from redisopt.cache.checking import Checking
 from redisopt.cache.layout import Place
+from redisopt.cache.refreshing import Refreshing
 from redisopt.cache.replies import Absent, Alone, Answer, BeingComputed, Failed, Found, Leased
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, call
@@ -40,9 +41,12 @@ class Question:
         waited: whether somebody else was computing then.
     """
 
-    def __init__(self, asking: Asking, computing: Computing, place: Place, caller: str = "") -> None:
+    def __init__(
+        self, asking: Asking, checking: Checking, refreshing: Refreshing, place: Place, caller: str = ""
+    ) -> None:
         self._asking = asking
-        self._computing = computing
+        self._checking = checking
+        self._refreshing = refreshing
         self._place = place
         self.caller = caller
         self.asked = now()
@@ -55,7 +59,7 @@ class Question:
 
     def ask(self) -> Plan[Answer]:
         """What Redis knows; on a Cluster no value whose tags were invalidated."""
-        refresh = bool(self.caller) and self._computing.has_room
+        refresh = bool(self.caller) and self._refreshing.has_room
         while True:
             self.asked = now()
             answer = yield from call(
@@ -63,7 +67,7 @@ class Question:
             )
             if not isinstance(answer, Found):
                 return answer
-            if self._computing.can_read(self._place, answer) and (yield from self._computing.holds(answer)):
+            if (yield from self._checking.is_of_use(self._place, answer)):
                 return answer
             if answer.leased:
                 return Leased(answer.fence)
