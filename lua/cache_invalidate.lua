@@ -1,5 +1,6 @@
 --[[
-cache_invalidate: raise a tag's version, so that no value that was computed before holds any more. Repeated, it raises it again.
+cache_invalidate: raise a tag's version, so that no value that was computed before holds any more. Repeated, it raises it again. Allowed on a
+full server.
 
 KEYS[1] version  STRING  the tag's version
 
@@ -12,6 +13,7 @@ Returns the version.
 -- @include server_ms
 -- @include rising
 local version = rising(tonumber(redis.call('GET', KEYS[1]) or 0), server_ms())
+redis.call('PEXPIRE', KEYS[1], ARGV[1]) -- allowed on a full server, and then so is the rest
 redis.call('SET', KEYS[1], version, 'PX', ARGV[1])
 redis.call('PUBLISH', ARGV[2], ARGV[3])
 return version

@@ -1,52 +1,41 @@
 --[[
-cache_store: keep a value: that of a computation, while its lease is not another's, or one that a caller sets. Safe to repeat.
+cache_store: keep the value of a computation, while its lease is not another's. Safe to repeat.
 
-KEYS[1] entry    HASH    what is known of the value, and who computes it
+KEYS[1] entry    HASH    what is known of the value, and who computes it; lane of a client -> its latest call and reply
 KEYS[2] value    STRING  its bytes
 KEYS[3] waiters  SET     processes that wait for it
 
-ARGV[1] id       of the computation, or of the call
-ARGV[2] leased   1 for a computation, 0 for a value that is set in any case
-ARGV[3] payload  as bytes
-ARGV[4] fresh    ms that it is fresh
-ARGV[5] stale    ms that it is served while it is refreshed
-ARGV[6] rescue   ms that it is served where that fails
-ARGV[7] took     ms that its computation took
+ARGV[1] id       of the computation
+ARGV[2] payload  as bytes
+ARGV[3] fresh    ms that it is fresh
+ARGV[4] stale    ms that it is served while it is refreshed
+ARGV[5] rescue   ms that it is served where that fails
+ARGV[6] took     ms that its computation took
+ARGV[7] codec    in which the bytes are
 ARGV[8] tags     of the value, "tag=version tag=version", at most 16
 ARGV[9] name     under which processes wait
-ARGV[10] channel  on which changes are told, "" to tell nobody
+ARGV[10] channel  on which changes are told
 ARGV[11] message  what is told, before the fence
 
 Returns the value's fence, "" where the lease was lost: then nothing is changed.
 ]]
 -- @include server_ms
--- @include rising
--- @include wake_waiters
+-- @include keep_value
+-- @include tell_change
 local entry, value, waiters = KEYS[1], KEYS[2], KEYS[3]
-local id, is_leased, payload = ARGV[1], ARGV[2] == '1', ARGV[3]
-local fresh, stale, rescue, took, tags = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local id, payload, took, codec, tags = ARGV[1], ARGV[2], ARGV[6], ARGV[7], ARGV[8]
+local lives = { fresh = tonumber(ARGV[3]), stale = tonumber(ARGV[4]), rescue = tonumber(ARGV[5]) }
 local name, channel, message = ARGV[9], ARGV[10], ARGV[11]
 
 local known = redis.call('HMGET', entry, 'by', 'number', 'done', 'fence')
-local by, number, done, fence = known[1], tonumber(known[2] or 0), known[3], known[4]
+local by, fence, done = known[1], known[2], known[3]
 if done == id then
-  return fence or ''
+  return known[4] or ''
 end
-if is_leased and by ~= id then
+if by ~= id then
   return ''
 end
-local now = server_ms()
-fence = is_leased and string.format('%.0f', number) or rising(number, now)
-local ends = math.max(fresh, stale, rescue)
--- A full server refuses this first write: then nothing has been written.
-redis.call('SET', value, payload, 'PX', ends)
-redis.call('HSET', entry, 'made', now, 'fresh', now + fresh, 'stale', now + stale, 'rescue', now + rescue, 'took', took,
-  'fence', fence, 'tags', tags, 'number', fence, 'done', id)
-redis.call('HDEL', entry, 'by', 'since', 'until', 'lease', 'failure', 'failed', 'retry', 'negative')
-redis.call('PEXPIRE', entry, ends)
-wake_waiters(waiters, name)
-redis.call('DEL', waiters)
-if channel ~= '' then
-  redis.call('PUBLISH', channel, message .. fence)
-end
+keep_value(entry, value, payload, server_ms(), lives, took, fence, codec, tags)
+redis.call('HSET', entry, 'done', id)
+tell_change(waiters, name, channel, message .. fence)
 return fence

@@ -104,6 +104,26 @@ class WindowRan:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """A cache computed a value here, in the background where it is `refreshed`; `error` where that failed."""
+
+    name: str
+    key: str
+    seconds: float
+    refreshed: bool
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedOld:
+    """A cache served a value of `age` seconds ago, since computing it anew failed or takes too long."""
+
+    name: str
+    key: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
 class Progressed:
     """How a run of `map` stands; at most ten times a second, and at its end."""
 
@@ -170,6 +190,8 @@ Event = (
     | FellBack
     | BatchRan
     | WindowRan
+    | Computed
+    | ServedOld
     | Progressed
     | CircuitChanged
     | CircuitRefused

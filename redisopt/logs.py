@@ -1,7 +1,7 @@
 """Structured logs: every event as a record of the stdlib logger ``redisopt``, whose fields a formatter can write as JSON.
 
 The library is quiet by default: its logger has a NullHandler, warns of what an operator should know, and says nothing of single
-calls. `log_events` has all events logged: what was granted and refused, batches and debounced runs, progress, retries, fallbacks,
+calls. `log_events` has all events logged: what was granted and refused, batches, debounced runs and computations, progress, retries, fallbacks,
 changes of state, and Redis coming and going.
 """
 
@@ -23,6 +23,8 @@ LEVELS: dict[type[Any], int] = {
     events.Progressed: logging.INFO,
     events.BatchRan: logging.INFO,
     events.WindowRan: logging.INFO,
+    events.Computed: logging.INFO,
+    events.ServedOld: logging.INFO,
     events.Reachable: logging.INFO,
     events.CircuitRefused: logging.DEBUG,
     events.CircuitChanged: logging.WARNING,
@@ -48,7 +50,9 @@ class LogEvents:
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
         level = LEVELS.get(type(event), logging.INFO)
         error = fields.get("error")
-        if (isinstance(error, BaseException) and type(event) is events.WindowRan) or fields.get("dead"):
+        if (isinstance(error, BaseException) and type(event) in {events.WindowRan, events.Computed}) or fields.get(
+            "dead"
+        ):
             level = max(level, logging.WARNING)
         if not self._logger.isEnabledFor(level):
             return

@@ -17,6 +17,7 @@ def commands() -> list[Command[Any]]:
     return [
         asking.ask(place, "p:1", 0.5, "", refresh=True),
         asking.store(place, "p:1", b"value", (1, 2, 3), 0.1, {"tag": "0"}),
+        asking.put(place, b"value", (1, 2, 3), {"tag": "0"}),
         asking.fail(place, "p:1", "ValueError: no", 1.0),
         asking.renew([(place.entry, "p:1"), (place.entry, "p:2")]),
         asking.delete(place),

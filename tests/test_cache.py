@@ -130,14 +130,23 @@ def test_a_cancelled_task_leaves_its_turn_to_the_next(server: RunningServer, cli
 # --- as a decorator and as a policy
 
 
+calls: list[Any] = []
+
+
+def locate(city: str, country: str = "de", *, exact: bool = False) -> str:
+    """A function with arguments of all kinds."""
+    calls.append(city)
+    return f"{city}, {country}"
+
+
+def one(user: object) -> int:
+    """A function of anything."""
+    return 1
+
+
 def test_a_decorated_function_is_cached_by_its_arguments(make_cache: Make) -> None:
     face = make_cache()
-    calls: list[Any] = []
-
-    def locate(city: str, country: str = "de", *, exact: bool = False) -> str:
-        calls.append(city)
-        return f"{city}, {country}"
-
+    calls.clear()
     cached = face.real(face.of_kind(locate))
     assert face.do(cached, "Ulm") == face.do(cached, city="Ulm", country="de") == "Ulm, de"
     assert face.do(cached, "Ulm", exact=True) == "Ulm, de"
@@ -167,7 +176,7 @@ def test_a_decorator_takes_key_ttl_and_tags(make_cache: Make) -> None:
 
 def test_arguments_that_make_no_key_are_refused(make_cache: Make) -> None:
     face = make_cache()
-    cached = face.real(face.of_kind(lambda user: 1))
+    cached = face.real(face.of_kind(one))
     with pytest.raises(ValueError, match=r"argument user of .* is a object, which makes no key"):
         face.do(cached, object())
     assert face.do(cached, {"b": [1, (2, None)], "a": b"x"}) == 1

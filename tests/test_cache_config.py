@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import pickle
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 import pydantic
@@ -38,7 +40,7 @@ BAD: list[tuple[str, Any]] = [
     ("ttl", 0), ("ttl", -1), ("ttl", INF), ("ttl", 31 * 86_400), ("ttl", "soon"), ("ttl_jitter", 1), ("ttl_jitter", -0.1),
     ("stale_for", -1), ("stale_if_error", NAN), ("early_refresh", -1), ("early_refresh", 101), ("negative_ttl", -1),
     ("negative_errors", (1,)), ("negative_errors", BaseException), ("failure_ttl", -1), ("max_value_bytes", 0), ("codec", "pickle"),
-    ("lease_ttl", 0), ("wait_timeout", -1), ("max_refreshes", 0), ("on_unavailable", "allow"), ("local_ttl", -1), ("local_size", 0),
+    ("lease_ttl", 0), ("wait_timeout", -1), ("max_refreshes", 0), ("on_unavailable", "allow"), ("local_ttl", -1), ("local_size", 0), ("local_bytes", 0), ("compute_timeout", 0),
     ("command_timeout", 0), ("unknown", 1),
 ]  # fmt: skip
 
@@ -55,6 +57,15 @@ def test_exceptions_are_not_kept_for_no_time() -> None:
         with pytest.raises(pydantic.ValidationError, match="negative_errors are kept for negative_ttl"):
             CacheConfig(negative_errors=one, negative_ttl=ttl)
     assert CacheConfig(negative_errors=one, negative_ttl=1).negative_errors == (KeyError,)
+
+
+def test_negative_errors_are_named_in_a_file_or_the_environment() -> None:
+    for fields in ({"negative_errors": ["LookupError", "redis.ResponseError"]}, {"negative_errors": "LookupError"}):
+        assert LookupError in CacheConfig.from_dict(fields | {"negative_ttl": 5}).negative_errors
+    environment = {"GEO_NEGATIVE_ERRORS": "LookupError,redis.ResponseError", "GEO_NEGATIVE_TTL": "5"}
+    assert CacheConfig.from_env("GEO_", environment).negative_errors == (LookupError, redis.ResponseError)
+    with pytest.raises(pydantic.ValidationError, match="there is no error type 'NoError'"):
+        CacheConfig.from_dict({"negative_errors": ["NoError"], "negative_ttl": 5})
 
 
 def test_a_config_comes_from_the_environment_too() -> None:
@@ -130,6 +141,34 @@ def test_a_cache_cannot_be_pickled_and_its_error_can() -> None:
     assert (str(error), error.error, error.retry_after) == ("m", "E: e", 1.5)
 
 
+def by_name(city: str) -> str:
+    """A function of a module, and so of a name of its own."""
+    return city
+
+
+class Locate:
+    """An object that is called."""
+
+    def __call__(self, city: str) -> str:
+        """A name of its own it has not."""
+        return city
+
+
+def test_a_function_without_a_name_of_its_own_needs_a_key() -> None:
+    def inner(city: str) -> str:
+        return city
+
+    program = FunctionType(by_name.__code__, {})
+    program.__module__ = "__main__"
+    cache = redisopt.Cache(redis.from_url(NOBODY), "x")
+    functions: list[Any] = [lambda city: city, inner, Locate(), functools.partial(by_name, "Ulm"), program]
+    for function in functions:
+        with pytest.raises(ValueError, match=r"no key can be made of it, give one, such as @cache\(key="):
+            cache(function)
+        assert callable(cache(key=lambda city: city)(function))
+    assert callable(cache(by_name))
+
+
 def test_a_key_of_a_call_tells_calls_apart() -> None:
     def city(name: Any, country: str = "de", *rest: Any, **more: Any) -> None: ...
 
@@ -149,12 +188,13 @@ def test_a_key_of_a_call_tells_calls_apart() -> None:
             (("Ulm",), {"a": 1}),
             (("Ulm',country='at",), {}),
             (([1, 2],), {}),
+            (((1, 2),), {}),
             (({"b": 1, "a": [2]},), {}),
             (("x" * 500,), {}),
             (("x" * 500 + "y",), {}),
         ]
     ]
     assert len(set(keys)) == len(keys)
-    assert key_of_call(city, ({"a": [2], "b": 1},), {}) == keys[13]
-    assert keys[0].endswith(".city(name='Ulm',country='de',rest=[],more={})")
+    assert key_of_call(city, ({"a": [2], "b": 1},), {}) == keys[14]
+    assert keys[0].endswith(".city(name='Ulm',country='de',rest=(),more={})")
     assert all(len(key) <= 300 for key in keys)

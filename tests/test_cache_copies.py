@@ -50,6 +50,19 @@ def test_the_least_used_copies_make_room() -> None:
     assert [key for key in "abcd" if copies.get(LAYOUT.place(key))] == ["a", "c", "d"]
 
 
+def test_copies_are_bounded_in_bytes() -> None:
+    """A value of seven bytes each time."""
+    copies = some_copies(local_bytes=21)
+    assert all(keep(copies, key) for key in "abc")
+    assert keep(copies, "b", 2), "in place of its older one"
+    assert keep(copies, "d")
+    assert [key for key in "abcd" if copies.get(LAYOUT.place(key))] == ["b", "c", "d"]
+    copies.hear("key=c=inf")
+    assert keep(copies, "e")
+    assert [key for key in "bcde" if copies.get(LAYOUT.place(key))] == ["b", "d", "e"]
+    assert not keep(some_copies(local_bytes=6), "a")
+
+
 def test_without_local_ttl_there_are_none() -> None:
     assert not keep(some_copies(local_ttl=0), "k")
 
@@ -153,4 +166,14 @@ def test_who_has_no_copies_still_tells_others_what_it_sets(make_cache: Make) -> 
     settled(face)
     face.compute("k", Computation(value="old"))
     other.set("k", "new")
+    wait_until(lambda: face.get("k") == "new", 1.0)
+
+
+def test_who_has_no_copies_still_tells_others_what_it_computes(make_cache: Make) -> None:
+    """A value that is refreshed before its end: the copy would be good for five seconds."""
+    face, other = make_cache(local_ttl=60), make_cache(ttl=5, early_refresh=100)
+    settled(face)
+    other.compute("k", Computation(0.3, value="old"))
+    assert face.get("k") == "old"
+    wait_until(lambda: other.compute("k", Computation(value="new")) == "new", 2.0)
     wait_until(lambda: face.get("k") == "new", 1.0)

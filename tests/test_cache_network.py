@@ -72,13 +72,41 @@ def test_every_first_copy_of_every_call_is_lost(
             assert face.get("k0") == "set"
             face.invalidate("t")
             assert face.get("k0") is None
-            assert face.delete("k1") is (fate is Fate.CUT_REQUEST), "of the second copy, where the first was run"
+            assert face.delete("k1") is True, "also where the second copy answers"
             assert face.get("k1") is None
             counted = face.metrics()
         face.shut()
         face.shut = lambda: None  # type: ignore[method-assign]
     assert (counted.misses, counted.computed, counted.errors) == (12, 5, 5)
     assert counted.hits == 6
+
+
+def test_a_late_copy_changes_nothing(server: RunningServer, client: redis.Redis, make_at: Make) -> None:
+    """Of a set or a delete, whose first copy comes when others have changed the key since."""
+    with Proxy(server.url) as proxy:
+        face, other = make_at(proxy.url), make_at(server.url)
+        face.set("k", "warm")
+        seen: set[bytes] = set()
+
+        def stray(words: list[bytes]) -> Fate:
+            call = b" ".join(words[1:])
+            if not is_script(words) or b"{cache:test:k}" not in call or call in seen:
+                return Fate.PASS
+            seen.add(call)
+            return Fate.STRAY
+
+        with proxy.during(stray):
+            face.set("k", "v1")
+            other.set("k", "v2")
+            proxy.deliver_strays()
+            assert other.get("k") == "v2"
+            assert face.delete("k") is True
+            other.set("k", "v3")
+            proxy.deliver_strays()
+            assert other.get("k") == "v3"
+            other.delete("k")
+            proxy.deliver_strays()
+            assert other.get("k") is None
 
 
 def test_a_computation_whose_lease_came_with_a_lost_reply_is_begun_once(
@@ -188,6 +216,31 @@ def test_who_computes_while_redis_goes_away_gets_its_value(make_at: Make) -> Non
         assert face.metrics().uncached == 1
 
 
+def test_an_outage_is_told_once(make_at: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """And whoever closes during it leaves nothing behind that goes on."""
+    with FragileServer() as server:
+        face = make_at(server.url, command_timeout=0.3)
+        face.set("k", "kept")
+        with server.away("killed"):
+            for number in range(3):
+                assert face.compute(f"k{number}", Computation()) == 1
+                assert face.get("k", "default") == "default"
+            face.do(face.real.close if face.kind == "sync" else face.real.aclose)
+            wait_until(lambda: not face.real._plans._counting._kept.get(face.real._runner.place()), 5.0)
+            wait_until(lambda: not face.real._plans._counting._running, 5.0)
+    assert caplog.text.count("cache 'test': on_unavailable='compute' decides: ") == 1
+
+
+def test_what_stands_in_the_way_is_deleted(make_cache: Make, client: redis.Redis) -> None:
+    """Somebody else's key, of another type."""
+    face = make_cache()
+    client.set("redisopt:v1:{cache:test:k}:entry", "not ours", ex=60)
+    with pytest.raises(redisopt.RedisOptError):
+        face.compute("k", Computation())
+    assert face.delete("k") is False
+    assert face.compute("k", Computation()) == 1
+
+
 def test_a_server_that_forgets_its_scripts_is_given_them(make_cache: Make, client: redis.Redis) -> None:
     face = make_cache()
     for number in range(3):
@@ -220,6 +273,7 @@ def test_a_full_server_still_serves_and_what_is_computed_is_returned(
         assert face.get("k") == "kept"
         assert {key: client.dump(key) for key in client.scan_iter()} == before
         assert face.delete("k")
+        assert face.metrics().uncached == 1
     finally:
         client.config_set("maxmemory", 0)
     assert face.compute("new", Computation(value="kept now")) == "kept now"
@@ -245,6 +299,25 @@ def test_a_server_that_fills_up_during_a_computation_refuses_the_value_whole(
     finally:
         client.config_set("maxmemory", 0)
     assert other.compute("k", Computation(value="room")) == "room"
+
+
+def test_a_full_server_invalidates_and_renews(make_cache: Make, client: redis.Redis) -> None:
+    """What is not to be served is not, and who computes keeps the lease."""
+    face, other = make_cache(lease_ttl=0.4), make_cache(lease_ttl=0.4)
+    face.set("k", "old", tags=["t"])
+    slow = Computation(1.5, value="leader")
+    leader = face.begin("slow", slow)
+    wait_until(lambda: other.peek("slow").computed_by)
+    client.config_set("maxmemory", 1)
+    try:
+        other.invalidate("t")
+        assert face.get("k") is None
+        time.sleep(0.8)
+        assert other.peek("slow").computed_by
+    finally:
+        client.config_set("maxmemory", 0)
+    assert other.compute("slow", slow) == leader.result(20) == "leader"
+    assert slow.calls == 1
 
 
 # --- clocks

@@ -8,11 +8,11 @@ import pytest
 
 import redisopt
 from redisopt.cache.config import CacheConfig
-from redisopt.cache.plans import CachePlans, computing
+from redisopt.cache.plans import CachePlans, calling
 from redisopt.commands import Command, Invoke, Wait
 from redisopt.errors import Unavailable
 
-HIT = [b"\x01", b"hit 5 100 900 "]
+HIT = [b"\x01", b"hit 5 100 900 msgpack "]
 COMPUTE = [b"", b"compute 7"]
 WAIT = [b"", b"wait 400"]
 
@@ -35,7 +35,7 @@ class Script:
     def place(self) -> None: ...
 
     def call(self, tags: Any = (), timeout: float = 5.0) -> Any:
-        return self.plans.get_or_compute("k", computing(len, ("abc",), {}), None, tags, timeout)
+        return self.plans.get_or_compute("k", calling(len, ("abc",), {}), None, tags, timeout)
 
 
 def reply(plan: Any, step: Any, raw: Any) -> Any:
@@ -65,7 +65,7 @@ def test_who_gets_the_lease_computes_and_stores() -> None:
     assert step == Invoke(len, ("abc",), {})
     stored = plan.send(3)
     assert stored.script == "cache_store"
-    assert stored.args[:6] == (asked.args[0], 1, b"\x03", 10_000, 15_000, 30_000)
+    assert stored.args[:5] == (asked.args[0], b"\x03", 10_000, 15_000, 30_000)
     assert result(plan, stored, b"7") == 3
 
 
@@ -76,9 +76,9 @@ def test_versions_of_tags_are_read_before_the_computation() -> None:
         "cache_tags",
         ("redisopt:v1:{cache:test}:tag:a", "redisopt:v1:{cache:test}:tag:b"),
     )
-    step = reply(plan, step, [b"0", b"12"])
+    step = reply(plan, step, [b"5", b"12"])
     assert isinstance(step, Invoke)
-    assert plan.send(3).args[7] == "a=0 b=12"
+    assert plan.send(3).args[7] == "a=5 b=12"
 
 
 def test_who_waits_asks_again_when_the_lease_ends_or_after_a_second() -> None:
@@ -126,7 +126,7 @@ def test_a_closed_plan_sends_nothing() -> None:
 def test_a_stale_value_is_returned_before_it_is_refreshed() -> None:
     script = Script(stale_for=60)
     plan = script.call()
-    assert result(plan, next(plan), [b"\x02", b"refresh 5 1000 0 "]) == 2
+    assert result(plan, next(plan), [b"\x02", b"refresh 5 1000 0 msgpack "]) == 2
     ((refresh, name),) = [each for each in script.started if "refresh" in each[1]]
     assert name == "redisopt-cache-test-refresh"
     background = refresh()
@@ -135,7 +135,16 @@ def test_a_stale_value_is_returned_before_it_is_refreshed() -> None:
 
 
 def test_a_failure_is_kept_for_others_but_a_refusal_is_not() -> None:
-    for error, keep in ((ValueError("no"), 1000), (redisopt.Throttled("no", retry_after=1, reason="10/s"), 0)):
+    for error, keep in (
+        (ValueError("no"), 1000),
+        (redisopt.OperationTimeout("no"), 1000),
+        (redisopt.ResultTimeout("no"), 1000),
+        (redisopt.RunFailed("no"), 1000),
+        (redisopt.BatchItemFailed("id", "E", "no", 1), 1000),
+        (redisopt.Throttled("no", retry_after=1, reason="10/s"), 0),
+        (redisopt.CircuitOpen("no"), 0),
+        (Unavailable("no"), 0),
+    ):
         plan = Script().call()
         reply(plan, next(plan), COMPUTE)
         failed = plan.throw(error)
@@ -148,7 +157,7 @@ def test_an_old_value_is_served_where_the_computation_fails() -> None:
     plan = Script(stale_if_error=60).call()
     reply(plan, next(plan), COMPUTE)
     failed = plan.throw(ValueError("no"))
-    assert result(plan, failed, [b"\x02", b"rescued 5 1000 0 "]) == 2
+    assert result(plan, failed, [b"\x02", b"rescued 5 1000 0 msgpack "]) == 2
 
 
 def test_without_redis_the_value_is_computed_or_not() -> None:
@@ -194,16 +203,16 @@ def test_a_value_that_redis_refuses_is_returned() -> None:
 
 def test_on_a_cluster_an_invalidated_value_is_refused() -> None:
     plan = Script(clustered=True).call()
-    step = reply(plan, next(plan), [b"\x02", b"hit 5 100 900 a=0 b=3"])
+    step = reply(plan, next(plan), [b"\x02", b"hit 5 100 900 msgpack a=1 b=3"])
     assert step.script == "cache_tags"
-    step = reply(plan, step, [b"0", b"4"])
+    step = reply(plan, step, [b"1", b"4"])
     assert (step.script, step.args[3]) == ("cache_ask", "5")
     assert isinstance(reply(plan, step, COMPUTE), Invoke)
 
 
 def test_a_value_of_another_codec_is_refused() -> None:
     plan = Script().call()
-    step = reply(plan, next(plan), [b"\xc1", b"hit 5 100 900 "])
+    step = reply(plan, next(plan), [b"\xc1", b"hit 5 100 900 msgpack "])
     assert (step.script, step.args[3]) == ("cache_ask", "5")
     assert isinstance(reply(plan, step, COMPUTE), Invoke)
 

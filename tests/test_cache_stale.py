@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import threading
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
 import redisopt
 from redisopt.testing import ServerClock
 from tests.cache_faces import CacheFace, Computation
+from tests.servers import RunningServer
 from tests.waiting import wait_until
 
 Make = Callable[..., CacheFace]
@@ -87,6 +90,54 @@ def test_who_closes_gives_its_refreshes_to_others(make_cache: Make, clock: Serve
     wait_until(lambda: other.get("k") == "new")
     time.sleep(0.6)
     assert other.get("k") == "new"
+
+
+def test_a_child_that_closes_leaves_its_parents_refreshes(server: RunningServer, client: redis.Redis) -> None:
+    from tests.fleet import FORK
+
+    with redisopt.Cache(redis.from_url(server.url), "forks", ttl=0.05, stale_for=60, command_timeout=5) as cache:
+        cache.set("k", "old")
+        time.sleep(0.1)
+        go_on = threading.Event()
+        assert cache.get_or_compute("k", lambda: go_on.wait(20) and "new") == "old"
+        wait_until(lambda: cache.peek("k").computed_by)
+        child = FORK.Process(target=cache.close)
+        child.start()
+        child.join(20)
+        assert child.exitcode == 0
+        assert cache.peek("k").computed_by
+        go_on.set()
+        wait_until(lambda: cache.metrics().computed == 1)
+        assert (cache.get("k"), cache.metrics().lost) == ("new", 0)
+
+
+def test_a_loop_that_closes_leaves_the_refreshes_of_others(server: RunningServer, client: redis.Redis) -> None:
+    cache = redisopt.AsyncCache(redis.asyncio.from_url(server.url), "loops", ttl=60, stale_for=60, command_timeout=5)
+    began, go_on = threading.Event(), threading.Event()
+    got: list[Any] = []
+
+    async def slow() -> str:
+        began.set()
+        await asyncio.to_thread(go_on.wait, 20)
+        return "new"
+
+    async def refresh() -> None:
+        await cache.set("k", "old", ttl=0.05)
+        await asyncio.sleep(0.1)
+        assert await cache.get_or_compute("k", slow) == "old"
+        await asyncio.to_thread(go_on.wait, 20)
+        for _ in range(100):
+            got.append(await cache.get("k"))
+            await asyncio.sleep(0.02)
+        await cache._runner._client.aclose()
+
+    thread = threading.Thread(target=lambda: asyncio.run(refresh()))
+    thread.start()
+    assert began.wait(20)
+    asyncio.run(cache.aclose())
+    go_on.set()
+    thread.join(20)
+    assert got[-1] == "new"
 
 
 # --- early refreshes
@@ -178,6 +229,16 @@ def test_who_waits_for_a_computation_that_fails_is_told(make_cache: Make) -> Non
     assert failing.calls == 1
 
 
+def test_a_timeout_is_a_failure_like_any_other(make_cache: Make) -> None:
+    """A backend that hangs gets one call in `failure_ttl`, not one from each that waits."""
+    faces = [make_cache(failure_ttl=30) for _ in range(4)]
+    hung = Computation(0.4, error=redisopt.OperationTimeout("not over within 0.4 s"))
+    futures = [face.begin("k", hung) for face in faces]
+    raised = [type(each.exception(20)) for each in futures]
+    assert sorted(each.__name__ for each in raised) == ["ComputeFailed"] * 3 + ["OperationTimeout"]
+    assert hung.calls == 1
+
+
 def test_without_failure_ttl_those_who_wait_try_one_at_a_time(make_cache: Make) -> None:
     faces = [make_cache(failure_ttl=0) for _ in range(4)]
     failing = Computation(0.1, error=ValueError("no"))
@@ -243,12 +304,85 @@ def test_what_ends_a_process_gives_the_lease_back(make_cache: Make) -> None:
     assert other.compute("k", Computation()) == 1
 
 
+def test_an_error_without_a_text_is_a_failure_too(make_cache: Make) -> None:
+    class Mute(Exception):
+        """Whose text cannot be had."""
+
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    face = make_cache()
+    with pytest.raises(Mute):
+        face.compute("k", Computation(error=Mute()))
+    with pytest.raises(redisopt.ComputeFailed, match="its text cannot be had"):
+        face.compute("k", Computation())
+
+
 def test_a_stop_iteration_comes_out_as_it_is(make_cache: Make) -> None:
     face = make_cache()
     if face.kind == "async":
         return  # asyncio itself turns it into a TypeError or a RuntimeError
     with pytest.raises(StopIteration):
         face.compute("k", Computation(error=StopIteration("x")))
+
+
+def test_hooks_hear_of_computations_and_of_old_values(make_cache: Make, clock: ServerClock) -> None:
+    face = make_cache(ttl=10, stale_if_error=60, failure_ttl=5, stale_for=5)
+    heard: list[Any] = []
+    error = ValueError("backend is down")
+    redisopt.add_hook(heard.append)
+    try:
+        face.compute("k", Computation(0.1, value="old"))
+        clock.advance(12)
+        face.compute("k", Computation(value="refreshed"))
+        wait_until(lambda: face.get("k") == "refreshed")
+        clock.advance(30)
+        for _ in range(2):
+            assert face.compute("k", Computation(error=error)) == "refreshed"
+    finally:
+        redisopt.remove_hook(heard.append)
+    ran = [each for each in heard if isinstance(each, redisopt.events.Computed)]
+    assert [(each.name, each.key, each.refreshed, each.error) for each in ran] == [
+        ("test", "k", False, None),
+        ("test", "k", True, None),
+        ("test", "k", False, error),
+    ]
+    assert 0.1 <= ran[0].seconds < 5
+    served = [each for each in heard if isinstance(each, redisopt.events.ServedOld)]
+    assert [(each.key, round(each.age)) for each in served] == [("k", 30)] * 2
+
+
+# --- computations that hang
+
+
+@pytest.mark.parametrize("who", ["the same process", "another one"])
+def test_a_computation_that_hangs_is_replaced(make_cache: Make, caplog: pytest.LogCaptureFixture, who: str) -> None:
+    face, other = (make_cache(lease_ttl=0.3, compute_timeout=0.5, wait_timeout=5) for _ in range(2))
+    go_on = threading.Event()
+    hung = face.begin("k", lambda: go_on.wait(30) and "late")
+    wait_until(lambda: other.peek("k").computed_by)
+    wait_until(lambda: not other.peek("k").computed_by, 3.0)
+    assert (other if who == "another one" else face).compute("k", Computation(value="new")) == "new"
+    go_on.set()
+    assert hung.result(20) == "late"
+    assert face.get("k") == other.get("k") == "new"
+    assert "has taken more than compute_timeout (0.5 s)" in caplog.text
+
+
+def test_an_old_value_is_served_where_the_wait_takes_too_long(make_cache: Make) -> None:
+    """To those of the process that computes, too. Without `stale_if_error` it is a timeout."""
+    face, other, strict = (make_cache(stale_if_error=each) for each in (60, 60, 0))
+    face.set("k", "old", ttl=0.05)
+    time.sleep(0.1)
+    go_on = threading.Event()
+    leader = face.begin("k", lambda: go_on.wait(30) and "new")
+    wait_until(lambda: other.peek("k").computed_by)
+    assert [each.compute("k", Computation(), timeout=0.2) for each in (face, other)] == ["old", "old"]
+    with pytest.raises(redisopt.ResultTimeout, match=r"another call computes 'k', and was not over within 0.2 s"):
+        strict.compute("k", Computation(), timeout=0.2)
+    go_on.set()
+    assert leader.result(20) == "new"
+    assert other.compute("k", Computation()) == "new"
 
 
 # --- negative answers
@@ -319,10 +453,49 @@ def test_a_value_that_cannot_be_kept_is_returned_and_counted(
         face.set("k", object())
 
 
+@pytest.mark.parametrize("why", ["too large", "negative", "refused"])
+def test_nobody_waits_for_what_cannot_be_kept(make_cache: Make, why: str) -> None:
+    """Six processes: one after the other they would take three seconds, and most would wait in vain."""
+    faces = [make_cache(max_value_bytes=100, negative_ttl=0, wait_timeout=10) for _ in range(6)]
+    error = redisopt.Throttled("no", retry_after=9, reason="10/s") if why == "refused" else None
+    slow = Computation(0.5, value="x" * 200, error=error)
+
+    def function() -> Any:
+        return slow() and (None if why == "negative" else "x" * 200)
+
+    began = time.monotonic()
+    futures = [face.begin("k", function) for face in faces]
+    if why == "refused":
+        assert {type(each.exception(20)) for each in futures} == {redisopt.Throttled}
+    else:
+        assert {each.result(20) for each in futures} == {None if why == "negative" else "x" * 200}
+    assert time.monotonic() - began < 2.4
+    assert (slow.calls, slow.most) == (6, 5), "one, and then all others at once"
+    assert faces[0].compute("k", Computation(value="kept")) == faces[1].get("k") == "kept"
+    assert faces[0].delete("k")
+    once = Computation(0.3, value="kept again")
+    assert [each.result(20) for each in [face.begin("k", once) for face in faces]] == ["kept again"] * 6
+    assert once.calls == 1, "what was kept ends it"
+
+
 def test_a_value_of_another_codec_is_computed_anew(make_cache: Make, client: redis.Redis) -> None:
     face = make_cache(codec="json")
     face.compute("k", Computation(value={"a": 1}))
     assert client.get("redisopt:v1:{cache:test:k}:value") == b'{"a":1}'
     client.set("redisopt:v1:{cache:test:k}:value", b"\xc1", ex=60)
+    assert face.get("k", "default") == "default"
     assert face.compute("k", Computation(value=["new"])) == ["new"]
     assert face.get("k") == ["new"]
+
+
+def test_a_value_of_another_codec_is_never_taken_for_another(
+    make_cache: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The 5 that JSON writes is 53 as msgpack."""
+    face, other = make_cache(codec="json"), make_cache()
+    face.set("k", 5)
+    assert other.get("k", "default") == "default"
+    assert other.compute("k", Computation(value=6)) == other.get("k") == 6
+    assert face.compute("k", Computation(value=7)) == face.get("k") == 7
+    told = [record for record in caplog.records if "give all processes the same codec" in record.message]
+    assert len(told) == 2, "once in each"

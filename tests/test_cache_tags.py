@@ -47,6 +47,37 @@ def test_an_invalidation_costs_the_same_however_many_values_there_are(make_cache
     assert face.get("k299") is None
 
 
+def test_a_tag_whose_version_was_evicted_holds_nothing(make_cache: Make, client: redis.Redis) -> None:
+    """Before it was invalidated, after, and while a value is computed: no value comes back to life."""
+    face, other = make_cache(), make_cache()
+    version = "redisopt:v1:{cache:test}:tag:t"
+    face.compute("k", Computation(value="old"), tags=["t"])
+    face.invalidate("t")
+    client.delete(version)
+    assert face.get("k") is None
+    face.compute("k", Computation(value="new"), tags=["t"])
+    assert other.get("k") == "new"
+    client.delete(version)
+    assert other.get("k") is None
+    slow = Computation(0.4, value="late")
+    leader = face.begin("k", slow, tags=["t"])
+    wait_until(lambda: slow.calls)
+    client.delete(version)
+    other.set("other", 1, tags=["t"])
+    assert leader.result(20) == "late"
+    assert (other.get("k"), other.get("other")) == (None, 1)
+
+
+def test_a_tags_version_is_kept_anew_with_each_value(make_cache: Make, client: redis.Redis) -> None:
+    face = make_cache()
+    version = "redisopt:v1:{cache:test}:tag:t"
+    face.set("k", 1, tags=["t"])
+    client.pexpire(version, 60_000)
+    face.compute("other", Computation(), tags=["t"])
+    assert int(client.pttl(version)) > KEEP_TAGS_MS - 60_000
+    assert face.get("k") == 1
+
+
 def test_an_invalidated_value_is_served_to_nobody(make_cache: Make, clock: ServerClock) -> None:
     """Not while it is computed anew, nor where that fails."""
     face = make_cache(ttl=10, stale_for=60, stale_if_error=60)

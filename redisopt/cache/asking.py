@@ -18,6 +18,12 @@ KEEP_TAGS_MS = (2 * MAX_SECONDS + 86_400) * 1000
 
 KEEP_COUNTS_MS = 7 * 86_400 * 1000
 
+ALONE_FOR = 60.0
+"""Seconds for which nobody waits for a key whose value could not be kept, unless it can be again."""
+
+ALONE_AFTER_REFUSAL = 1.0
+"""Likewise, after a limit or a breaker refused the computation."""
+
 MAX_ERROR = 1000
 """Characters of an error that are kept."""
 
@@ -37,8 +43,6 @@ class Asking:
         self.clustered = clustered
         self._tags = "" if clustered else self.layout.tags
         self._ask: tuple[Arg, ...] = (milliseconds(config.lease_ttl), self._tags)
-        # Without `local_ttl` this process has no copies, nor have others.
-        self._channel = self.layout.channel if config.local_ttl else ""
 
     def ask(self, place: Place, caller: str, eager: float, refused: str, *, refresh: bool) -> Command[Answer]:
         """What is known of a key, and whether the caller is to compute it. Without a caller it is only read."""
@@ -55,43 +59,52 @@ class Asking:
         tags: Mapping[str, str],
     ) -> Command[int | None]:
         """Keep what was computed under the caller's lease: its fence; None where the lease was lost."""
-        return Command(
-            *self._store(place, caller, 1, payload, lives, took, tags), lambda reply: int(reply) if reply else None
+        args = (
+            caller,
+            payload,
+            *lives,
+            ceil(took * 1000),
+            self.config.codec,
+            _versions(tags),
+            place.name,
+            self.layout.channel,
+            place.message,
         )
+        return Command("cache_store", place.all, args, lambda reply: int(reply) if reply else None)
 
-    def put(
-        self, place: Place, caller: str, payload: bytes, lives: tuple[int, int, int], tags: Mapping[str, str]
-    ) -> Command[int]:
+    def put(self, place: Place, payload: bytes, lives: tuple[int, int, int], tags: Mapping[str, str]) -> Command[int]:
         """Keep a value, whoever computes one: its fence."""
-        return Command(*self._store(place, caller, 0, payload, lives, 0.0, tags), int)
+        args = (payload, *lives, self.config.codec, _versions(tags), place.name, self.layout.channel, place.message)
+        return Command("cache_put", place.all, args, _number, once=True)
 
-    def _store(
+    def fail(
         self,
         place: Place,
         caller: str,
-        leased: int,
-        payload: bytes,
-        lives: tuple[int, int, int],
-        took: float,
-        tags: Mapping[str, str],
-    ) -> tuple[str, tuple[str, ...], tuple[Arg, ...]]:
-        versions = " ".join(f"{tag}={version}" for tag, version in tags.items())
-        channel = self._channel if leased else self.layout.channel
-        lasts = (*lives, ceil(took * 1000), versions)
-        return "cache_store", place.all, (caller, leased, payload, *lasts, place.name, channel, place.message)
-
-    def fail(
-        self, place: Place, caller: str, error: str = "", keep: float = 0.0, *, negative: bool = False
+        error: str = "",
+        keep: float = 0.0,
+        *,
+        negative: bool = False,
+        alone: float = 0.0,
     ) -> Command[Found | None]:
-        """A computation ended without a value. What may be served instead."""
+        """A computation ended without a value. What may be served instead.
+
+        Args:
+            place, caller: whose.
+            error: why.
+            keep: seconds for which it is not tried again.
+            negative: whether that is an answer.
+            alone: seconds for which nobody is to wait for another one's computation.
+        """
         args = (
             caller,
             error[:MAX_ERROR],
             milliseconds(keep),
             int(negative),
+            milliseconds(alone),
             self._tags,
             place.name,
-            self._channel,
+            self.layout.channel,
             place.message,
         )
         return Command("cache_fail", place.all, args, read_failed)
@@ -105,9 +118,8 @@ class Asking:
 
     def delete(self, place: Place) -> Command[bool]:
         """Forget a key."""
-        return Command(
-            "cache_delete", place.all, (place.name, self.layout.channel, place.message), lambda reply: bool(int(reply))
-        )
+        args = (place.name, self.layout.channel, place.message)
+        return Command("cache_delete", place.all, args, lambda reply: bool(_number(reply)), once=True)
 
     def invalidate(self, tag: str) -> Command[int]:
         """Have no value hold that was computed under this tag before."""
@@ -115,10 +127,15 @@ class Asking:
             "cache_invalidate", (self.layout.tags + tag,), (KEEP_TAGS_MS, self.layout.channel, f"tag={tag}"), int
         )
 
-    def versions(self, tags: Sequence[str]) -> Command[dict[str, str]]:
-        """The versions of tags."""
+    def versions(self, tags: Sequence[str], *, keep: bool = False) -> Command[dict[str, str]]:
+        """The versions of tags, "" for none; with `keep` all have one, since a value is to be computed under them."""
         found = tuple(self.layout.tags + tag for tag in tags)
-        return Command("cache_tags", found, (), lambda reply: dict(zip(tags, map(text, reply), strict=True)))
+        return Command(
+            "cache_tags",
+            found,
+            (KEEP_TAGS_MS if keep else 0,),
+            lambda reply: dict(zip(tags, map(text, reply), strict=True)),
+        )
 
     def peek(self, place: Place) -> Command[Peeked]:
         """How a key stands."""
@@ -128,12 +145,20 @@ class Asking:
         """Add what was counted here; what the fleet has counted, in the order of `names`."""
 
         def read(reply: Any) -> list[int]:
-            try:
-                return [int(each) for each in text(reply).split(" ")]
-            except ValueError:
-                raise StateLost(f"a script answered {reply!r}: has another process this one's lane?") from None
+            return list(map(_number, text(reply).split(" ")))
 
         args: list[Arg] = [KEEP_COUNTS_MS]
         for name in names:
             args += (name, counts.get(name, 0))
         return Command("cache_count", (self.layout.counts,), tuple(args), read, once=True)
+
+
+def _number(reply: Any) -> int:
+    try:
+        return int(reply)
+    except ValueError:
+        raise StateLost(f"a script answered {reply!r}: has another process this one's lane?") from None
+
+
+def _versions(tags: Mapping[str, str]) -> str:
+    return " ".join(f"{tag}={version}" for tag, version in tags.items())

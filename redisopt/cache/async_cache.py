@@ -10,7 +10,7 @@ import redis.asyncio
 
 from redisopt.cache.config import CacheConfig
 from redisopt.cache.outcome import CacheEntry, CacheMetrics
-from redisopt.cache.plans import CachePlans, CachePolicy, computing
+from redisopt.cache.plans import CachePlans, CachePolicy, calling
 from redisopt.cache.terms import Key, Tags, Terms
 from redisopt.faces import AsyncFace
 from redisopt.functions import check_function
@@ -67,7 +67,7 @@ class AsyncCache(AsyncFace[CacheConfig]):
         """See `Cache.get_or_compute`; of a coroutine function."""
         check_function(function, "function", awaited=True, instead="a Cache")
         value: R = await self._runner.run(
-            self._plans.get_or_compute(key, computing(function, args, kwargs), ttl, tags, timeout)
+            self._plans.get_or_compute(key, calling(function, args, kwargs), ttl, tags, timeout)
         )
         return value
 
@@ -93,7 +93,7 @@ class AsyncCache(AsyncFace[CacheConfig]):
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
         check_function(function, "function", awaited=True, instead="a Cache")
-        self._plans.check_terms(terms)
+        self._plans.check_terms(terms, function)
 
         @functools.wraps(function)
         async def cached(*args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ import redis
 
 from redisopt.cache.config import CacheConfig
 from redisopt.cache.outcome import CacheEntry, CacheMetrics
-from redisopt.cache.plans import CachePlans, CachePolicy, computing
+from redisopt.cache.plans import CachePlans, CachePolicy, calling
 from redisopt.cache.terms import Key, Tags, Terms
 from redisopt.faces import Face
 from redisopt.functions import check_function
@@ -100,7 +100,7 @@ class Cache(Face[CacheConfig]):
         """
         check_function(function, "function", awaited=False, instead="an AsyncCache")
         value: R = self._runner.run(
-            self._plans.get_or_compute(key, computing(function, args, kwargs), ttl, tags, timeout)
+            self._plans.get_or_compute(key, calling(function, args, kwargs), ttl, tags, timeout)
         )
         return value
 
@@ -123,17 +123,19 @@ class Cache(Face[CacheConfig]):
         """Decorate a function: what its calls return is cached, as by `get_or_compute`.
 
         ``@cache``, or ``@cache(key=lambda user: user, ttl=60, tags=lambda user: [user])``; callables are called with the arguments
-        of the call. Without `key`, the key is made of the function's name and its arguments, which must be plain values.
+        of the call. Without `key`, the key is made of the names of the function and its module, and of its arguments, which must be plain
+        values.
 
         Raises:
-            ValueError: the function is a coroutine function, which needs `AsyncCache`; or an argument is out of range.
+            ValueError: the function is a coroutine function, which needs `AsyncCache`; it needs a `key`, since others may have its name; or an
+                argument is out of range.
         """
         decorate = functools.partial(self._decorate, Terms(key, ttl, tags, timeout))
         return decorate if function is None else decorate(function)
 
     def _decorate(self, terms: Terms, function: Callable[..., Any]) -> Callable[..., Any]:
         check_function(function, "function", awaited=False, instead="an AsyncCache")
-        self._plans.check_terms(terms)
+        self._plans.check_terms(terms, function)
 
         @functools.wraps(function)
         def cached(*args: Any, **kwargs: Any) -> Any:

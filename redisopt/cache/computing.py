@@ -1,25 +1,41 @@
-"""Computing a value under a lease, as plans: to keep it, to say that it failed, or to refresh it in the background."""
+"""Computing a value under a lease, as plans: to keep it, or to say that it failed."""
 
 from __future__ import annotations
 
+import logging
 import random
-import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from redisopt import events
-from redisopt.background import Performer, now
-from redisopt.cache.asking import Asking
+from redisopt.background import now
+from redisopt.cache.asking import ALONE_AFTER_REFUSAL, ALONE_FOR, Asking
+from redisopt.cache.checking import Checking
 from redisopt.cache.copies import Copies, Reading
 from redisopt.cache.counting import Counting
 from redisopt.cache.flights import Outcome
+from redisopt.cache.key_lease import Doer, KeyLease
 from redisopt.cache.layout import Place
 from redisopt.cache.replies import Found
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped, call
-from redisopt.errors import RedisOptError, Unavailable
-from redisopt.identity import process_id
-from redisopt.leases import Lease, Leases
+from redisopt.errors import CircuitOpen, RedisOptError, Throttled, Unavailable
+from redisopt.leases import Leases
+
+REFUSALS = (Throttled, CircuitOpen, Unavailable)
+"""Errors by which nothing was computed: a limit or a breaker let nobody through, or Redis was away."""
+
+_TOLD_EVERY = 60.0  # seconds between warnings of values that cannot be kept
+
+
+def described(error: BaseException) -> str:
+    """An error as text, whatever its own text does."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__} (its text cannot be had)"
 
 
 class Wish(NamedTuple):
@@ -38,87 +54,106 @@ class Wish(NamedTuple):
     timeout: float
 
 
-class Computation(Lease):
-    """A computation of this process, which holds the key's lease."""
-
-    __slots__ = ("caller", "place")
-
-    def __init__(self, place: Place, caller: str, good_until: float) -> None:
-        super().__init__(good_until)
-        self.place = place
-        self.caller = caller
-
-    def __repr__(self) -> str:
-        return f"the computation of {self.place.name}"
-
-
 class Computing:
-    """The plans of those who compute."""
+    """The plans of those who compute.
 
-    def __init__(self, asking: Asking, counting: Counting, copies: Copies) -> None:
+    Attributes:
+        leases: of what is being computed here.
+        forget: is told of a key whose computation hangs, for which nobody here is to wait any more.
+    """
+
+    def __init__(self, asking: Asking, counting: Counting, copies: Copies, checking: Checking) -> None:
         self._asking = asking
         self._counting = counting
         self._copies = copies
-        self.leases: Leases[Computation] = Leases(asking.config.lease_ttl, self._renew)
-        self._performer: Performer | None = None
-        self._begin()
+        self._checking = checking
+        self.leases: Leases[KeyLease] = Leases(asking.config.lease_ttl, self._renew)
+        self._told_again = -inf
+        self._longest = asking.config.compute_timeout or inf
+        self.forget: Callable[[str], object] = lambda _: None
 
-    def _begin(self) -> None:
-        self._process = process_id()
-        self._lock = threading.Lock()
-        self._refreshes: set[Computation] = set()
-
-    def attach(self, performer: Performer) -> None:
-        """Have `performer` refresh values in the background."""
-        self._performer = performer
-
-    def _renew(self, _: str, computations: Sequence[Computation]) -> Plan[Sequence[bool]]:
-        return (yield from call(self._asking.renew([(each.place.entry, each.caller) for each in computations])))
+    def _renew(self, group: str, computations: Sequence[KeyLease]) -> Plan[Sequence[bool]]:
+        goes_on: list[bool] = []
+        for each in computations:
+            is_hung = now() - each.began > self._longest
+            goes_on.append(not is_hung and not each.is_abandoned)
+            if not goes_on[-1]:
+                self.leases.drop(group, each)
+            if is_hung:
+                self.forget(each.place.name)
+                events.logger.warning(
+                    "cache %r: computing %r has taken more than compute_timeout (%g s): its lease is renewed no more",
+                    self._asking.name,
+                    each.place.key,
+                    self._longest,
+                )
+            elif not goes_on[-1]:
+                yield from self.release(each.place, each.caller)
+        if not any(goes_on):
+            return goes_on
+        entries = [(each.place.entry, each.caller) for each, goes in zip(computations, goes_on, strict=True) if goes]
+        renewed = iter((yield from call(self._asking.renew(entries))))
+        return [goes and next(renewed) for goes in goes_on]
 
     # --- computing
 
     def compute(self, place: Place, caller: str, wish: Wish, reading: Reading | None, asked: float) -> Plan[Outcome]:
         """Compute a value whose lease the caller has had since `asked`, and keep it."""
-        return (
-            yield from self._under(Computation(place, caller, asked + self._asking.config.lease_ttl), wish, reading)
-        )
+        return (yield from self.under(KeyLease(place, caller, asked + self._asking.config.lease_ttl), wish, reading))
 
-    def _under(self, lease: Computation, wish: Wish, reading: Reading | None) -> Plan[Outcome]:
+    def under(self, lease: KeyLease, wish: Wish, reading: Reading | None) -> Plan[Outcome]:
+        """Compute a value under this lease, and keep it."""
         # Without a Cluster one beat renews all: else each entry has a slot of its own.
         group = lease.place.entry if self._asking.clustered else ""
-        self.leases.hold(group, lease)
+        doer = Doer()
+        lease.doer = weakref.ref(doer)
         try:
-            versions = yield from self._versions(wish.tags)
+            self.leases.hold(group, lease)
+            versions = yield from self._checking.versions(wish.tags)
             began = now()
             try:
                 value = yield from wish.compute()
             except GeneratorExit:
                 raise
             except Exception as error:
+                self._tell(lease, now() - began, error)
                 return (yield from self._failed(lease, error))
-            return (yield from self._keep(lease, wish, value, now() - began, versions, reading))
+            took = now() - began
+            self._tell(lease, took)
+            return (yield from self._keep(lease, wish, value, took, versions, reading))
         except GeneratorExit:
             raise
         except BaseException:
             yield from self.release(lease.place, lease.caller)
             raise
         finally:
+            del doer
             self.leases.drop(group, lease)
 
-    def _versions(self, tags: tuple[str, ...]) -> Plan[Mapping[str, str] | None]:
-        """The versions that tags have before the computation begins; None where they are not to be had."""
-        if not tags:
-            return {}
-        try:
-            return (yield from call(self._asking.versions(tags)))
-        except Unavailable as error:
-            events.logger.debug("cache %r: tags could not be read: %s", self._asking.name, error)
-            return None
+    def _tell(self, lease: KeyLease, seconds: float, error: Exception | None = None) -> None:
+        if events.listening():
+            cause = error.error if isinstance(error, Stopped) else error
+            events.emit(events.Computed(self._asking.name, lease.place.key, seconds, lease.refreshes, cause))
 
-    def release(self, place: Place, caller: str) -> Plan[None]:
-        """There will be no value: the next one may compute at once."""
+    def tell_old(self, place: Place, age: float) -> None:
+        """An old value is served."""
+        if events.listening():
+            events.emit(events.ServedOld(self._asking.name, place.key, age))
+
+    def compute_alone(self, wish: Wish) -> Plan[Outcome]:
+        """Compute a value that will not be kept, without a lease."""
         try:
-            yield from call(self._asking.fail(place, caller))
+            value = yield from wish.compute()
+        except Exception as error:
+            self._counting.note("errors")
+            return Outcome(error=error, shared=not isinstance(error, REFUSALS))
+        self._counting.note("uncached")
+        return Outcome(value=value, own=True)
+
+    def release(self, place: Place, caller: str, *, alone: float = 0.0) -> Plan[None]:
+        """There will be no value: the next one may compute at once; for `alone` seconds all may."""
+        try:
+            yield from call(self._asking.fail(place, caller, alone=alone))
         except RedisOptError as error:
             events.logger.debug(
                 "cache %r: a lease could not be given back, and ends by itself: %s", self._asking.name, error
@@ -128,7 +163,7 @@ class Computing:
 
     def _keep(
         self,
-        lease: Computation,
+        lease: KeyLease,
         wish: Wish,
         value: Any,
         took: float,
@@ -140,7 +175,7 @@ class Computing:
         if value is None and config.negative_ttl is not None:
             self._counting.note("negative")
         if lives is None:
-            yield from self.release(place, lease.caller)
+            yield from self.release(place, lease.caller, alone=ALONE_FOR)
             return Outcome(value=value, own=True)
         payload: bytes | None = None
         try:
@@ -150,8 +185,11 @@ class Computing:
             fence = yield from call(self._asking.store(place, lease.caller, payload, lives, took, versions))
         except (PayloadError, Unavailable) as error:
             self._counting.note("uncached")
-            events.logger.warning("cache %r: the value of %r is not kept: %s", self._asking.name, place.key, error)
-            yield from self.release(place, lease.caller)
+            level = logging.WARNING if now() >= self._told_again else logging.DEBUG
+            if level == logging.WARNING:
+                self._told_again = now() + _TOLD_EVERY
+            events.logger.log(level, "cache %r: the value of %r is not kept: %s", self._asking.name, place.key, error)
+            yield from self.release(place, lease.caller, alone=ALONE_FOR)
             return Outcome(payload, value, own=True)
         if fence is None:
             self._counting.note("lost")
@@ -173,19 +211,19 @@ class Computing:
             return (fresh, fresh, fresh) if config.negative_ttl else None
         return config.lives(ttl * (1 - config.ttl_jitter * random.random()))  # noqa: S311 - spreads load
 
-    def _failed(self, lease: Computation, error: Exception) -> Plan[Outcome]:
+    def _failed(self, lease: KeyLease, error: Exception) -> Plan[Outcome]:
         config, place = self._asking.config, lease.place
         cause = error.error if isinstance(error, Stopped) else error
         negative = isinstance(cause, config.negative_errors)
         self._counting.note("negative" if negative else "errors")
-        keep = (config.negative_ttl or 0.0) if negative else config.failure_ttl
-        if isinstance(cause, RedisOptError) and not negative:
-            keep = 0.0  # a limit refused, or a breaker is open: that is this caller's, and says nothing of the value
-        text = f"{type(cause).__name__}: {cause}"
+        keep, alone = (config.negative_ttl or 0.0) if negative else config.failure_ttl, 0.0
+        if isinstance(cause, REFUSALS) and not negative:
+            keep, alone = 0.0, ALONE_AFTER_REFUSAL  # it is this caller's, and says nothing of the value
+        text = described(cause)
         old: Found | None = None
         try:
-            old = yield from call(self._asking.fail(place, lease.caller, text, keep, negative=negative))
-            if old is not None and not (yield from self.holds(old)):
+            old = yield from call(self._asking.fail(place, lease.caller, text, keep, negative=negative, alone=alone))
+            if old is not None and not (yield from self._checking.is_of_use(place, old)):
                 old = None
         except RedisOptError as trouble:
             events.logger.debug("cache %r: a failure could not be kept: %s", self._asking.name, trouble)
@@ -199,57 +237,17 @@ class Computing:
             old.age,
             text,
         )
+        self.tell_old(place, old.age)
         return Outcome(old.payload)
 
-    def holds(self, found: Found) -> Plan[bool]:
-        """Whether no tag of a value was invalidated since. Asks only on a Cluster: else the script has looked."""
-        if not self._asking.clustered or not found.tags:
-            return True
-        versions = yield from call(self._asking.versions(tuple(found.tags)))
-        return all(versions[tag] in {"0", version} for tag, version in found.tags.items())
-
-    # --- refreshing
-
-    @property
-    def has_room(self) -> bool:
-        """Whether one more value may be refreshed here."""
-        if self._process != process_id():
-            self._begin()
-        return len(self._refreshes) < self._asking.config.max_refreshes
-
-    def refresh(self, place: Place, caller: str, wish: Wish, asked: float) -> Plan[None]:
-        """Compute a value in the background whose lease the caller has had since `asked`."""
-        lease = Computation(place, caller, asked + self._asking.config.lease_ttl)
-
-        def perform() -> Plan[None]:
-            try:
-                outcome = yield from self._under(lease, wish, None)
-            finally:
-                self._refreshes.discard(lease)
-            if outcome.error is not None:
-                cause = outcome.error.error if isinstance(outcome.error, Stopped) else outcome.error
-                events.logger.warning("cache %r: refreshing %r failed", self._asking.name, place.key, exc_info=cause)
-
-        assert self._performer is not None  # noqa: S101 - the faces attach one before there is a call
-        with self._lock:
-            has_room = self.has_room
-            if has_room:
-                self._refreshes.add(lease)
-        if not has_room:  # other threads were faster
-            yield from self.release(place, caller)
-            return
+    def old(self, place: Place, caller: str) -> Plan[Found | None]:
+        """The value that may be served where computing it fails; asked for by one who gives up, and its lease back if it got one."""
+        if not self._asking.config.stale_if_error:
+            return None
         try:
-            self._performer.start(perform, f"redisopt-cache-{self._asking.name}-refresh")
-        except RuntimeError as error:  # no thread is to be had
-            self._refreshes.discard(lease)
-            events.logger.warning("cache %r: %r is not refreshed: %s", self._asking.name, place.key, error)
-            yield from self.release(place, caller)
-            return
-        self._counting.note("refreshed")
-
-    def stop(self) -> Plan[None]:
-        """Give back what is being refreshed: others may do it at once."""
-        with self._lock:
-            refreshes = list(self._refreshes)
-        for lease in refreshes:
-            yield from self.release(lease.place, lease.caller)
+            found = yield from call(self._asking.fail(place, caller))
+            is_of_use = found is not None and (yield from self._checking.is_of_use(place, found))
+        except RedisOptError as error:
+            events.logger.debug("cache %r: an old value could not be read: %s", self._asking.name, error)
+            return None
+        return found if is_of_use else None

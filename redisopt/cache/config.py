@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from redisopt.codec import MAX_PAYLOAD_BYTES, Codec, decode, encode
-from redisopt.config import Config, milliseconds
+from redisopt.config import Config, ErrorTypes, milliseconds
 
 MAX_SECONDS = 30 * 86_400
 """The longest that a value is fresh, and that it is served after that: a month each."""
@@ -52,9 +52,10 @@ class CacheConfig(Config):
         description="Seconds that a negative answer is kept: None, or one of negative_errors; 0 keeps none. Default: None is a "
         "value like any other.",
     )
-    negative_errors: tuple[type[Exception], ...] = Field(
+    negative_errors: ErrorTypes = Field(
         default=(),
-        description="Exceptions that are an answer, such as a LookupError for what does not exist: kept for negative_ttl.",
+        description="Exceptions that are an answer, such as a LookupError for what does not exist: kept for negative_ttl. The classes, or "
+        "their names.",
     )
     failure_ttl: float = Field(
         default=1.0,
@@ -74,6 +75,12 @@ class CacheConfig(Config):
         ge=0.1,
         le=3600,
         description="Seconds after which another process computes instead of one that is not heard of. Renewed three times as often.",
+    )
+    compute_timeout: float | None = Field(
+        default=600.0,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Seconds after which a computation counts as hung: its lease is renewed no more, and another one computes. None for never.",
     )
     wait_timeout: float = Field(
         default=30.0,
@@ -98,11 +105,20 @@ class CacheConfig(Config):
         description="Seconds that this process uses a copy of its own without asking Redis; 0 for never.",
     )
     local_size: int = Field(default=1000, ge=1, le=10_000_000, description="Copies that this process keeps, at most.")
+    local_bytes: int = Field(
+        default=64 * MAX_PAYLOAD_BYTES,
+        ge=1,
+        le=1024 * 1024 * MAX_PAYLOAD_BYTES,
+        description="Bytes of the values in these copies, at most.",
+    )
 
-    @field_validator("negative_errors", mode="before")
+    @field_validator("negative_errors")
     @classmethod
-    def _one_or_several(cls, errors: Any) -> Any:
-        return (errors,) if isinstance(errors, type) else errors
+    def _check_exceptions(cls, errors: tuple[type[BaseException], ...]) -> tuple[type[BaseException], ...]:
+        for each in errors:
+            if not issubclass(each, Exception):
+                raise ValueError(f"{each.__name__} ends a process or a task, and is no answer")
+        return errors
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

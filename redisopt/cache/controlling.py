@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from redisopt.cache.asking import Asking
+from redisopt.cache.checking import Checking
 from redisopt.cache.computing import Computing
 from redisopt.cache.copies import Copies
 from redisopt.cache.counting import Counting
@@ -13,17 +14,23 @@ from redisopt.cache.layout import Place
 from redisopt.cache.outcome import CacheEntry, CacheMetrics
 from redisopt.cache.replies import shown
 from redisopt.commands import Plan, call
-from redisopt.identity import next_permit_id
 
 
 class Controlling:
     """The plans of those who change and look."""
 
     def __init__(
-        self, asking: Asking, computing: Computing, counting: Counting, copies: Copies, flights: Flights
+        self,
+        asking: Asking,
+        computing: Computing,
+        checking: Checking,
+        counting: Counting,
+        copies: Copies,
+        flights: Flights,
     ) -> None:
         self._asking = asking
         self._computing = computing
+        self._checking = checking
         self._counting = counting
         self._copies = copies
         self._flights = flights
@@ -35,10 +42,10 @@ class Controlling:
         if lives is None:  # a negative answer that is not to be kept
             yield from self.delete(place)
             return
-        versions = (yield from call(self._asking.versions(tags))) if tags else {}
+        versions = (yield from call(self._asking.versions(tags, keep=True))) if tags else {}
         reading = self._copies.begin(place)
         try:
-            fence = yield from call(self._asking.put(place, next_permit_id(), payload, lives, versions))
+            fence = yield from call(self._asking.put(place, payload, lives, versions))
             self._copies.hear(f"{place.message}{fence}")
             self._copies.put(reading, payload, fence, frozenset(versions), lives[0] / 1000)
         except BaseException:
@@ -68,7 +75,7 @@ class Controlling:
         """How a key stands."""
         peeked = yield from call(self._asking.peek(place))
         found = peeked.found
-        if found is not None and not (yield from self._computing.holds(found)):
+        if found is not None and not (yield from self._checking.holds(found)):
             found = None
         under_way = (peeked.computed_by, peeked.computing_for, peeked.failure, peeked.retry_after)
         if found is None:

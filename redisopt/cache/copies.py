@@ -1,4 +1,4 @@
-"""Copies of values in this process, which save asking Redis: bounded in number, and in age by `local_ttl`.
+"""Copies of values in this process, which save asking Redis: bounded in number, in bytes, and in age by `local_ttl`.
 
 Whoever changes a value says so on the cache's channel, and every process drops its copy. Such word is a hint: one that is lost costs
 `local_ttl` at most; and where it is known that some may have been lost, no copy is used any more without asking. Word may come while a reply with the old value is under way; so a reply becomes a copy only where no
@@ -68,7 +68,7 @@ class Copies(Background[_Nothing]):
     """The copies of one cache in this process. Thread-safe; a forked child begins with none."""
 
     def __init__(self, config: CacheConfig, layout: Layout) -> None:
-        self._ttl, self._size = config.local_ttl, config.local_size
+        self._ttl, self._size, self._bytes = config.local_ttl, config.local_size, config.local_bytes
         self._longer = max(config.stale_for, config.stale_if_error)
         self._channel = layout.channel
         super().__init__(_Nothing)
@@ -76,6 +76,7 @@ class Copies(Background[_Nothing]):
     def _begin(self) -> None:
         super()._begin()
         self._copies: OrderedDict[str, Copy] = OrderedDict()
+        self._held = 0  # bytes
         self._readings: set[Reading] = set()
         self._used = self._missed = -inf
 
@@ -113,6 +114,7 @@ class Copies(Background[_Nothing]):
     def end(self, reading: Reading | None) -> None:
         """It was asked for."""
         if reading is not None:
+            self._enter()
             with self._lock:
                 self._readings.discard(reading)
 
@@ -120,19 +122,28 @@ class Copies(Background[_Nothing]):
         """Keep a copy of a value that is fresh for so many seconds."""
         if reading is None:
             return
+        self._enter()
         with self._lock:
             if reading not in self._readings or fence < reading.floor or tags & reading.tags:
                 return
             before = self._copies.get(reading.key)
             if before is not None and before.fence > fence:
                 return
+            self._remove(reading.key)
+            if len(payload) > self._bytes:
+                return
             self._used = at = now()
             self._copies[reading.key] = Copy(
                 payload, fence, tags, at, at + min(fresh, self._ttl), at + fresh + self._longer
             )
-            self._copies.move_to_end(reading.key)
-            if len(self._copies) > self._size:
-                self._copies.popitem(last=False)
+            self._held += len(payload)
+            while len(self._copies) > self._size or self._held > self._bytes:
+                self._remove(next(iter(self._copies)))
+
+    def _remove(self, key: str) -> None:
+        copy = self._copies.pop(key, None)
+        if copy is not None:
+            self._held -= len(copy.payload)
 
     # --- what is over
 
@@ -158,14 +169,14 @@ class Copies(Background[_Nothing]):
     def _drop_below(self, key: str, fence: float) -> None:
         copy = self._copies.get(key)
         if copy is not None and copy.fence < fence:
-            del self._copies[key]
+            self._remove(key)
         for reading in self._readings:
             if reading.key == key:
                 reading.floor = max(reading.floor, fence)
 
     def _drop_tag(self, tag: str) -> None:
         for key in [key for key, copy in self._copies.items() if tag in copy.tags]:
-            del self._copies[key]
+            self._remove(key)
         for reading in self._readings:
             reading.tags.add(tag)
 

@@ -58,6 +58,8 @@ class Counting(Background[_Counts]):
         yield from self._sent()
         if self._places():
             yield from self._hand_in(None)
+        with self._lock:
+            self._here().clear()  # where Redis is away: nobody is to go on for it
 
     def _sent(self) -> Plan[None]:
         """Wait for what is just being handed in."""

@@ -7,7 +7,7 @@ with threads, tasks with those of their event loop.
 from __future__ import annotations
 
 import itertools
-import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -38,21 +38,36 @@ class Outcome(NamedTuple):
     shared: bool = True
 
 
+class _Leader:
+    """Whose flight it is: only the plan that performs it refers to it, so that it is gone when that is."""
+
+    __slots__ = ("__weakref__",)
+
+
 class _Flight:
     """Somebody is getting a key."""
 
-    __slots__ = ("followers", "key", "name", "outcome", "over")
+    __slots__ = ("followed", "key", "leader", "name", "outcome", "over")
 
-    def __init__(self, key: tuple[object, str]) -> None:
+    def __init__(self, key: tuple[object, str], leader: _Leader) -> None:
         self.key = key
         self.name = f"{key[1]}#{next(_numbers)}"
-        self.followers = 0
+        self.leader = weakref.ref(leader)
+        self.followed = False
         self.over = False
         self.outcome: Outcome | None = None
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether its leader is gone without a word: an interruption can come at any instant, also where it was cleaning up."""
+        return not self.over and self.leader() is None
+
 
 class Flights:
-    """The keys that callers of this process are getting. Thread-safe; a forked child begins with none."""
+    """The keys that callers of this process are getting. Thread-safe; a forked child begins with none.
+
+    Without a lock, which an interruption at the wrong instant would leave held: each step is one operation of a dict.
+    """
 
     def __init__(self) -> None:
         self._awaiting = Awaiting()
@@ -61,8 +76,12 @@ class Flights:
 
     def _begin(self) -> None:
         self._process = process_id()
-        self._lock = threading.Lock()
         self._flights: dict[tuple[object, str], _Flight] = {}
+
+    def _of_process(self) -> dict[tuple[object, str], _Flight]:
+        if self._process != process_id():
+            self._begin()
+        return self._flights
 
     def attach(self, performer: Performer) -> None:
         """Have `performer` wake who waits."""
@@ -77,9 +96,10 @@ class Flights:
             Whatever `get` raises, to who performed it. (Of those that wait, the next one performs it then.)
         """
         until = now() + timeout
+        leader = _Leader()
         while True:
-            flight, is_ours = self._enter(name)
-            if is_ours:
+            flight = self._enter(name, leader)
+            if flight.leader() is leader:
                 try:
                     flight.outcome = yield from get()
                     return flight.outcome, True
@@ -93,33 +113,32 @@ class Flights:
 
     def forget(self, name: str) -> None:
         """Whoever comes from now on is not to share what is being got: the key was changed."""
-        with self._lock:
-            for key in [key for key in self._flights if key[1] == name]:
-                del self._flights[key]
+        flights = self._of_process()
+        for key in [key for key in list(flights) if key[1] == name]:
+            flights.pop(key, None)
 
     def forget_all(self) -> None:
         """As `forget`, of every key."""
-        with self._lock:
-            self._flights.clear()
+        self._of_process().clear()
 
-    def _enter(self, name: str) -> tuple[_Flight, bool]:
-        if self._process != process_id():
-            self._begin()
+    def _enter(self, name: str, leader: _Leader) -> _Flight:
         key = (self._place(), name)
-        with self._lock:
-            flight = self._flights.get(key)
-            if flight is not None:
-                flight.followers += 1
-                return flight, False
-            flight = self._flights[key] = _Flight(key)
-            return flight, True
+        flights = self._of_process()
+        while True:
+            flight = flights.setdefault(key, _Flight(key, leader))
+            if not flight.is_lost:
+                break
+            flights.pop(key, None)
+        if flight.leader() is not leader:
+            flight.followed = True  # before it looks whether it is over, as its leader looks after it is
+        return flight
 
     def _end(self, flight: _Flight) -> None:
-        with self._lock:
-            flight.over = True
-            if self._flights.get(flight.key) is flight:
-                del self._flights[flight.key]
-        if flight.followers:
+        flight.over = True
+        flights = self._of_process()
+        if flights.get(flight.key) is flight:
+            flights.pop(flight.key, None)
+        if flight.followed:
             self._awaiting.wake(flight.name)
 
 
@@ -129,6 +148,8 @@ _AGAIN = Outcome(shared=False)
 def _look(flight: _Flight) -> Plan[Outcome | NotYet]:
     """What became of it. A plan, since whoever waits looks by a plan."""
     yield from ()
+    if flight.is_lost:
+        return _AGAIN
     if not flight.over:
         return NotYet()
     return flight.outcome or _AGAIN

@@ -7,16 +7,18 @@ from typing import Any
 from redisopt import events
 from redisopt.awaiting import Awaiting, NotYet
 from redisopt.cache.asking import Asking
-from redisopt.cache.computing import Computing, Wish
+from redisopt.cache.checking import Checking
+from redisopt.cache.computing import Computing, Wish, described
 from redisopt.cache.copies import Copies, Reading
 from redisopt.cache.counting import Counting
 from redisopt.cache.flights import Flights, Outcome
 from redisopt.cache.layout import Place
 from redisopt.cache.question import Question, Ready
-from redisopt.cache.replies import Compute, Failed, Found
+from redisopt.cache.refreshing import Refreshing
+from redisopt.cache.replies import Alone, Failed, Found, Leased
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped
-from redisopt.errors import ComputeFailed, Unavailable
+from redisopt.errors import ComputeFailed, ResultTimeout, Unavailable
 from redisopt.identity import next_permit_id
 from redisopt.wire import is_full
 
@@ -29,13 +31,24 @@ class Getting:
         flights: what callers of this process share.
     """
 
-    def __init__(self, asking: Asking, computing: Computing, counting: Counting, copies: Copies) -> None:
+    def __init__(
+        self,
+        asking: Asking,
+        computing: Computing,
+        checking: Checking,
+        refreshing: Refreshing,
+        counting: Counting,
+        copies: Copies,
+    ) -> None:
         self._asking = asking
         self._computing = computing
+        self._checking = checking
+        self._refreshing = refreshing
         self._counting = counting
         self._copies = copies
         self.awaiting = Awaiting()
         self.flights = Flights()
+        self._is_away = False
 
     def get_or_compute(self, place: Place, wish: Wish) -> Plan[Any]:
         """The value of a key, computed by one caller of the fleet."""
@@ -43,7 +56,10 @@ class Getting:
         if copy is not None:
             self._counting.note("local_hits")
             return self._asking.config.decoded(copy.payload)
-        outcome, is_ours = yield from self.flights.share(place.name, lambda: self._find(place, wish), wish.timeout)
+        try:
+            outcome, is_ours = yield from self.flights.share(place.name, lambda: self._find(place, wish), wish.timeout)
+        except ResultTimeout:
+            return (yield from self._old(place, wish.timeout))
         if not is_ours:
             self._counting.note("waited")
         if outcome.error is not None:
@@ -60,21 +76,49 @@ class Getting:
             return self._asking.config.decoded(copy.payload)
         reading = self._copies.begin(place)
         try:
-            answer = yield from Question(self._asking, self._computing, place).ask()
-        except Unavailable:
+            answer = yield from Question(self._asking, self._checking, self._refreshing, place).ask()
+        except Unavailable as error:
             copy = self._copies.get(place, away=True)
             if self._asking.config.on_unavailable == "raise":
                 raise
             self._counting.note("unavailable")
+            self._tell_away(error)
             return default if copy is None else self._asking.config.decoded(copy.payload)
         else:
+            self._is_away = False
             if not isinstance(answer, Found):
                 self._counting.note("misses")
                 return default
+            try:
+                value = self._asking.config.decoded(answer.payload)
+            except PayloadError:  # not ours; whoever computes it anew says so
+                self._counting.note("misses")
+                return default
             self._note(place, answer, reading)
-            return self._asking.config.decoded(answer.payload)
+            return value
         finally:
             self._copies.end(reading)
+
+    def _old(self, place: Place, timeout: float) -> Plan[Any]:
+        """What is served where the wait for another one took too long.
+
+        Raises:
+            ResultTimeout: nothing.
+        """
+        found = yield from self._computing.old(place, next_permit_id())
+        if found is not None:
+            try:
+                value = self._asking.config.decoded(found.payload)
+            except PayloadError:
+                pass  # whoever computes it anew says so
+            else:
+                self._counting.note("rescued")
+                self._computing.tell_old(place, found.age)
+                return value
+        raise ResultTimeout(
+            f"cache {self._asking.name!r}: another call computes {place.key!r}, and was not over within {timeout:g} s "
+            "(a function that asks for its own key waits for itself)"
+        )
 
     # --- finding
 
@@ -83,20 +127,24 @@ class Getting:
         caller = next_permit_id()
         reading = self._copies.begin(place)
         try:
-            question = Question(self._asking, self._computing, place, caller)
+            question = Question(self._asking, self._checking, self._refreshing, place, caller)
             answer = yield from self._wait(question, place, wish.timeout)
             if isinstance(answer, Unavailable):
                 return (yield from self._without_redis(place, caller, wish, answer))
-            if isinstance(answer, Compute):
+            self._is_away = False
+            if isinstance(answer, Leased):
                 outcome = yield from self._computing.compute(place, caller, wish, reading, question.asked)
                 self._counting.note("misses" if outcome.own or outcome.error is not None else "rescued")
                 return outcome
+            if isinstance(answer, Alone):
+                self._counting.note("misses")
+                return (yield from self._computing.compute_alone(wish))
             if isinstance(answer, Failed):
                 self._counting.note("failed")
                 return Outcome(error=self._failure(place, answer.error, answer.retry_after))
             self._note(place, answer.found, reading, waited=question.waited)
             if answer.found.leased:
-                yield from self._computing.refresh(place, caller, wish, question.asked)
+                yield from self._refreshing.refresh(place, caller, wish, question.asked)
             return Outcome(answer.found.payload, answer.value, own=True)
         finally:
             self._copies.end(reading)
@@ -128,6 +176,7 @@ class Getting:
         what = {"hit": "hits", "early": "hits", "rescued": "rescued"}.get(found.status, "stale")
         self._counting.note("waited" if waited and what == "hits" else what)
         if found.status == "rescued":
+            self._computing.tell_old(place, found.age)
             events.logger.info(
                 "cache %r: %r is %.1f s old: its computation failed", self._asking.name, place.key, found.age
             )
@@ -143,6 +192,7 @@ class Getting:
             raise error
         if refused:
             self._counting.note("uncached")
+        self._tell_away(error)
         self._counting.note("misses" if refused else "unavailable")
         copy = self._copies.get(place, away=True)
         if copy is not None:
@@ -157,6 +207,14 @@ class Getting:
             yield from self._computing.release(place, caller)
         return outcome
 
+    def _tell_away(self, error: Unavailable) -> None:
+        """Once in an outage."""
+        if not self._is_away:
+            self._is_away = True
+            events.logger.warning(
+                "cache %r: on_unavailable=%r decides: %s", self._asking.name, self._asking.config.on_unavailable, error
+            )
+
     def _encoded(self, value: Any) -> bytes | None:
         try:
             return self._asking.config.encoded(value)
@@ -170,7 +228,7 @@ class Getting:
         if isinstance(error, ComputeFailed):
             return ComputeFailed(str(error), error=error.error, retry_after=error.retry_after)
         cause = error.error if isinstance(error, Stopped) else error
-        failure = self._failure(place, f"{type(cause).__name__}: {cause}", self._asking.config.failure_ttl)
+        failure = self._failure(place, described(cause), self._asking.config.failure_ttl)
         failure.__cause__ = cause
         return failure
 

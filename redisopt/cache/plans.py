@@ -7,6 +7,7 @@ from typing import Any
 
 from redisopt.background import Performer
 from redisopt.cache.asking import Asking
+from redisopt.cache.checking import Checking
 from redisopt.cache.computing import Computing, Wish
 from redisopt.cache.config import CacheConfig
 from redisopt.cache.controlling import Controlling
@@ -15,7 +16,8 @@ from redisopt.cache.counting import Counting
 from redisopt.cache.getting import Getting
 from redisopt.cache.layout import checked_tag, checked_tags
 from redisopt.cache.outcome import CacheEntry, CacheMetrics
-from redisopt.cache.terms import Terms, checked_timeout, checked_ttl
+from redisopt.cache.refreshing import Refreshing
+from redisopt.cache.terms import Terms, checked_named, checked_timeout, checked_ttl
 from redisopt.commands import Invoke, Plan
 
 
@@ -28,18 +30,21 @@ class CachePlans:
         self._asking = Asking(name, config, clustered=clustered)
         self._counting = Counting(self._asking)
         self._copies = Copies(config, self._asking.layout)
-        self.computing = Computing(self._asking, self._counting, self._copies)
-        self._getting = Getting(self._asking, self.computing, self._counting, self._copies)
+        checking = Checking(self._asking)
+        self._computing = Computing(self._asking, self._counting, self._copies, checking)
+        self._refreshing = Refreshing(self._asking, self._computing, self._counting)
+        self._getting = Getting(self._asking, self._computing, checking, self._refreshing, self._counting, self._copies)
         self._controlling = Controlling(
-            self._asking, self.computing, self._counting, self._copies, self._getting.flights
+            self._asking, self._computing, checking, self._counting, self._copies, self._getting.flights
         )
 
     def attach(self, performer: Performer) -> None:
         """Have `performer` perform what goes on in the background, and wake who waits."""
         self._getting.awaiting.wake = performer.wake
         self._getting.flights.attach(performer)
-        self.computing.attach(performer)
-        leases = self.computing.leases
+        self._refreshing.attach(performer)
+        self._computing.forget = self._getting.flights.forget
+        leases = self._computing.leases
         leases.attach(performer, leases.keep, f"redisopt-cache-{self.name}-leases")
         self._counting.attach(performer, self._counting.keep, f"redisopt-cache-{self.name}-counts")
         self._copies.attach(performer, self._copies.keep, f"redisopt-cache-{self.name}-copies")
@@ -65,7 +70,7 @@ class CachePlans:
         """A call of a decorated function."""
         key = terms.key_of(function, args, kwargs)
         tags = terms.tags_of(args, kwargs)
-        compute = computing(function, args, kwargs)
+        compute = calling(function, args, kwargs)
         return (yield from self.get_or_compute(key, compute, terms.ttl, tags, terms.timeout))
 
     def get(self, key: str, default: Any) -> Plan[Any]:
@@ -95,12 +100,14 @@ class CachePlans:
         """What the fleet has counted."""
         return self._controlling.metrics()
 
-    def check_terms(self, terms: Terms) -> None:
-        """Refuse terms that no call could meet.
+    def check_terms(self, terms: Terms, function: Callable[..., Any] | None = None) -> None:
+        """Refuse terms that no call could meet, those of a function's calls where one is given.
 
         Raises:
-            ValueError: key, ttl, tags or timeout.
+            ValueError: key, ttl, tags or timeout; or the function, where it needs a key.
         """
+        if function is not None and terms.key is None:
+            checked_named(function)
         if isinstance(terms.key, str):
             self._asking.layout.place(terms.key)
         elif terms.key is not None and not callable(terms.key):
@@ -115,7 +122,7 @@ class CachePlans:
     def end(self) -> Plan[None]:
         """Stop listening, give back what is being refreshed, and hand in what was counted."""
         self._copies.stop()
-        yield from self.computing.stop()
+        yield from self._refreshing.stop()
         yield from self._counting.finish()
 
 
@@ -131,15 +138,15 @@ class CachePolicy:
     def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """The value of the key; `inner` computes it, in the background where an old one is served meanwhile."""
         terms = self._terms
-        key = terms.key_of(_nothing, (), {})
+        key = terms.key_of(_no_arguments, (), {})
         return (yield from self._plans.get_or_compute(key, inner, terms.ttl, terms.tags_of((), {}), terms.timeout))
 
 
-def _nothing() -> None:
+def _no_arguments() -> None:
     """What has no arguments."""
 
 
-def computing(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Plan[Any]]:
+def calling(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Plan[Any]]:
     """Makes the plan that calls a function."""
 
     def compute() -> Plan[Any]:

@@ -10,10 +10,10 @@ from redisopt import events
 from redisopt.awaiting import ASK_EVERY, NotYet
 from redisopt.background import now
 from redisopt.cache.asking import Asking
-from redisopt.cache.computing import Computing
+from redisopt.cache.checking import Checking
 from redisopt.cache.layout import Place
-from redisopt.cache.replies import Absent, Answer, Compute, Failed, Found
-from redisopt.cache.replies import Computing as BeingComputed
+from redisopt.cache.refreshing import Refreshing
+from redisopt.cache.replies import Absent, Alone, Answer, BeingComputed, Failed, Found, Leased
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, call
 from redisopt.errors import Unavailable
@@ -28,8 +28,8 @@ class Read(NamedTuple):
     value: Any
 
 
-Ready = Read | Failed | Compute | Unavailable
-"""What ends a question: a value, another one's failure, the lease, or that Redis cannot be asked."""
+Ready = Read | Failed | Leased | Alone | Unavailable
+"""What ends a question: a value, another one's failure, the lease, that nobody is to wait, or that Redis cannot be asked."""
 
 
 class Question:
@@ -41,9 +41,12 @@ class Question:
         waited: whether somebody else was computing then.
     """
 
-    def __init__(self, asking: Asking, computing: Computing, place: Place, caller: str = "") -> None:
+    def __init__(
+        self, asking: Asking, checking: Checking, refreshing: Refreshing, place: Place, caller: str = ""
+    ) -> None:
         self._asking = asking
-        self._computing = computing
+        self._checking = checking
+        self._refreshing = refreshing
         self._place = place
         self.caller = caller
         self.asked = now()
@@ -56,16 +59,18 @@ class Question:
 
     def ask(self) -> Plan[Answer]:
         """What Redis knows; on a Cluster no value whose tags were invalidated."""
-        refresh = bool(self.caller) and self._computing.has_room
+        refresh = bool(self.caller) and self._refreshing.has_room
         while True:
             self.asked = now()
             answer = yield from call(
                 self._asking.ask(self._place, self.caller, self._eager, self._refused, refresh=refresh)
             )
-            if not isinstance(answer, Found) or (yield from self._computing.holds(answer)):
+            if not isinstance(answer, Found):
+                return answer
+            if (yield from self._checking.is_of_use(self._place, answer)):
                 return answer
             if answer.leased:
-                return Compute(answer.fence)
+                return Leased(answer.fence)
             self._refused = str(answer.fence)
 
     def look(self) -> Plan[Ready | NotYet]:
@@ -78,8 +83,7 @@ class Question:
             if isinstance(answer, BeingComputed):
                 self.waited = True
                 return NotYet(min(ASK_EVERY, max(_SOONEST, answer.ends_in + 0.001)))
-            if isinstance(answer, Absent):  # only for who has no id
-                return NotYet()
+            assert not isinstance(answer, Absent)  # noqa: S101 - only who has no id is told so, and he does not wait
             if not isinstance(answer, Found):
                 return answer
             try:
@@ -92,5 +96,5 @@ class Question:
                     error,
                 )
             if answer.leased:
-                return Compute(answer.fence)
+                return Leased(answer.fence)
             self._refused = str(answer.fence)

@@ -21,6 +21,7 @@ class Found(NamedTuple):
         fence: which only rises from value to value of a key.
         age: seconds since it was kept.
         fresh_for: seconds.
+        codec: in which its bytes are.
         tags: encoded, each with the version that it had.
     """
 
@@ -29,6 +30,7 @@ class Found(NamedTuple):
     fence: int
     age: float
     fresh_for: float
+    codec: str
     tags: dict[str, str]
 
     @property
@@ -42,16 +44,19 @@ class Failed(NamedTuple):
 
     error: str
     retry_after: float
-    negative: bool
 
 
-class Compute(NamedTuple):
+class Leased(NamedTuple):
     """Whoever asked has the lease, and is to compute the value."""
 
     fence: int
 
 
-class Computing(NamedTuple):
+class Alone(NamedTuple):
+    """Somebody has the lease, but what he computes cannot be kept: whoever asked is to compute for itself."""
+
+
+class BeingComputed(NamedTuple):
     """Somebody computes it; the lease ends in so many seconds unless it is renewed."""
 
     ends_in: float
@@ -74,7 +79,7 @@ class Peeked(NamedTuple):
     retry_after: float
 
 
-Answer = Found | Failed | Compute | Computing | Absent
+Answer = Found | Failed | Leased | Alone | BeingComputed | Absent
 
 
 def text(value: Any) -> str:
@@ -98,12 +103,13 @@ def read_answer(reply: Any) -> Answer:
     if status in VALUES:
         return _found(status, payload, rest)
     if status == "compute":
-        return Compute(int(rest))
+        return Leased(int(rest))
     if status == "wait":
-        return Computing(int(rest) / 1000)
+        return BeingComputed(int(rest) / 1000)
     if status == "failed":
-        left, _, negative = rest.partition(" ")
-        return Failed(text(payload), int(left) / 1000, negative == "1")
+        return Failed(text(payload), int(rest) / 1000)
+    if status == "alone":
+        return Alone()
     if status == "none":
         return Absent()
     raise StateLost(f"a script answered {reply!r}")
@@ -119,7 +125,7 @@ def read_failed(reply: Any) -> Found | None:
 def read_peeked(reply: Any) -> Peeked:
     """How a key stands."""
     fence, size, age, fresh, ends, took, tags, by, since, failure, retry = reply
-    found = _found("", b"", f"{text(fence)} {age} {fresh} {text(tags)}") if fence else None
+    found = _found("", b"", f"{text(fence)} {age} {fresh}  {text(tags)}") if fence else None
     return Peeked(
         found,
         int(size),
@@ -133,9 +139,9 @@ def read_peeked(reply: Any) -> Peeked:
 
 
 def _found(status: str, payload: Any, line: str) -> Found:
-    fence, age, fresh, tags = line.split(" ", 3)
+    fence, age, fresh, codec, tags = line.split(" ", 4)
     versions = dict(_versions(tags)) if tags else {}
-    return Found(status, as_bytes(payload), int(fence), int(age) / 1000, int(fresh) / 1000, versions)
+    return Found(status, as_bytes(payload), int(fence), int(age) / 1000, int(fresh) / 1000, codec, versions)
 
 
 def _versions(tags: str) -> Iterator[tuple[str, str]]:

@@ -40,6 +40,27 @@ class Terms:
         return self.tags(*args, **kwargs) if callable(self.tags) else self.tags
 
 
+def checked_named(function: Any) -> None:
+    """Refuse a function whose name others have as well, so that no key can be made of it.
+
+    Raises:
+        ValueError: it is a lambda, is defined within another function or in the program itself, or is an object without a name.
+    """
+    name = getattr(function, "__qualname__", None)
+    module = getattr(function, "__module__", None)
+    if name is None or module is None:
+        why = "has no name"
+    elif "<lambda>" in name or "<locals>" in name:
+        why = "is a lambda, or defined within a function, as others of its name may be"
+    elif module == "__main__":
+        why = "is defined in the program itself, whose module is called __main__ as any other's is"
+    else:
+        return
+    raise ValueError(
+        f"function {function!r} {why}: no key can be made of it, give one, such as @cache(key=lambda city: city)"
+    )
+
+
 def key_of_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """A key that is the same for calls that are the same: the function's name, and its arguments by theirs.
 
@@ -63,7 +84,8 @@ def _shown(value: Any, function: str, argument: str) -> str:
     if value is None or type(value) in _PLAIN:
         return repr(value)
     if type(value) in {tuple, list}:
-        return f"[{','.join(_shown(each, function, argument) for each in value)}]"
+        begin, end = "()" if type(value) is tuple else "[]"
+        return f"{begin}{','.join(_shown(each, function, argument) for each in value)}{end}"
     if type(value) is dict:
         return f"{{{','.join(f'{name!r}:{_shown(value[name], function, argument)}' for name in sorted(value))}}}"
     raise ValueError(
