@@ -62,7 +62,8 @@ class _Passage:
 class Passage(_Passage):
     """A call that was let through. A context manager: at its end the call succeeded, or failed with what was raised.
 
-    Each method costs a script call where the end is counted, and returns False, and does no more, the second time. While Redis is
+    Each method costs a script call where the end is counted, and returns False, and does no more, the second time, and in a child that
+    was forked meanwhile: the call is its parent's. While Redis is
     away the end counts for the breaker of this process; only with `on_unavailable="raise"` do they raise `Unavailable`.
     """
 
