@@ -184,6 +184,24 @@ def test_names_that_are_not_measured_any_more_make_room(
     assert len(monitor.real._plans.tracking._members) == 1
 
 
+def test_a_flush_between_the_opening_of_a_name_and_its_first_count_loses_nothing(
+    make_monitor: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor = make_monitor()
+    tracking = monitor.real._plans.tracking
+    find = tracking._find
+
+    def find_and_flush(*args: Any) -> Any:
+        series = find(*args)
+        monitor.flush()
+        return series
+
+    monkeypatch.setattr(tracking, "_find", find_and_flush)
+    monitor.real.track("op", 0.1, labels={"region": "eu"})
+
+    assert monitor.report("op").count == 1
+
+
 def test_a_thousand_names_go_in_one_script_call(make_monitor: Make, client: redis.Redis) -> None:
     monitor = make_monitor(max_names=1500)
     monitor.track("warm", 0.1)

@@ -22,7 +22,7 @@ class Series:
         self.name = name
         self.member = member
         self.history = History()
-        self.last = -math.inf  # the minute in which it was last handed out
+        self.last = -math.inf  # the minute in which it was opened, or last handed out
         self.refused = False
         self.clear()
 

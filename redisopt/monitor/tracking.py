@@ -17,12 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from redisopt import events
+from redisopt.background import now
 from redisopt.identity import process_id
 from redisopt.monitor import names
 from redisopt.monitor.config import MonitorConfig
 from redisopt.monitor.packing import loose, unpack
 from redisopt.monitor.series import Series, counts_of
 from redisopt.monitor.sketch import GAMMA, INDEXES, SCALE, Tally
+from redisopt.monitor.slots import MINUTE
 
 MOST_IN_PART = 1000
 """Names that one script call carries."""
@@ -156,6 +158,7 @@ class Tracking:
                 )
             return self._overflow
         series = self._members[member] = Series(name, member)
+        series.last = now() // MINUTE  # it may be handed out before its first measurement is counted: that does not forget it
         return series
 
     # --- flushing
