@@ -158,7 +158,9 @@ class Tracking:
                 )
             return self._overflow
         series = self._members[member] = Series(name, member)
-        series.last = now() // MINUTE  # it may be handed out before its first measurement is counted: that does not forget it
+        series.last = (
+            now() // MINUTE
+        )  # it may be handed out before its first measurement is counted: that does not forget it
         return series
 
     # --- flushing
