@@ -92,13 +92,38 @@ def face_calls(face: BreakerFace) -> int:
     return calls
 
 
-def test_another_kind_of_window_begins_anew(make_breaker: Make, clock: ServerClock) -> None:
-    timed, counted = make_breaker(), make_breaker(window_calls=5)
-    timed.calls(4, "badly")
-    counted.calls(3, "badly")
-    assert counted.metrics().calls == 3
+@pytest.mark.parametrize("first", ["time", "calls"])
+def test_two_kinds_of_window_are_counted_as_that_of_the_first(
+    make_breaker: Make, clock: ServerClock, first: str
+) -> None:
+    """As in a rolling deploy: neither kind clears what the other has counted."""
+    faces = [make_breaker(minimum_calls=9), make_breaker(window_calls=9)]
+    if first == "calls":
+        faces.reverse()
+    for number in range(8):
+        assert faces[number % 2].call("badly") == "badly"
+    for face in faces:
+        assert face.metrics()[2:4] == (8, 8)
+    assert faces[1].call("badly") == "badly"
+    assert [face.call() for face in faces] == ["refused"] * 2
+    assert faces[0].metrics()[2:4] == (9, 9)
+
+
+def test_the_other_kind_of_window_forgets_as_that_of_the_first(make_breaker: Make, clock: ServerClock) -> None:
+    timed, counted = make_breaker(window=10.0), make_breaker(window_calls=5, failure_rate=1.0)
     timed.call()
-    assert timed.metrics()[2:4] == (1, 0)
+    counted.calls(3, "badly")
+    clock.advance(9.5)
+    counted.call("badly")
+    assert counted.metrics()[2:4] == timed.metrics()[2:4] == (5, 4)
+    clock.advance(0.5)
+    assert counted.metrics()[2:4] == timed.metrics()[2:4] == (1, 1)
+    counted.reset()
+    counted.calls(4)
+    timed.calls(2, "badly")
+    assert counted.metrics()[2:4] == timed.metrics()[2:4] == (5, 2)
+    assert timed.call("badly") == "badly"  # it asks for twenty calls, of which a window of five has five
+    assert counted.call() == "refused"
 
 
 # --- slow calls

@@ -1,5 +1,6 @@
 -- Have a circuit go over to another state, under a number that only rises, also where the state was lost meanwhile: the results of
--- calls that began before do not count in it. An open one keeps the counts that opened it, to be read. With save_circuit to follow.
+-- calls that began before do not count in it. An open one keeps the counts that opened it, to be read; in a closed one whoever counts
+-- first decides which kind of window it is. With save_circuit to follow.
 -- @include change_field
 local function turn_circuit(circuit, to, open_for, growth, open_max, jitter)
   local generation = math.max(circuit.now, circuit.generation + 1)
@@ -22,6 +23,7 @@ local function turn_circuit(circuit, to, open_for, growth, open_max, jitter)
     change_field(circuit, 'slow', 0)
     change_field(circuit, 'slot', '')
     change_field(circuit, 'slots', '')
+    change_field(circuit, 'window', '')
   end
   change_field(circuit, 'state', to)
   change_field(circuit, 'generation', string.format('%.0f', generation))
