@@ -8,8 +8,10 @@ local function turn_circuit(circuit, to, open_for, growth, open_max, jitter)
     local reopened = circuit.state == 'half_open' and circuit.reopened + 1 or 0
     if reopened > 0 then
       open_for = math.min(open_for * growth ^ reopened, open_max)
-      -- Up to the jitter longer, by a share that nobody can foresee: breakers that opened together do not probe together.
-      open_for = open_for * (1 + jitter / 1000000 * (generation % 10007 * 7919 % 10007) / 10007)
+      -- Up to the jitter longer: breakers that opened together do not probe together. The share comes from the breaker, and from the
+      -- lane and number of this call, of which a part is random and nobody has the same.
+      local share = tonumber(string.sub(redis.sha1hex(KEYS[1] .. ' ' .. ARGV[1] .. ':' .. ARGV[2]), 1, 8), 16) / 4294967296
+      open_for = open_for * (1 + jitter / 1000000 * share)
     end
     change_field(circuit, 'open_until', circuit.now + math.ceil(open_for))
     change_field(circuit, 'reopened', reopened)
