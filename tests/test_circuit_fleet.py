@@ -345,7 +345,7 @@ def test_what_stands_is_bounded_and_readable(make_breaker: Make, client: redis.R
     assert client.keys() == [f"{tag}state".encode()]
     assert set(state) - {b"lane_cursor"} == {
         *(b"state", b"generation", b"since", b"seen", b"calls", b"failures", b"slow", b"window"),
-        *(b"slot", b"slots", b"oldest", b"reopened", b"options", b"length"),
+        *(b"slot", b"slots", b"oldest", b"reopened", b"options", b"told", b"length"),
         *(name for name in state if name.startswith(b"lane:")),
     }
     assert len(state[b"slots"].split()) <= 10

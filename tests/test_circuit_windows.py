@@ -87,6 +87,25 @@ def test_other_rules_of_another_process_are_said_once(
     assert face.state() == "open"
 
 
+def test_the_rules_of_a_process_that_is_gone_are_no_conflict(
+    make_breaker: Make, clock: ServerClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A deploy with other rules, while it is closed all the time; two that go on are told apart within two minutes."""
+    face, other = make_breaker(minimum_calls=5), make_breaker(minimum_calls=2)
+    face.calls(3)
+    clock.advance(60.001)
+    other.calls(3)
+    assert caplog.records == []
+    for _ in range(3):
+        clock.advance(31)
+        face.call()
+        other.call()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "minimum_calls=2" in said[0]
+    assert "minimum_calls=5" in said[1]
+
+
 def face_calls(face: BreakerFace) -> int:
     calls: int = face.metrics().calls
     return calls
