@@ -4,7 +4,7 @@
 -- @include server_ms
 local function read_circuit(lane)
   local known = redis.call('HMGET', KEYS[1], 'seen', 'offset', 'state', 'generation', 'since', 'open_until', 'reopened', 'opened',
-    'not_permitted', 'calls', 'failures', 'slow', 'window', 'slot', 'slots', 'oldest', 'length',
+    'not_permitted', 'calls', 'failures', 'slow', 'window', 'slot', 'slots', 'oldest', 'length', 'tried',
     'lane:' .. (lane or ''))
   local seen, offset = tonumber(known[1] or 0), tonumber(known[2] or 0)
   local now = server_ms() + offset
@@ -32,7 +32,8 @@ local function read_circuit(lane)
     slots = known[15] or '',
     oldest = tonumber(known[16] or now),
     length = tonumber(known[17] or 0),
-    kept = known[18],
+    tried = tonumber(known[18] or now),
+    kept = known[19],
     changes = changes,
   }
 end
