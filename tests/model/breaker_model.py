@@ -167,7 +167,7 @@ class Circuit:
         length = float(r.open_for)
         if self.reopened:
             length = min(r.open_for * r.growth**self.reopened, r.open_max)
-            share = int(hashlib.sha1(f"{self.key} {caller}".encode()).hexdigest()[:8], 16) / 2**32  # noqa: S324
+            share = int(hashlib.sha1(f"{self.key} {caller}".encode()).hexdigest()[:8], 16) / 2**32
             length *= 1 + r.jitter / 1_000_000 * share
         self.open_until = self.now + math.ceil(length)
 
