@@ -14,7 +14,7 @@ ARGV[4] ttl     ms after which a name that is not measured any more is forgotten
 ARGV[5..] for each name: name (as in names), count (of operations), errors (of these), sum (seconds), min (likewise), max (likewise), packs (buckets)
 
 Returns the numbers of the names that were refused, since there are too many, with spaces between; then, after a semicolon, those of
-up to 128 names for monitor_pack; or "stale" for a call that its caller gave up.
+the names for monitor_pack; or "stale" for a call that its caller gave up.
 ]]
 -- @include open_partition
 -- @include answer_of
@@ -49,7 +49,7 @@ end
 redis.call('HSET', state, 'seen', now, 'offset', monitor.offset)
 local to_pack = {}
 for _, part in ipairs(parts) do
-  if add_to_minute(names, now, ttl, part) and #to_pack < 128 then
+  if add_to_minute(names, now, ttl, part) then
     to_pack[#to_pack + 1] = part.number
   end
 end

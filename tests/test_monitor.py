@@ -233,6 +233,34 @@ def test_a_thousand_names_go_in_one_script_call(make_monitor: Make, client: redi
 # --- by the minute and the hour
 
 
+def test_minutes_that_are_over_are_packed_a_few_at_a_time(
+    make_monitor: Make, client: redis.Redis, clock: ServerClock
+) -> None:
+    monitor = make_monitor(flush_interval=5)
+    for minute in range(2):
+        clock.at(60 * minute)
+        for number in range(200):
+            for _ in range(50):
+                monitor.real.track(f"op{number}", 0.1 * (1 + number / 7))
+        client.config_resetstat()
+        monitor.flush()
+    calls: Any = client.info("commandstats")
+    assert 2 <= calls["cmdstat_evalsha"]["calls"] <= 8
+
+    def still_open() -> int:
+        return sum(client.llen(f"{TAG}hours:op{number}") == 0 for number in range(200))
+
+    left = [still_open()]
+    for _ in range(5):
+        for number in range(200):
+            monitor.real.track(f"op{number}", 0.1)
+        monitor.flush()
+        left.append(still_open())
+    assert left[0] >= 150
+    assert left[-1] == 0
+    assert monitor.report("op199", "hour").count == 105
+
+
 def test_minutes_and_hours_roll_over(make_monitor: Make, clock: ServerClock) -> None:
     """One operation a minute for a day and an hour: each window has its own, and no list grows beyond its bound."""
     monitor = make_monitor()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -24,6 +25,9 @@ IDLE_BEATS = 12
 
 PACKED_AT_ONCE = 8
 """Names that one script call packs, about a quarter of a millisecond each, so that nobody else waits for long."""
+
+PACKED_WITHIN = 30.0
+"""Seconds after the turn of a minute in which its names are packed, a share with each flush. Redis says again what was left."""
 
 
 class _Beats:
@@ -58,6 +62,7 @@ class MonitorPlans(Background[_Beats]):
         self._awaited = awaited
         self._closed = False
         self._failed = 0
+        self._pace = self._unpacked = 0
         super().__init__(_Beats)
 
     # --- in the background
@@ -135,9 +140,17 @@ class MonitorPlans(Background[_Beats]):
                 self._failed += 1
                 raise
             self.tracking.done(part, flushed.refused)
-            to_pack = [part.deltas[number - 1].member for number in flushed.to_pack]
+            to_pack = self._share([part.deltas[number - 1].member for number in flushed.to_pack])
             for first in range(0, len(to_pack), PACKED_AT_ONCE):
                 yield from call(self.asking.pack(to_pack[first : first + PACKED_AT_ONCE]))
+
+    def _share(self, to_pack: list[str]) -> list[str]:
+        """What to pack now of what there is."""
+        if len(to_pack) > self._unpacked:  # a minute is over
+            self._pace = math.ceil(len(to_pack) * min(1.0, self.config.flush_interval / PACKED_WITHIN))
+        share = to_pack[: max(PACKED_AT_ONCE, self._pace)]
+        self._unpacked = len(to_pack) - len(share)
+        return share
 
     def report(
         self, name: str, window: Window | float, labels: Mapping[str, Any] | None, *, local: bool
