@@ -133,6 +133,22 @@ def test_labels_are_told_apart_and_reported_together(make_monitor: Make) -> None
     assert monitor.metrics().names == 4
 
 
+def test_a_report_does_not_look_at_names_that_are_not_asked_for(make_monitor: Make, client: redis.Redis) -> None:
+    monitor = make_monitor()
+    for number in range(300):
+        monitor.real.track(f"op{number}", 0.1)
+    monitor.real.track("op1", 0.1, labels={"region": "eu"})
+    monitor.real.track("op10", 0.1, labels={"region": "eu"})
+    monitor.flush()
+    client.delete(f"{TAG}names")
+    assert monitor.report("op1").count == 2
+    assert monitor.report("op1", labels={}).count == 1
+    assert monitor.report("op1", labels={"region": "eu"}).count == 1
+    assert monitor.report("never").count == 0
+    assert client.zrange(f"{TAG}labels:op1", 0, -1) == [b"op1;region=eu"]
+    assert 0 < client.pttl(f"{TAG}labels:op1") <= 25 * 3_600_000 + 120_000
+
+
 def test_label_sets_beyond_the_bound_count_as_other(make_monitor: Make) -> None:
     monitor = make_monitor(max_label_sets=2)
     for user in range(10):
