@@ -26,7 +26,7 @@ class PerformanceMonitor(Measuring, Face[MonitorConfig]):
 
     Measuring is local and takes about a microsecond. A daemon thread adds what was measured to Redis every `flush_interval`, in one
     script call for each thousand names, where it counts in the minute of the server's clock in which it arrives; in the half minute
-    after each minute a few calls more, of eight names each, pack what is over. There it stays by the minute for an hour and by the hour for a day. Counts, sums, smallest and largest are exact;
+    after each minute a few calls more, of eight names each, pack what is over. There it stays by the minute for an hour and by the hour for a day. Counts are exact, sums, smallest and largest to a microsecond;
     quantiles are within 1 %, of whatever is merged. While Redis is away, measurements are kept and merged, in memory that is
     bounded by the names; a process that dies loses those of its last interval. Thread-safe, and safe to use in a forked child.
 
@@ -93,8 +93,10 @@ class PerformanceMonitor(Measuring, Face[MonitorConfig]):
         return self._runner.run(self._plans.names())
 
     def flush(self) -> None:
-        """Have Redis know all that this process has measured until now. A script call for each thousand names, and
-        after the turn of a minute some that pack what is over, of eight names each and spread over the flushes of half a minute.
+        """Have Redis know all that this process has measured until now. A script call for each thousand names.
+
+        After the turn of a minute there are some more, that pack what is over: of eight names each, and spread over the flushes of half
+        a minute.
 
         Raises:
             Unavailable: as `report`; what was measured is kept.
