@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -454,6 +455,39 @@ def test_a_breach_is_told_once_and_so_is_its_end(make_monitor: Make, clock: Serv
     wait_until(lambda: len(told) == 2)
     assert told[1] == redisopt.Breach("op", "p95", 0.5, 0.0, recovered=True)
     assert monitor.metrics().breached == ()
+
+
+@pytest.mark.parametrize("into", ["redisopt", "mine"])
+def test_a_breach_is_an_event_and_is_logged_once(
+    make_monitor: Make, clock: ServerClock, caplog: pytest.LogCaptureFixture, into: str
+) -> None:
+    """By its level: a warning, and where it is over no more than news."""
+    caplog.set_level(logging.INFO, "redisopt")
+    caplog.set_level(logging.INFO, "mine")
+    heard: list[Any] = []
+
+    def hear(event: Any) -> None:
+        if isinstance(event, redisopt.events.ThresholdCrossed):
+            heard.append(event)
+
+    redisopt.add_hook(hear)
+    logs = redisopt.log_events(logging.getLogger(into))
+    monitor = make_monitor(flush_interval=0.05, thresholds={"op.max": 0.5})
+    try:
+        monitor.track("op", 0.8)
+        wait_until(lambda: heard)
+        clock.advance(180)
+        monitor.track("other", 0.8)
+        wait_until(lambda: len(heard) == 2)
+    finally:
+        redisopt.remove_hook(hear)
+        logs.stop()
+    first, second = heard
+    assert first == redisopt.events.ThresholdCrossed("test", "op", "max", 0.5, 0.8, recovered=False)
+    assert second.recovered
+    records = [each for each in caplog.records if each.name == into and "op" in each.message and "max" in each.message]
+    assert [record.levelno for record in records] == [logging.WARNING, logging.INFO]
+    assert [record.__dict__["redisopt"]["recovered"] for record in records] == [False, True]
 
 
 def test_a_callback_that_raises_changes_nothing(make_monitor: Make, caplog: pytest.LogCaptureFixture) -> None:

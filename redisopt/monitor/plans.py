@@ -57,7 +57,7 @@ class MonitorPlans(Background[_Beats]):
         self.name = name
         self.config = config
         self.asking = Asking(name, config)
-        self.thresholds = Thresholds(config.thresholds, on_threshold)
+        self.thresholds = Thresholds(name, config.thresholds, on_threshold)
         self.tracking = Tracking(config, self.run)
         self._awaited = awaited
         self._closed = False
