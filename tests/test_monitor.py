@@ -577,7 +577,9 @@ def test_a_config_comes_from_a_dict_a_file_or_the_environment(tmp_path: Path) ->
     assert redisopt.MonitorConfig.from_dict(dict(wanted)) == wanted
     assert redisopt.MonitorConfig.from_toml(file, "monitor") == wanted
     assert redisopt.MonitorConfig.from_env("API_", environ) == wanted
-    for wrong in ("p95", "a.p95", "a.p95=", "a.p95=fast", "=1"):
+    environ["API_THRESHOLDS"] = '{"a.b.p95": 0.5, "c.errors": 10}'
+    assert redisopt.MonitorConfig.from_env("API_", environ) == wanted
+    for wrong in ("p95", "a.p95", "a.p95=", "a.p95=fast", "=1", "{", "{}}", '{"a.p95": "fast"}'):
         with pytest.raises(ValueError, match="thresholds"):
             redisopt.MonitorConfig.from_env("API_", {"API_THRESHOLDS": wrong})
 
