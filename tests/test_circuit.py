@@ -331,6 +331,32 @@ def test_reset_forgets_all_that_was_counted(make_breaker: Make, clock: ServerClo
     assert face.call() == "well"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"state": "martian"},
+        {"generation": "zz"},
+        {"state": "martian", "generation": "zz"},
+        {"calls": "zz"},
+        {"seen": "x", "generation": "y", "state": "z"},
+    ],
+)
+def test_a_state_that_is_damaged_is_said_to_be_lost_until_it_is_reset(
+    make_breaker: Make, client: redis.Redis, fields: dict[str, str]
+) -> None:
+    face = make_breaker()
+    face.calls(2)
+    client.hset(f"{keys.tag('breaker', 'test')}state", mapping=fields)
+    with pytest.raises(redisopt.StateLost, match=r"reset\(\)"):
+        face.state()
+    if "calls" not in fields:
+        with pytest.raises(redisopt.StateLost, match=r"reset\(\)"):
+            face.allow()
+    face.reset()
+    assert face.call() == "well"
+    assert face.state() == "closed"
+
+
 @pytest.mark.parametrize("part", ["state", "probes", "last"])
 def test_reset_mends_keys_that_are_not_ours(make_breaker: Make, client: redis.Redis, part: str) -> None:
     face = opened(make_breaker(minimum_calls=1, open_for=0.01, window_calls=2, half_open_calls=2))

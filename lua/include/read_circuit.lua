@@ -6,7 +6,7 @@ local function read_circuit(lane)
   local known = redis.call('HMGET', KEYS[1], 'seen', 'offset', 'state', 'generation', 'since', 'open_until', 'reopened', 'opened',
     'not_permitted', 'calls', 'failures', 'slow', 'window', 'slot', 'slots', 'oldest', 'length', 'tried',
     'lane:' .. (lane or ''))
-  local seen, offset = tonumber(known[1] or 0), tonumber(known[2] or 0)
+  local seen, offset = tonumber(known[1] or 0) or 0, tonumber(known[2] or 0) or 0
   local now = server_ms() + offset
   local changes = {}
   if now < seen then

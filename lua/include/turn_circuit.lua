@@ -3,7 +3,7 @@
 -- first decides which kind of window it is. With save_circuit to follow.
 -- @include change_field
 local function turn_circuit(circuit, to, open_for, growth, open_max, jitter)
-  local generation = math.max(circuit.now, circuit.generation + 1)
+  local generation = math.max(circuit.now, (tonumber(circuit.generation) or 0) + 1)
   if to == 'open' then
     local reopened = circuit.state == 'half_open' and circuit.reopened + 1 or 0
     if reopened > 0 then

@@ -43,6 +43,10 @@ class _Passage:
 
     def _of_failure(self, error: BaseException | None) -> int:
         judge, seconds = self._plans.judge, self._ticket.seconds
+        if isinstance(error, type) and issubclass(error, BaseException):
+            error = error()
+        if error is not None and not isinstance(error, BaseException):
+            raise ValueError(f"error must be the exception with which the call failed, or none, not {error!r}")
         if error is None:
             return judge.of_failure(seconds)
         return judge.of_error(error, seconds) if isinstance(error, Exception) else GIVEN_BACK
