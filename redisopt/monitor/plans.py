@@ -9,7 +9,7 @@ from typing import Any, Self
 from redisopt import events
 from redisopt.background import Background, Performer, now
 from redisopt.commands import Plan, call
-from redisopt.errors import RedisOptError
+from redisopt.errors import RedisOptError, Unavailable
 from redisopt.functions import check_function
 from redisopt.monitor import names, slots
 from redisopt.monitor.asking import Asking, Found
@@ -162,13 +162,22 @@ class MonitorPlans(Background[_Beats]):
             at = now()
             start = slots.start_of(at, seconds)
             return report_of(merged(self.tracking.tallies(name, labels, start, seconds)), at - start)
-        yield from self.flush()
+        yield from self._flush_first()
         at, found = yield from call(self.asking.read(seconds, [wanted]))
         return _report(at, seconds, found)
 
+    def _flush_first(self) -> Plan[None]:
+        """Before something is read; a server that is full takes nothing, and can be read all the same."""
+        try:
+            yield from self.flush()
+        except Unavailable as error:
+            events.logger.warning(
+                "monitor %r: what was measured here lately is not in the report: %s", self.name, error
+            )
+
     def names(self) -> Plan[list[str]]:
         """What the fleet measures."""
-        yield from self.flush()
+        yield from self._flush_first()
         _, found = yield from call(self.asking.names())
         return sorted({names.plain(each.member) for each in found})
 
