@@ -150,6 +150,25 @@ def test_a_report_does_not_look_at_names_that_are_not_asked_for(make_monitor: Ma
     assert 0 < client.pttl(f"{TAG}labels:op1") <= 25 * 3_600_000 + 120_000
 
 
+def test_labels_that_are_equal_and_read_differently_are_told_apart(make_monitor: Make) -> None:
+    monitor = make_monitor()
+    for value in (True, 1, 1.0):
+        for _ in range(2):
+            monitor.track("op", 0.1, labels={"tier": value})
+    for value in ("True", "1", "1.0"):
+        assert monitor.report("op", labels={"tier": value}).count == 2
+
+
+def test_what_is_dropped_is_not_said_to_be_folded(make_monitor: Make) -> None:
+    monitor = make_monitor(max_names=1)
+    monitor.track("a", 0.1)
+    monitor.track("a", 0.1, labels={"region": "eu"})
+    monitor.flush()
+    metrics = monitor.metrics()
+    assert (metrics.folded, metrics.dropped) == (0, 1)
+    assert monitor.report("a").count == 1
+
+
 def test_label_sets_beyond_the_bound_count_as_other(make_monitor: Make) -> None:
     monitor = make_monitor(max_label_sets=2)
     for user in range(10):
