@@ -204,6 +204,18 @@ def test_a_probe_that_nobody_refers_to_comes_back(make_breaker: Make) -> None:
     wait_until(lambda: face.call() == "well", 5)
 
 
+def test_that_a_probe_is_lost_is_logged(
+    make_breaker: Make, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    face = make_breaker(minimum_calls=1, open_for=0.01, half_open_calls=1, lease_ttl=0.3)
+    face.call("badly")
+    time.sleep(0.02)
+    passage = face.allow()
+    client.delete(f"{keys.tag('breaker', 'test')}probes")
+    wait_until(lambda: passage.lost)
+    wait_until(lambda: "of breaker 'test': its lease is lost" in caplog.text)
+
+
 def test_close_gives_probes_back(make_breaker: Make) -> None:
     fields: Any = {"minimum_calls": 1, "open_for": 0.01, "half_open_calls": 2, "lease_ttl": 600}
     face, other = make_breaker(**fields), make_breaker(**fields)

@@ -93,7 +93,7 @@ class BreakerPlans:
             )
         ticket = Ticket(verdict.state, verdict.generation)
         if verdict.probe:
-            ticket.lease = ProbeLease(verdict.probe, ticket, asked + self.config.lease_ttl)
+            ticket.lease = ProbeLease(self.name, verdict.probe, ticket, asked + self.config.lease_ttl)
             self.leases.hold(_GROUP, ticket.lease)
         return ticket
 

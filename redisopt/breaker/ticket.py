@@ -62,17 +62,19 @@ class ProbeLease(Lease):
     """A probe of the fleet. A ticket that nobody refers to any more is not renewed.
 
     Attributes:
+        breaker: the name of the breaker.
         id: of the probe.
         ticket: whose it is.
     """
 
-    __slots__ = ("id", "ticket")
+    __slots__ = ("breaker", "id", "ticket")
 
-    def __init__(self, probe: str, ticket: Ticket, good_until: float) -> None:
+    def __init__(self, breaker: str, probe: str, ticket: Ticket, good_until: float) -> None:
         super().__init__(good_until)
+        self.breaker = breaker
         self.id = probe
         self.ticket = weakref.ref(ticket)
 
     def __repr__(self) -> str:
         """What tells it apart."""
-        return f"probe {self.id}"
+        return f"probe {self.id} of breaker {self.breaker!r}"
