@@ -14,8 +14,8 @@ that opened it); probes under way; how often it opened; calls that were not let 
 -- @include roll_window
 local circuit = read_circuit()
 local state, length = circuit.state, tonumber(ARGV[2])
-if state == 'closed' and length > 0 and circuit.window == 'time' then
-  roll_window(circuit, length)
+if state == 'closed' and circuit.window == 'time' then
+  roll_window(circuit, length > 0 and length or circuit.length)
 end
 local wait = 0
 if state == 'open' then

@@ -105,10 +105,12 @@ elseif circuit.state == 'half_open' then
   end
 elseif circuit.state == 'closed' and outcome >= 0 then
   local window = length > 0 and 'time' or 'calls'
-  if circuit.window ~= window then -- a process of another config has the other kind of window: none can read the other's
-    redis.call('DEL', last)
-    circuit.calls, circuit.failures, circuit.slow, circuit.slot, circuit.slots = 0, 0, 0, '', ''
+  if circuit.window == '' then
     change_field(circuit, 'window', window)
+    change_field(circuit, 'length', length > 0 and length or last_calls)
+  elseif circuit.window ~= window then -- the caller has the other kind: its calls are counted as those of whoever came first
+    length, last_calls = circuit.window == 'time' and circuit.length or 0, circuit.length
+    minimum = length > 0 and minimum or math.min(minimum, last_calls)
   end
   if length > 0 then
     count_slot()

@@ -33,4 +33,5 @@ if to == 'reset' then
 end
 turn_circuit(circuit, to)
 change_field(circuit, 'options', ARGV[4])
+change_field(circuit, 'told', circuit.now)
 return save_circuit(circuit, lane, number, circuit.state .. ' ' .. circuit.generation)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
 logger = logging.getLogger("redisopt")
@@ -181,6 +181,18 @@ class CircuitRefused:
     retry_after: float
 
 
+@dataclass(frozen=True, slots=True)
+class ThresholdCrossed:
+    """A figure of the fleet's last minute went above its threshold in a monitor's config, as this process sees it, or came back."""
+
+    name: str
+    operation: str
+    field: str
+    limit: float
+    value: float
+    recovered: bool
+
+
 Event = (
     Granted
     | Refused
@@ -195,6 +207,7 @@ Event = (
     | Progressed
     | CircuitChanged
     | CircuitRefused
+    | ThresholdCrossed
     | ScriptReloaded
     | Unreachable
     | Reachable
@@ -238,6 +251,21 @@ def remove_hook(hook: Hook) -> None:
 def listening() -> bool:
     """Whether any hook is registered: ask before building an event on a hot path."""
     return bool(_hooks)
+
+
+def fields_of(event: Event) -> dict[str, Any]:
+    """Its name and its fields, as a structured log has them: errors as text."""
+    found: dict[str, Any] = {"event": type(event).__name__}
+    for field in fields(event):
+        value = getattr(event, field.name)
+        found[field.name] = f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else value
+    return found
+
+
+def say(event: Event, level: int, message: str, *args: Any) -> None:
+    """Log a sentence that an operator should read, with the event's fields, and hand the event to every hook."""
+    logger.log(level, message, *args, extra={"redisopt": fields_of(event)}, stacklevel=2)
+    emit(event)
 
 
 def emit(event: Event) -> None:

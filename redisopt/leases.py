@@ -85,7 +85,8 @@ class Leases(Background[_Held[L]], Generic[L]):
                     kept.pop(group, None)
 
     def held(self, group: str) -> list[L]:
-        """The leases of a group."""
+        """The leases of a group. A forked child holds none of its parent's."""
+        self._enter()
         with self._lock:
             return list(self._here().get(group, {}).values())
 

@@ -8,7 +8,6 @@ changes of state, and Redis coming and going.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from typing import Any
 
@@ -28,11 +27,15 @@ LEVELS: dict[type[Any], int] = {
     events.Reachable: logging.INFO,
     events.CircuitRefused: logging.DEBUG,
     events.CircuitChanged: logging.WARNING,
+    events.ThresholdCrossed: logging.WARNING,
     events.FellBack: logging.WARNING,
     events.NotTriedAgain: logging.WARNING,
     events.Unreachable: logging.WARNING,
 }
-"""The level of each event; INFO for those that are not in it. What failed is logged at WARNING at least."""
+"""The level of each event; INFO for those that are not in it. What failed is logged at WARNING at least, what is over at INFO."""
+
+SAID = frozenset({events.CircuitChanged, events.ThresholdCrossed, events.Unreachable})
+"""Of these the library's own logger says a sentence anyway, so that they are not logged there a second time."""
 
 
 class LogEvents:
@@ -47,22 +50,19 @@ class LogEvents:
 
     def __call__(self, event: Any, /) -> None:
         """Log one event."""
-        fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+        if type(event) in SAID and self._logger is events.logger:
+            return
         level = LEVELS.get(type(event), logging.INFO)
-        error = fields.get("error")
-        if (isinstance(error, BaseException) and type(event) in {events.WindowRan, events.Computed}) or fields.get(
-            "dead"
-        ):
+        failed = type(event) in {events.WindowRan, events.Computed} and event.error is not None
+        if failed or getattr(event, "dead", False):
             level = max(level, logging.WARNING)
+        if getattr(event, "recovered", False):
+            level = logging.INFO
         if not self._logger.isEnabledFor(level):
             return
-        name = type(event).__name__
-        told = {
-            key: f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else value
-            for key, value in fields.items()
-        }
-        text = " ".join(f"{key}={value!r}" for key, value in told.items())
-        self._logger.log(level, "%s %s", name, text, extra={"redisopt": {"event": name, **told}})
+        told = events.fields_of(event)
+        text = " ".join(f"{key}={value!r}" for key, value in told.items() if key != "event")
+        self._logger.log(level, "%s %s", told["event"], text, extra={"redisopt": told})
 
     def stop(self) -> None:
         """Log no more; a second time, nothing."""
@@ -74,7 +74,8 @@ def log_events(logger: logging.Logger | None = None) -> LogEvents:
     """Log every event of this process from now on, at the levels of `LEVELS`.
 
     Each record has ``record.redisopt``, a dict of the event's name and its fields, for formatters that write JSON; the message is
-    text with the same fields.
+    text with the same fields. What the library's own logger says of its own accord, such as a breaker's change of state, is not logged
+    there twice; its record has the same dict.
 
     >>> logging.basicConfig(level=logging.INFO)
     >>> logs = redisopt.log_events()

@@ -198,6 +198,20 @@ def test_jitter_makes_it_open_a_little_longer_when_it_opens_again(make_breaker: 
     assert max(waits) > 12.5
 
 
+def test_breakers_that_opened_in_one_moment_do_not_probe_in_one_moment(make_breaker: Make, clock: ServerClock) -> None:
+    waits = []
+    for number in range(8):
+        fields = {"minimum_calls": 1, "open_for": 10, "open_growth": 1, "open_jitter": 1.0, "half_open_calls": 1}
+        face = make_breaker(f"service {number}", **fields)
+        clock.at(0)
+        face.call("badly")
+        clock.at(10)
+        face.call("badly")
+        waits.append(face.refusal().retry_after)
+    assert all(10 <= wait <= 20.001 for wait in waits)
+    assert len(set(waits)) == 8
+
+
 def test_a_probe_that_is_released_gives_its_place_back(make_breaker: Make, clock: ServerClock) -> None:
     face = opened(make_breaker(minimum_calls=2, open_for=10, half_open_calls=1))
     clock.advance(10)
@@ -211,7 +225,7 @@ def test_a_probe_that_is_released_gives_its_place_back(make_breaker: Make, clock
 
 
 def test_a_probe_whose_lease_is_over_gives_its_place_to_another(make_breaker: Make, clock: ServerClock) -> None:
-    face = opened(make_breaker(minimum_calls=2, open_for=10, half_open_calls=1, lease_ttl=300))
+    face = opened(make_breaker(minimum_calls=2, open_for=10, half_open_calls=1, lease_ttl=300, half_open_for=3600))
     clock.advance(10)
     lost = face.allow()
     clock.advance(299.999)
@@ -238,6 +252,33 @@ def test_it_opens_again_when_its_probes_are_not_over_in_time(make_breaker: Make,
     assert (error.state, error.retry_after) == ("open", 30)
     face.end(probe, "succeed")
     assert face.state() == "open"
+
+
+def test_a_probe_that_hangs_does_not_block_it_for_ever(make_breaker: Make, clock: ServerClock) -> None:
+    face = opened(make_breaker(minimum_calls=2, open_for=10, half_open_calls=1, lease_ttl=300))
+    clock.advance(10)
+    hung = face.allow()
+    clock.advance(99.999)
+    assert face.refusal().state == "half_open"
+    clock.advance(0.001)
+    assert face.refusal().state == "open"
+    clock.advance(20)
+    assert face.call() == "well"
+    assert face.state() == "closed"
+    face.end(hung, "fail")
+    assert face.metrics().calls == 0
+
+
+def test_probes_that_come_rarely_do_not_hang(make_breaker: Make, clock: ServerClock) -> None:
+    face = opened(make_breaker(minimum_calls=2, open_for=10, half_open_calls=3, lease_ttl=3600))
+    for _ in range(2):
+        clock.advance(1000)
+        assert face.call() == "well"
+    clock.advance(1000)
+    passage = face.allow()
+    assert face.refusal().state == "half_open"
+    face.end(passage, "succeed")
+    assert face.state() == "closed"
 
 
 # --- by hand
@@ -288,6 +329,32 @@ def test_reset_forgets_all_that_was_counted(make_breaker: Make, clock: ServerClo
     metrics = face.metrics()
     assert (metrics.state, metrics.opened, metrics.not_permitted, metrics.calls) == ("closed", 0, 0, 0)
     assert face.call() == "well"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"state": "martian"},
+        {"generation": "zz"},
+        {"state": "martian", "generation": "zz"},
+        {"calls": "zz"},
+        {"seen": "x", "generation": "y", "state": "z"},
+    ],
+)
+def test_a_state_that_is_damaged_is_said_to_be_lost_until_it_is_reset(
+    make_breaker: Make, client: redis.Redis, fields: dict[str, str]
+) -> None:
+    face = make_breaker()
+    face.calls(2)
+    client.hset(f"{keys.tag('breaker', 'test')}state", mapping=fields)
+    with pytest.raises(redisopt.StateLost, match=r"reset\(\)"):
+        face.state()
+    if "calls" not in fields:
+        with pytest.raises(redisopt.StateLost, match=r"reset\(\)"):
+            face.allow()
+    face.reset()
+    assert face.call() == "well"
+    assert face.state() == "closed"
 
 
 @pytest.mark.parametrize("part", ["state", "probes", "last"])

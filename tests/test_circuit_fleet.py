@@ -204,6 +204,18 @@ def test_a_probe_that_nobody_refers_to_comes_back(make_breaker: Make) -> None:
     wait_until(lambda: face.call() == "well", 5)
 
 
+def test_that_a_probe_is_lost_is_logged(
+    make_breaker: Make, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    face = make_breaker(minimum_calls=1, open_for=0.01, half_open_calls=1, lease_ttl=0.3)
+    face.call("badly")
+    time.sleep(0.02)
+    passage = face.allow()
+    client.delete(f"{keys.tag('breaker', 'test')}probes")
+    wait_until(lambda: passage.lost)
+    wait_until(lambda: "of breaker 'test': its lease is lost" in caplog.text)
+
+
 def test_close_gives_probes_back(make_breaker: Make) -> None:
     fields: Any = {"minimum_calls": 1, "open_for": 0.01, "half_open_calls": 2, "lease_ttl": 600}
     face, other = make_breaker(**fields), make_breaker(**fields)
@@ -244,6 +256,93 @@ def test_a_forked_child_goes_on_with_the_same_breaker(make_breaker: Make) -> Non
     assert face.metrics()[2:4] == (4, 1)
 
 
+def fork(work: Callable[[], Any]) -> Any:
+    """Call it in a forked child; what it gives."""
+
+    def do(pipe: Any) -> None:
+        pipe.send(work())
+        os._exit(0)
+
+    here, there = FORK.Pipe(duplex=False)
+    child = FORK.Process(target=do, args=(there,))
+    child.start()
+    there.close()
+    assert here.poll(20)
+    child.join(10)
+    return here.recv()
+
+
+def half_open(make_breaker: Make) -> BreakerFace:
+    """A breaker that lets one probe through."""
+    face = make_breaker(minimum_calls=1, open_for=0.01, half_open_calls=1, lease_ttl=600)
+    face.call("badly")
+    time.sleep(0.02)
+    return face
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # 3.12 and later warn of it; this is the test of it
+def test_a_forked_child_that_closes_the_breaker_does_not_give_its_parents_probe_back(make_breaker: Make) -> None:
+    face = half_open(make_breaker)
+    passage = face.allow()
+
+    def close() -> None:
+        if face.kind == "sync":
+            face.real.close()
+        else:
+            asyncio.run(face.real.aclose())
+
+    fork(close)
+    assert face.metrics().probes == 1
+    assert face.call() == "refused"
+    assert face.end(passage, "succeed")
+    assert face.state() == "closed"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_is_forked_during_a_call_does_not_say_its_end(make_breaker: Make) -> None:
+    face = half_open(make_breaker)
+    passage = face.allow()
+
+    def end() -> list[Any]:
+        async def end_async() -> list[Any]:
+            await passage.__aexit__(Broken, Broken(), None)
+            return [await passage.fail(), await passage.release()]
+
+        if face.kind == "async":
+            return asyncio.run(end_async())
+        passage.__exit__(Broken, Broken(), None)
+        return [passage.fail(), passage.release()]
+
+    assert fork(end) == [False, False]
+    assert face.metrics().probes == 1
+    assert face.call() == "refused"
+    assert face.end(passage, "succeed")
+    assert face.state() == "closed"
+
+
+@pytest.mark.parametrize("make_breaker", ["sync"], indirect=True)
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_is_forked_in_a_function_records_nothing_for_it(make_breaker: Make) -> None:
+    face = half_open(make_breaker)
+    here, there = FORK.Pipe(duplex=False)
+
+    def be_forked() -> str:
+        if os.fork() == 0:
+            raise Broken
+        assert here.poll(20)
+        return "the parent's"
+
+    parent = os.getpid()
+    try:
+        assert face.execute(be_forked) == "the parent's"
+    except Broken:
+        assert os.getpid() != parent
+        there.send("over")
+        os._exit(0)
+    os.wait()
+    assert face.state() == "closed"
+
+
 # --- what stands in Redis
 
 
@@ -258,7 +357,7 @@ def test_what_stands_is_bounded_and_readable(make_breaker: Make, client: redis.R
     assert client.keys() == [f"{tag}state".encode()]
     assert set(state) - {b"lane_cursor"} == {
         *(b"state", b"generation", b"since", b"seen", b"calls", b"failures", b"slow", b"window"),
-        *(b"slot", b"slots", b"oldest", b"reopened", b"options"),
+        *(b"slot", b"slots", b"oldest", b"reopened", b"options", b"told", b"length"),
         *(name for name in state if name.startswith(b"lane:")),
     }
     assert len(state[b"slots"].split()) <= 10

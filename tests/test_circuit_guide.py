@@ -41,8 +41,9 @@ def test_every_block_runs_and_redis_shows_what_is_shown(
     assert "search: closed -> forced_open" in printed
     assert "sent to ada\n2\n" in printed
     for field in re.findall(r'^"(\w+)" +["…]', TEXT, re.MULTILINE):
-        assert field in state or field == "not_permitted", field
+        assert field in state, field
     assert (state["state"], state["opened"], state["calls"]) == ("half_open", "1", "0")
+    assert state["not_permitted"] == "3"
     ((probe, until),) = probes
     assert re.fullmatch(r"\S+-\d+-[0-9a-f]{16}\.\d+:\d+", probe)
     assert int(until) == int(state["since"]) + 10_000

@@ -113,7 +113,7 @@ class Side:
     def __init__(self, client: redis.Redis, clock: ServerClock, rules: Rules) -> None:
         self.client, self.clock, self.rules = client, clock, rules
         self.asking = Asking(f"model {next(_numbers)}", config_of(rules))
-        self.model = Circuit(rules)
+        self.model = Circuit(rules, key=self.asking.look().keys[0])
         self.exists = False
         self.seen = self.offset = 0
         self.numbers = [0] * LANES
@@ -167,7 +167,7 @@ class Side:
         if outcome < 0 and not probe:
             return
         self.tick()
-        writes = self.model.record(generation, probe, outcome)
+        writes = self.model.record(generation, probe, outcome, f"lane-{lane}:{self.numbers[lane] + 1}")
         state = self.send(self.asking.record(generation, probe, outcome), lane, writes=writes)
         assert state == (self.model.state, self.model.generation)
 

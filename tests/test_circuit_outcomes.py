@@ -195,3 +195,13 @@ def test_names_do_not_reach_each_other(make_breaker: Make, client: redis.Redis) 
         assert face.calls(2, "badly") == ["badly", "badly"]
         assert face.state() == "open"
     assert len(client.keys("redisopt:v1:{breaker:*}:state")) == len(names)
+
+
+def test_what_a_call_failed_with_is_an_exception(make_breaker: Make) -> None:
+    face = make_breaker(ignore=KeyError)
+    passage = face.allow()
+    with pytest.raises(ValueError, match="error must be the exception"):
+        face.end(passage, "fail", "HTTP 503")
+    assert face.end(passage, "fail", Broken)
+    assert face.end(face.allow(), "fail", KeyError)
+    assert face.metrics()[2:4] == (1, 1)

@@ -87,18 +87,62 @@ def test_other_rules_of_another_process_are_said_once(
     assert face.state() == "open"
 
 
+def test_the_rules_of_a_process_that_is_gone_are_no_conflict(
+    make_breaker: Make, clock: ServerClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A deploy with other rules, while it is closed all the time; two that go on are told apart within two minutes."""
+    face, other = make_breaker(minimum_calls=5), make_breaker(minimum_calls=2)
+    face.calls(3)
+    clock.advance(60.001)
+    other.calls(3)
+    assert caplog.records == []
+    for _ in range(3):
+        clock.advance(31)
+        face.call()
+        other.call()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "minimum_calls=2" in said[0]
+    assert "minimum_calls=5" in said[1]
+
+
 def face_calls(face: BreakerFace) -> int:
     calls: int = face.metrics().calls
     return calls
 
 
-def test_another_kind_of_window_begins_anew(make_breaker: Make, clock: ServerClock) -> None:
-    timed, counted = make_breaker(), make_breaker(window_calls=5)
-    timed.calls(4, "badly")
-    counted.calls(3, "badly")
-    assert counted.metrics().calls == 3
+@pytest.mark.parametrize("first", ["time", "calls"])
+def test_two_kinds_of_window_are_counted_as_that_of_the_first(
+    make_breaker: Make, clock: ServerClock, first: str
+) -> None:
+    """As in a rolling deploy: neither kind clears what the other has counted."""
+    faces = [make_breaker(minimum_calls=9), make_breaker(window_calls=9)]
+    if first == "calls":
+        faces.reverse()
+    for number in range(8):
+        assert faces[number % 2].call("badly") == "badly"
+    for face in faces:
+        assert face.metrics()[2:4] == (8, 8)
+    assert faces[1].call("badly") == "badly"
+    assert [face.call() for face in faces] == ["refused"] * 2
+    assert faces[0].metrics()[2:4] == (9, 9)
+
+
+def test_the_other_kind_of_window_forgets_as_that_of_the_first(make_breaker: Make, clock: ServerClock) -> None:
+    timed, counted = make_breaker(window=10.0), make_breaker(window_calls=5, failure_rate=1.0)
     timed.call()
-    assert timed.metrics()[2:4] == (1, 0)
+    counted.calls(3, "badly")
+    clock.advance(9.5)
+    counted.call("badly")
+    assert counted.metrics()[2:4] == timed.metrics()[2:4] == (5, 4)
+    clock.advance(0.5)
+    assert counted.metrics()[2:4] == timed.metrics()[2:4] == (1, 1)
+    counted.reset()
+    counted.calls(4)
+    timed.calls(2, "badly")
+    assert counted.metrics()[2:4] == timed.metrics()[2:4] == (5, 2)
+    assert timed.call("badly") == "badly"  # it asks for twenty calls, of which a window of five has five
+    assert counted.call() == "refused"
 
 
 # --- slow calls

@@ -132,6 +132,27 @@ def test_what_is_stopped_logs_no_more(client: redis.Redis, caplog: pytest.LogCap
     hook.stop()
 
 
+@pytest.mark.parametrize("into", ["redisopt", "mine"])
+def test_a_change_of_a_circuit_is_logged_once_with_its_fields(
+    kind: Kind, caplog: pytest.LogCaptureFixture, into: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "redisopt")
+    caplog.set_level(logging.DEBUG, "mine")
+    hook = redisopt.log_events(logging.getLogger(into))
+    breaker = kind.make("CircuitBreaker", "api", minimum_calls=1)
+    kind.do(breaker.force_open)
+    hook.stop()
+    records = [record for record in caplog.records if record.name == into and hasattr(record, "redisopt")]
+    (record,) = [record for record in records if record.__dict__["redisopt"]["event"] == "CircuitChanged"]
+    assert record.__dict__["redisopt"] == {
+        "event": "CircuitChanged",
+        "name": "api",
+        "before": "closed",
+        "after": "forced_open",
+        "is_local": False,
+    }
+
+
 def test_every_event_has_a_level() -> None:
     assert set(events.Event.__args__) == set(LEVELS)
 

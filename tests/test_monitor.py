@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,6 +39,20 @@ def test_a_report_says_what_was_measured(make_monitor: Make) -> None:
     assert 100 / 120 <= report.rate <= 100 / 60
     assert report.p50 <= report.p90 <= report.p95 <= report.p99 <= report.max
     assert monitor.report("op", local=True).p95 == report.p95
+
+
+def test_one_hung_run_does_not_spoil_the_quantiles_of_short_ones(make_monitor: Make) -> None:
+    """Also when Redis has packed them, and this process."""
+    monitor = make_monitor()
+    for _ in range(20):
+        for _ in range(500):
+            monitor.real.track("op", 50e-6)
+        monitor.real.track("op", 100.0)
+        monitor.flush()
+    for local in (False, True):
+        report = monitor.report("op", local=local)
+        assert report.p50 == pytest.approx(50e-6, rel=0.01)
+        assert report.max == 100.0
 
 
 def test_of_what_was_never_measured_all_is_0(make_monitor: Make) -> None:
@@ -119,6 +134,41 @@ def test_labels_are_told_apart_and_reported_together(make_monitor: Make) -> None
     assert monitor.metrics().names == 4
 
 
+def test_a_report_does_not_look_at_names_that_are_not_asked_for(make_monitor: Make, client: redis.Redis) -> None:
+    monitor = make_monitor()
+    for number in range(300):
+        monitor.real.track(f"op{number}", 0.1)
+    monitor.real.track("op1", 0.1, labels={"region": "eu"})
+    monitor.real.track("op10", 0.1, labels={"region": "eu"})
+    monitor.flush()
+    client.delete(f"{TAG}names")
+    assert monitor.report("op1").count == 2
+    assert monitor.report("op1", labels={}).count == 1
+    assert monitor.report("op1", labels={"region": "eu"}).count == 1
+    assert monitor.report("never").count == 0
+    assert client.zrange(f"{TAG}labels:op1", 0, -1) == [b"op1;region=eu"]
+    assert 0 < client.pttl(f"{TAG}labels:op1") <= 25 * 3_600_000 + 120_000
+
+
+def test_labels_that_are_equal_and_read_differently_are_told_apart(make_monitor: Make) -> None:
+    monitor = make_monitor()
+    for value in (True, 1, 1.0):
+        for _ in range(2):
+            monitor.track("op", 0.1, labels={"tier": value})
+    for value in ("True", "1", "1.0"):
+        assert monitor.report("op", labels={"tier": value}).count == 2
+
+
+def test_what_is_dropped_is_not_said_to_be_folded(make_monitor: Make) -> None:
+    monitor = make_monitor(max_names=1)
+    monitor.track("a", 0.1)
+    monitor.track("a", 0.1, labels={"region": "eu"})
+    monitor.flush()
+    metrics = monitor.metrics()
+    assert (metrics.folded, metrics.dropped) == (0, 1)
+    assert monitor.report("a").count == 1
+
+
 def test_label_sets_beyond_the_bound_count_as_other(make_monitor: Make) -> None:
     monitor = make_monitor(max_label_sets=2)
     for user in range(10):
@@ -184,6 +234,24 @@ def test_names_that_are_not_measured_any_more_make_room(
     assert len(monitor.real._plans.tracking._members) == 1
 
 
+def test_a_flush_between_the_opening_of_a_name_and_its_first_count_loses_nothing(
+    make_monitor: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor = make_monitor()
+    tracking = monitor.real._plans.tracking
+    find = tracking._find
+
+    def find_and_flush(*args: Any) -> Any:
+        series = find(*args)
+        monitor.flush()
+        return series
+
+    monkeypatch.setattr(tracking, "_find", find_and_flush)
+    monitor.real.track("op", 0.1, labels={"region": "eu"})
+
+    assert monitor.report("op").count == 1
+
+
 def test_a_thousand_names_go_in_one_script_call(make_monitor: Make, client: redis.Redis) -> None:
     monitor = make_monitor(max_names=1500)
     monitor.track("warm", 0.1)
@@ -199,6 +267,34 @@ def test_a_thousand_names_go_in_one_script_call(make_monitor: Make, client: redi
 
 
 # --- by the minute and the hour
+
+
+def test_minutes_that_are_over_are_packed_a_few_at_a_time(
+    make_monitor: Make, client: redis.Redis, clock: ServerClock
+) -> None:
+    monitor = make_monitor(flush_interval=5)
+    for minute in range(2):
+        clock.at(60 * minute)
+        for number in range(200):
+            for _ in range(50):
+                monitor.real.track(f"op{number}", 0.1 * (1 + number / 7))
+        client.config_resetstat()
+        monitor.flush()
+    calls: Any = client.info("commandstats")
+    assert 2 <= calls["cmdstat_evalsha"]["calls"] <= 8
+
+    def still_open() -> int:
+        return sum(client.llen(f"{TAG}hours:op{number}") == 0 for number in range(200))
+
+    left = [still_open()]
+    for _ in range(5):
+        for number in range(200):
+            monitor.real.track(f"op{number}", 0.1)
+        monitor.flush()
+        left.append(still_open())
+    assert left[0] >= 150
+    assert left[-1] == 0
+    assert monitor.report("op199", "hour").count == 105
 
 
 def test_minutes_and_hours_roll_over(make_monitor: Make, clock: ServerClock) -> None:
@@ -380,6 +476,39 @@ def test_a_breach_is_told_once_and_so_is_its_end(make_monitor: Make, clock: Serv
     assert monitor.metrics().breached == ()
 
 
+@pytest.mark.parametrize("into", ["redisopt", "mine"])
+def test_a_breach_is_an_event_and_is_logged_once(
+    make_monitor: Make, clock: ServerClock, caplog: pytest.LogCaptureFixture, into: str
+) -> None:
+    """By its level: a warning, and where it is over no more than news."""
+    caplog.set_level(logging.INFO, "redisopt")
+    caplog.set_level(logging.INFO, "mine")
+    heard: list[Any] = []
+
+    def hear(event: Any) -> None:
+        if isinstance(event, redisopt.events.ThresholdCrossed):
+            heard.append(event)
+
+    redisopt.add_hook(hear)
+    logs = redisopt.log_events(logging.getLogger(into))
+    monitor = make_monitor(flush_interval=0.05, thresholds={"op.max": 0.5})
+    try:
+        monitor.track("op", 0.8)
+        wait_until(lambda: heard)
+        clock.advance(180)
+        monitor.track("other", 0.8)
+        wait_until(lambda: len(heard) == 2)
+    finally:
+        redisopt.remove_hook(hear)
+        logs.stop()
+    first, second = heard
+    assert first == redisopt.events.ThresholdCrossed("test", "op", "max", 0.5, 0.8, recovered=False)
+    assert second.recovered
+    records = [each for each in caplog.records if each.name == into and "op" in each.message and "max" in each.message]
+    assert [record.levelno for record in records] == [logging.WARNING, logging.INFO]
+    assert [record.__dict__["redisopt"]["recovered"] for record in records] == [False, True]
+
+
 def test_a_callback_that_raises_changes_nothing(make_monitor: Make, caplog: pytest.LogCaptureFixture) -> None:
     told: list[redisopt.Breach] = []
 
@@ -467,7 +596,9 @@ def test_a_config_comes_from_a_dict_a_file_or_the_environment(tmp_path: Path) ->
     assert redisopt.MonitorConfig.from_dict(dict(wanted)) == wanted
     assert redisopt.MonitorConfig.from_toml(file, "monitor") == wanted
     assert redisopt.MonitorConfig.from_env("API_", environ) == wanted
-    for wrong in ("p95", "a.p95", "a.p95=", "a.p95=fast", "=1"):
+    environ["API_THRESHOLDS"] = '{"a.b.p95": 0.5, "c.errors": 10}'
+    assert redisopt.MonitorConfig.from_env("API_", environ) == wanted
+    for wrong in ("p95", "a.p95", "a.p95=", "a.p95=fast", "=1", "{", "{}}", '{"a.p95": "fast"}'):
         with pytest.raises(ValueError, match="thresholds"):
             redisopt.MonitorConfig.from_env("API_", {"API_THRESHOLDS": wrong})
 

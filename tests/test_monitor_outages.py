@@ -190,6 +190,9 @@ def test_a_full_server_takes_nothing_of_a_flush_and_all_of_it_later(
         with pytest.raises(redisopt.Unavailable):
             monitor.flush()
         assert client.exists("redisopt:v1:{monitor:test}:minutes:op") == 0
+        assert monitor.report("first").count == 1
+        assert monitor.names() == ["first"]
+        assert monitor.report("op", local=True).count == 1
     finally:
         client.config_set("maxmemory", 0)
     wait_until(lambda: flushed(monitor), 20)

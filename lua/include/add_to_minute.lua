@@ -18,5 +18,10 @@ local function add_to_minute(names, now, ttl, part)
   redis.call('LTRIM', part.minutes, 0, 61)
   redis.call('PEXPIRE', part.minutes, ttl)
   redis.call('ZADD', names, now, part.name)
+  if string.find(part.name, ';', 1, true) then
+    redis.call('ZADD', part.sets, now, part.name)
+    redis.call('ZREMRANGEBYSCORE', part.sets, '-inf', now - ttl)
+    redis.call('PEXPIRE', part.sets, ttl)
+  end
   return newest
 end

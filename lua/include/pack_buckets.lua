@@ -1,4 +1,4 @@
--- The buckets as one pack, "" of none: the reverse of unpack_buckets. Beyond 700 buckets the lowest fall together.
+-- The buckets as one pack, "" of none: the reverse of unpack_buckets.
 local function pack_buckets(counts)
   local char, floor = string.char, math.floor
   local first, last
@@ -8,10 +8,6 @@ local function pack_buckets(counts)
   if not first then
     return ''
   end
-  for index = first, last - 700 do
-    counts[last - 699] = (counts[last - 699] or 0) + (counts[index] or 0)
-  end
-  first = math.max(first, last - 699)
   local out, held, unit = {}, 0, 1
   local function put(value, size)
     held, unit = held * size + value, unit * size

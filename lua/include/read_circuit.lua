@@ -4,8 +4,9 @@
 -- @include server_ms
 local function read_circuit(lane)
   local known = redis.call('HMGET', KEYS[1], 'seen', 'offset', 'state', 'generation', 'since', 'open_until', 'reopened', 'opened',
-    'not_permitted', 'calls', 'failures', 'slow', 'window', 'slot', 'slots', 'oldest', 'lane:' .. (lane or ''))
-  local seen, offset = tonumber(known[1] or 0), tonumber(known[2] or 0)
+    'not_permitted', 'calls', 'failures', 'slow', 'window', 'slot', 'slots', 'oldest', 'length', 'tried',
+    'lane:' .. (lane or ''))
+  local seen, offset = tonumber(known[1] or 0) or 0, tonumber(known[2] or 0) or 0
   local now = server_ms() + offset
   local changes = {}
   if now < seen then
@@ -26,11 +27,13 @@ local function read_circuit(lane)
     calls = tonumber(known[10] or 0),
     failures = tonumber(known[11] or 0),
     slow = tonumber(known[12] or 0),
-    window = known[13],
+    window = known[13] or '',
     slot = known[14] or '',
     slots = known[15] or '',
     oldest = tonumber(known[16] or now),
-    kept = known[17],
+    length = tonumber(known[17] or 0),
+    tried = tonumber(known[18] or now),
+    kept = known[19],
     changes = changes,
   }
 end

@@ -30,14 +30,13 @@ class Asking:
         )
         self._lease = milliseconds(c.lease_ttl)
         self._record_terms = (*opens, c.failures, c.slow, c.minimum, c.window_ms, c.window_calls or 0)
-        patience = 0 if c.half_open_for is None else milliseconds(c.half_open_for)
         # The same for every call: its number is the runner's.
         self._allow = Command(
             "breaker_allow",
             self._keys,
             (),
             self._read_verdict,
-            (*opens, patience, self._lease, c.options),
+            (*opens, milliseconds(c.patience), self._lease, c.options),
             once=True,
             undo="breaker_undo",
         )

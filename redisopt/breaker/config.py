@@ -77,7 +77,8 @@ class CircuitBreakerConfig(Config):
         default=None,
         ge=0.01,
         le=86_400,
-        description="Seconds after which it opens again when the probes are not over. Default: it waits for them.",
+        description="Seconds after the last probe was let through, after which it opens again when the probes are not over: longer "
+        "than a call may take. Default: ten times open_for, at least 60.",
     )
     lease_ttl: float = Field(
         default=10.0,
@@ -161,6 +162,11 @@ class CircuitBreakerConfig(Config):
             )
         words += [f"open_for={milliseconds(self.open_for)}ms", f"half_open_calls={self.half_open_calls}"]
         return " ".join(words)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the last probe may take."""
+        return max(60.0, LONGEST * self.open_for) if self.half_open_for is None else self.half_open_for
 
     @property
     def open_max_ms(self) -> int:

@@ -101,7 +101,7 @@ class LocalCircuit:
         self._window = self._new_window()
         self._results = Counts()
         self._state: State = state
-        self._since = now()
+        self._since = self._tried = now()
         self._open_until = self._since + config.open_for if state in {"open", "half_open"} else 0.0
         if state == "half_open":  # whose probes are others' affair
             self._state = "open"
@@ -151,20 +151,18 @@ class LocalCircuit:
 
     def _allow(self, holder: object, changes: list[tuple[State, State]]) -> Verdict:
         time = now()
-        patience = self._config.half_open_for
         if self._state == "open" and time >= self._open_until:
             self._turn("half_open", changes)
-        elif self._state == "half_open" and patience is not None and time >= self._since + patience:
-            self._open(changes)
         if self._state in {"closed", "disabled"}:
             return Verdict(True, self._state, self._generation)  # noqa: FBT003
-        if (
-            self._state == "half_open"
-            and len(self._probes) + self._results.calls < self._config.half_open_calls
-            and holder not in self._probes
-        ):
-            self._probes.add(holder)
-            return Verdict(True, self._state, self._generation, "local")  # noqa: FBT003
+        if self._state == "half_open":
+            is_full = len(self._probes) + self._results.calls >= self._config.half_open_calls
+            if not is_full and holder not in self._probes:
+                self._probes.add(holder)
+                self._tried = time
+                return Verdict(True, self._state, self._generation, "local")  # noqa: FBT003
+            if is_full and time >= self._tried + self._config.patience:  # they hang
+                self._open(changes)
         self._not_permitted += 1
         return Verdict(False, self._state, self._generation, retry_after=self._wait(time))  # noqa: FBT003
 

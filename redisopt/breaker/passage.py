@@ -43,6 +43,10 @@ class _Passage:
 
     def _of_failure(self, error: BaseException | None) -> int:
         judge, seconds = self._plans.judge, self._ticket.seconds
+        if isinstance(error, type) and issubclass(error, BaseException):
+            error = error()
+        if error is not None and not isinstance(error, BaseException):
+            raise ValueError(f"error must be the exception with which the call failed, or none, not {error!r}")
         if error is None:
             return judge.of_failure(seconds)
         return judge.of_error(error, seconds) if isinstance(error, Exception) else GIVEN_BACK
@@ -62,7 +66,8 @@ class _Passage:
 class Passage(_Passage):
     """A call that was let through. A context manager: at its end the call succeeded, or failed with what was raised.
 
-    Each method costs a script call where the end is counted, and returns False, and does no more, the second time. While Redis is
+    Each method costs a script call where the end is counted, and returns False, and does no more, the second time, and in a child that
+    was forked meanwhile: the call is its parent's. While Redis is
     away the end counts for the breaker of this process; only with `on_unavailable="raise"` do they raise `Unavailable`.
     """
 

@@ -93,17 +93,17 @@ class BreakerPlans:
             )
         ticket = Ticket(verdict.state, verdict.generation)
         if verdict.probe:
-            ticket.lease = ProbeLease(verdict.probe, ticket, asked + self.config.lease_ttl)
+            ticket.lease = ProbeLease(self.name, verdict.probe, ticket, asked + self.config.lease_ttl)
             self.leases.hold(_GROUP, ticket.lease)
         return ticket
 
     def settle(self, ticket: Ticket, outcome: int) -> Plan[bool]:
-        """Record how a call ended. False, and no more, the second time.
+        """Record how a call ended. False, and no more, the second time, and in a forked child: the call is its parent's.
 
         Raises:
             Unavailable: Redis is away, and that is for the caller to deal with.
         """
-        if not ticket.settle():
+        if not ticket.is_ours or not ticket.settle():
             return False
         if ticket.circuit is not None:
             self._outage.record(ticket, outcome)

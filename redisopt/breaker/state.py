@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast, get_args
 
 from redisopt.errors import StateLost
 from redisopt.events import CircuitState
 
 State: TypeAlias = CircuitState
+
+_STATES = frozenset(get_args(CircuitState))
 
 GIVEN_BACK, FAILED, SLOW = -1, 1, 2
 """Outcomes of a call: that of one that tells nothing; and what makes up the others, 0 being a good one."""
@@ -76,6 +78,7 @@ def read_verdict(reply: Any) -> Verdict:
     try:
         line, _, others = text(reply).partition("\n!")
         word, state, generation, *rest = line.split(" ")
+        _check_state(state)
         known = cast("State", state)
         if word == "refuse":
             return Verdict(False, known, int(generation), retry_after=int(rest[0]) / 1000)  # noqa: FBT003
@@ -92,15 +95,24 @@ def read_state(reply: Any) -> tuple[State, int]:
     """
     try:
         state, generation = text(reply).split(" ")
+        _check_state(state)
         return cast("State", state), int(generation)
     except ValueError:
         raise _unknown(reply) from None
 
 
 def read_metrics(reply: Any) -> CircuitMetrics:
-    """How the breaker stands."""
+    """How the breaker stands.
+
+    Raises:
+        StateLost: the script answered anything else.
+    """
     state, *numbers = text(reply).split(" ")
-    _, since, calls, failures, slow, probes, opened, not_permitted, wait = map(int, numbers)
+    try:
+        _, since, calls, failures, slow, probes, opened, not_permitted, wait = map(int, numbers)
+    except ValueError:
+        raise _unknown(reply) from None
+    _check_state(state)
     counts = (calls, failures, slow, *rates(calls, failures, slow))
     known = cast("State", state)
     return CircuitMetrics(known, since / 1000 or None, *counts, probes, opened, not_permitted, wait / 1000)
@@ -111,5 +123,12 @@ def rates(calls: int, failures: int, slow: int) -> tuple[float, float]:
     return (failures / calls, slow / calls) if calls else (0.0, 0.0)
 
 
+def _check_state(state: str) -> None:
+    if state not in _STATES:
+        raise StateLost(f"the breaker is {state!r}, which is no state of ours: reset() mends it")
+
+
 def _unknown(reply: Any) -> StateLost:
-    return StateLost(f"a script answered {reply!r}: has another process this one's lane?")
+    return StateLost(
+        f"a script answered {reply!r}: has something else written to the breaker's keys? reset() mends them"
+    )

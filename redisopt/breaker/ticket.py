@@ -6,6 +6,7 @@ import weakref
 
 from redisopt.background import now
 from redisopt.breaker.local_circuit import LocalCircuit
+from redisopt.identity import process_id
 from redisopt.leases import Lease
 
 
@@ -22,7 +23,7 @@ class Ticket:
     """
 
     __slots__ = (
-        "__weakref__", "_settled", "began", "circuit", "generation", "is_counted", "is_probe", "lease", "state",
+        "__weakref__", "_process", "_settled", "began", "circuit", "generation", "is_counted", "is_probe", "lease", "state",
     )  # fmt: skip
 
     def __init__(self, state: str, generation: int = 0, circuit: LocalCircuit | None = None) -> None:
@@ -33,7 +34,13 @@ class Ticket:
         self.is_probe = state == "half_open"
         self.is_counted = state in {"closed", "half_open"}
         self.began = now()
+        self._process = process_id()
         self._settled = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process was let through: a forked child must not say the end of its parent's call."""
+        return self._process == process_id()
 
     @property
     def seconds(self) -> float:
@@ -55,17 +62,19 @@ class ProbeLease(Lease):
     """A probe of the fleet. A ticket that nobody refers to any more is not renewed.
 
     Attributes:
+        breaker: the name of the breaker.
         id: of the probe.
         ticket: whose it is.
     """
 
-    __slots__ = ("id", "ticket")
+    __slots__ = ("breaker", "id", "ticket")
 
-    def __init__(self, probe: str, ticket: Ticket, good_until: float) -> None:
+    def __init__(self, breaker: str, probe: str, ticket: Ticket, good_until: float) -> None:
         super().__init__(good_until)
+        self.breaker = breaker
         self.id = probe
         self.ticket = weakref.ref(ticket)
 
     def __repr__(self) -> str:
         """What tells it apart."""
-        return f"probe {self.id}"
+        return f"probe {self.id} of breaker {self.breaker!r}"

@@ -56,8 +56,7 @@ class Watching:
         change = events.CircuitChanged(self._name, before, after, is_local)
         level = logging.WARNING if after == "open" else logging.INFO
         where = " in this process, without Redis" if is_local else ""
-        events.logger.log(level, "breaker %r: %s -> %s%s", self._name, before, after, where)
-        events.emit(change)
+        events.say(change, level, "breaker %r: %s -> %s%s", self._name, before, after, where)
         if self._on_state_change is not None:
             events.notify(self._on_state_change, change)
 

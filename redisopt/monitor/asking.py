@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from redisopt import keys
 from redisopt.commands import Command
-from redisopt.monitor import slots
+from redisopt.monitor import names, slots
 from redisopt.monitor.config import MonitorConfig
 from redisopt.monitor.slots import Slot
 from redisopt.monitor.tracking import Part
@@ -42,10 +42,14 @@ class Asking:
 
     def flush(self, lane: str, part: Part) -> Command[Flushed]:
         """Add a part to what the fleet has. Its own lane and number see to it that it counts once, however often it is sent."""
-        lists = self._lists([delta.member for delta in part.deltas])
+        keys = [
+            key
+            for delta in part.deltas
+            for key in (*self._lists([delta.member]), self._sets(names.base_of(delta.member)))
+        ]
         figures = [text for delta in part.deltas for text in (delta.member, *slots.figures(delta.tally), delta.packs)]
         args = (lane, part.number, self._most, KEPT_MS, *figures)
-        return Command("monitor_flush", (*self._keys, *lists), args, _read_flushed)
+        return Command("monitor_flush", (*self._keys, *keys), args, _read_flushed)
 
     def pack(self, members: Sequence[str]) -> Command[int]:
         """Make what Redis has of some names short, and add minutes that are over to their hours."""
@@ -54,9 +58,13 @@ class Asking:
     def _lists(self, members: Sequence[str]) -> list[str]:
         return [f"{self._tag}{kind}:{member}" for member in members for kind in ("minutes", "hours")]
 
+    def _sets(self, base: str) -> str:
+        return f"{self._tag}labels:{base}"
+
     def read(self, seconds: float, wanted: Sequence[str]) -> Command[tuple[float, list[Found]]]:
         """What there is of some names, for a window; and the server's time."""
-        return Command("monitor_read", self._keys, (self._tag, *slots.wanted(seconds), *wanted), _read_found)
+        keys = (self._keys[0], *(self._sets(names.base_of(each)) for each in wanted))
+        return Command("monitor_read", keys, (self._tag, *slots.wanted(seconds), *wanted), _read_found)
 
     def names(self) -> Command[tuple[float, list[Found]]]:
         """Which names there are."""

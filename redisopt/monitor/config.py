@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any, Self
 
@@ -44,9 +45,14 @@ class MonitorConfig(Config):
     @field_validator("thresholds", mode="before")
     @classmethod
     def _read_thresholds(cls, given: Any) -> Any:
-        """As text, such as an environment variable has them: ``charge_card.p95=0.5,search.errors=10``."""
+        """As text, such as an environment variable has them: ``charge_card.p95=0.5,search.errors=10``, or a JSON object."""
         if not isinstance(given, str):
             return given
+        if given.lstrip().startswith("{"):
+            try:
+                return json.loads(given)
+            except ValueError as error:
+                raise ValueError(f"thresholds {given!r} is no JSON object: {error}") from None
         parted = [part.rpartition("=") for part in split_list(given)]
         return {threshold.strip(): limit.strip() for threshold, _, limit in parted}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from redisopt.monitor.packing import pack, unpack
-from redisopt.monitor.sketch import Tally, collapsed, merged
+from redisopt.monitor.sketch import Tally, merged
 from redisopt.monitor.slots import HOURS, MINUTE, MINUTES, Slot, read, read_all, total, written
 
 _SLACK = 256  # bytes by which packs may outgrow the first of them before they are made one
@@ -32,11 +32,11 @@ def _add(slots: list[bytes], most: int, more: Slot) -> None:
     last = read(slots[-1]) if slots else None
     if last is None or last.number != more.number:
         if last is not None:
-            slots[-1] = written(last._replace(packs=pack(collapsed(unpack(last.packs)))))
+            slots[-1] = written(last._replace(packs=pack(unpack(last.packs))))
         slots.append(written(more))
         del slots[:-most]
         return
     packs = last.packs + more.packs
     if len(packs) > _SLACK + 2 * int.from_bytes(packs[:2], "big"):
-        packs = pack(collapsed(unpack(packs)))
+        packs = pack(unpack(packs))
     slots[-1] = written(Slot(last.number, merged([last.tally, more.tally]), packs))

@@ -178,7 +178,8 @@ class Measuring:
 
         Args:
             name: of the operation.
-            seconds: that it took, from 0 to 1e9. To a microsecond: what is shorter counts as that in quantiles.
+            seconds: that it took, from 0 to 1e9. In quantiles what is shorter than a microsecond counts as that, and what is longer
+                than twelve days as those.
             error: anything true, such as the exception, where it failed.
             labels: as `measure`.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from redisopt import events
 from redisopt.background import Background, Performer, now
 from redisopt.commands import Plan, call
-from redisopt.errors import RedisOptError
+from redisopt.errors import RedisOptError, Unavailable
 from redisopt.functions import check_function
 from redisopt.monitor import names, slots
 from redisopt.monitor.asking import Asking, Found
@@ -24,6 +25,9 @@ IDLE_BEATS = 12
 
 PACKED_AT_ONCE = 8
 """Names that one script call packs, about a quarter of a millisecond each, so that nobody else waits for long."""
+
+PACKED_WITHIN = 30.0
+"""Seconds after the turn of a minute in which its names are packed, a share with each flush. Redis says again what was left."""
 
 
 class _Beats:
@@ -53,11 +57,12 @@ class MonitorPlans(Background[_Beats]):
         self.name = name
         self.config = config
         self.asking = Asking(name, config)
-        self.thresholds = Thresholds(config.thresholds, on_threshold)
+        self.thresholds = Thresholds(name, config.thresholds, on_threshold)
         self.tracking = Tracking(config, self.run)
         self._awaited = awaited
         self._closed = False
         self._failed = 0
+        self._pace = self._unpacked = 0
         super().__init__(_Beats)
 
     # --- in the background
@@ -135,9 +140,17 @@ class MonitorPlans(Background[_Beats]):
                 self._failed += 1
                 raise
             self.tracking.done(part, flushed.refused)
-            to_pack = [part.deltas[number - 1].member for number in flushed.to_pack]
+            to_pack = self._share([part.deltas[number - 1].member for number in flushed.to_pack])
             for first in range(0, len(to_pack), PACKED_AT_ONCE):
                 yield from call(self.asking.pack(to_pack[first : first + PACKED_AT_ONCE]))
+
+    def _share(self, to_pack: list[str]) -> list[str]:
+        """What to pack now of what there is."""
+        if len(to_pack) > self._unpacked:  # a minute is over
+            self._pace = math.ceil(len(to_pack) * min(1.0, self.config.flush_interval / PACKED_WITHIN))
+        share = to_pack[: max(PACKED_AT_ONCE, self._pace)]
+        self._unpacked = len(to_pack) - len(share)
+        return share
 
     def report(
         self, name: str, window: Window | float, labels: Mapping[str, Any] | None, *, local: bool
@@ -149,13 +162,22 @@ class MonitorPlans(Background[_Beats]):
             at = now()
             start = slots.start_of(at, seconds)
             return report_of(merged(self.tracking.tallies(name, labels, start, seconds)), at - start)
-        yield from self.flush()
+        yield from self._flush_first()
         at, found = yield from call(self.asking.read(seconds, [wanted]))
         return _report(at, seconds, found)
 
+    def _flush_first(self) -> Plan[None]:
+        """Before something is read; a server that is full takes nothing, and can be read all the same."""
+        try:
+            yield from self.flush()
+        except Unavailable as error:
+            events.logger.warning(
+                "monitor %r: what was measured here lately is not in the report: %s", self.name, error
+            )
+
     def names(self) -> Plan[list[str]]:
         """What the fleet measures."""
-        yield from self.flush()
+        yield from self._flush_first()
         _, found = yield from call(self.asking.names())
         return sorted({names.plain(each.member) for each in found})
 

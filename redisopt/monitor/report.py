@@ -15,7 +15,7 @@ class PerformanceReport:
         count: how often it ran. Exact.
         errors: how often it failed, of these. Exact.
         rate: runs per second, over the time that the window covers.
-        min, mean, max: of the durations. Exact.
+        min, mean, max: of the durations; exact to a microsecond.
         p50, p90, p95, p99: quantiles of the durations, within 1 %.
     """
 

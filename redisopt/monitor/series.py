@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from math import inf
 
 from redisopt.monitor.history import History
-from redisopt.monitor.sketch import INDEXES, Tally, collapsed
+from redisopt.monitor.sketch import INDEXES, Tally
 
 _EMPTY = bytes(4 * INDEXES)
 
@@ -22,7 +22,7 @@ class Series:
         self.name = name
         self.member = member
         self.history = History()
-        self.last = -math.inf  # the minute in which it was last handed out
+        self.last = -math.inf  # the minute in which it was opened, or last handed out
         self.refused = False
         self.clear()
 
@@ -53,5 +53,5 @@ class Series:
 
 
 def counts_of(buckets: array[int]) -> dict[int, int]:
-    """Those that are not empty, within the bound of a sketch."""
-    return collapsed({index: count for index, count in enumerate(buckets) if count})
+    """Those that are not empty."""
+    return {index: count for index, count in enumerate(buckets) if count}

@@ -5,8 +5,8 @@ Bucket `i` counts what lies in (gamma**(i-1), gamma**i] microseconds. With gamma
 within 1/101 of all that is in it, so every quantile is within 1 % of an exact one. Two sketches are merged by adding their
 buckets, in any order and any number of times. Count, errors, sum, smallest and largest are kept beside them.
 
-What lies below a microsecond counts as one, what lies above 11 days as those. A sketch spans at most `MOST_BUCKETS`, six decades
-below its largest: what lies below falls into the lowest bucket.
+What lies below a microsecond counts as one, what lies above 12 days as those. Between these a sketch may span all buckets: empty
+ones cost about a bit each where it is packed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ SCALE = 1e6
 
 INDEXES = 1400
 """Buckets are numbered from 0 (up to a microsecond) to one less than this: gamma**1399 microseconds are 12.6 days."""
-
-MOST_BUCKETS = 700
-"""From the lowest to the highest bucket of one sketch: a factor of a million."""
 
 NO_BUCKETS: Mapping[int, int] = MappingProxyType({})
 
@@ -91,13 +88,4 @@ def merged(tallies: Iterable[Tally]) -> Tally:
         smallest, largest = min(smallest, each.min), max(largest, each.max)
         for index, number in each.buckets.items():
             buckets[index] = buckets.get(index, 0) + number
-    return Tally(count, errors, total, smallest, largest, collapsed(buckets))
-
-
-def collapsed(buckets: dict[int, int]) -> dict[int, int]:
-    """The same within the bound: what lies too low falls into the lowest bucket that is left."""
-    lowest = max(buckets, default=0) - MOST_BUCKETS + 1
-    low = [index for index in buckets if index < lowest]
-    for index in low:
-        buckets[lowest] = buckets.get(lowest, 0) + buckets.pop(index)
-    return buckets
+    return Tally(count, errors, total, smallest, largest, buckets)

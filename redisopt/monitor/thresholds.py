@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from redisopt import events
@@ -11,7 +12,10 @@ from redisopt.monitor.report import Breach, PerformanceReport
 class Thresholds:
     """The limits of one monitor, and which of them this process has seen breached."""
 
-    def __init__(self, limits: Mapping[str, float], on_threshold: Callable[[Breach], object] | None) -> None:
+    def __init__(
+        self, monitor: str, limits: Mapping[str, float], on_threshold: Callable[[Breach], object] | None
+    ) -> None:
+        self._monitor = monitor
         self._limits = [(*_parted(threshold), limit) for threshold, limit in limits.items()]
         self._on_threshold = on_threshold
         self._breached: dict[tuple[str, str], None] = {}
@@ -42,10 +46,11 @@ class Thresholds:
                 self._breached[name, field] = None
             else:
                 del self._breached[name, field]
-            events.logger.log(
-                30 if is_above else 20,
-                "%s.%s of the last minute is %.6g, %s %.6g",
-                *(name, field, value, "above" if is_above else "no more above", limit),
+            events.say(
+                events.ThresholdCrossed(self._monitor, name, field, limit, value, recovered=not is_above),
+                logging.WARNING if is_above else logging.INFO,
+                "monitor %r: %s.%s of the last minute is %.6g, %s %.6g",
+                *(self._monitor, name, field, value, "above" if is_above else "no more above", limit),
             )
             if self._on_threshold is not None:
                 events.notify(self._on_threshold, Breach(name, field, limit, value, recovered=not is_above))

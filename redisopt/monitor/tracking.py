@@ -17,12 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from redisopt import events
+from redisopt.background import now
 from redisopt.identity import process_id
 from redisopt.monitor import names
 from redisopt.monitor.config import MonitorConfig
 from redisopt.monitor.packing import loose, unpack
 from redisopt.monitor.series import Series, counts_of
 from redisopt.monitor.sketch import GAMMA, INDEXES, SCALE, Tally
+from redisopt.monitor.slots import MINUTE
 
 MOST_IN_PART = 1000
 """Names that one script call carries."""
@@ -40,6 +42,11 @@ _HIGHEST = INDEXES - 1
 _BEFORE_FULL = 2**31  # what a bucket holds is twice that
 _log, _ceil = math.log, math.ceil
 _numbers = itertools.count(1)
+
+
+def _spelling(name: str, labels: Mapping[str, Any]) -> Any:
+    """A name and labels as they were given: 1, 1.0 and True are equal, and other labels."""
+    return (name, *labels.items(), *map(type, labels.values()))
 
 
 class Delta(NamedTuple):
@@ -93,7 +100,7 @@ class Tracking:
         if self._process != process_id():
             self._begin()
         try:
-            series = self._series.get((name, *labels.items()) if labels else name)
+            series = self._series.get(_spelling(name, labels) if labels else name)
         except (AttributeError, TypeError):
             series = None  # neither a name nor labels: says so
         if series is None:
@@ -131,7 +138,7 @@ class Tracking:
             if series.member == member or not labels:
                 if len(self._series) >= 4 * self._config.max_names:
                     self._series.clear()  # labels that come in ever other orders: forget how they were written
-                self._series[(name, *labels.items()) if labels else name] = series
+                self._series[_spelling(name, labels) if labels else name] = series
             return series
 
     def _other(self, name: str, known: Series | None, labelled: bool) -> Series | None:  # noqa: FBT001
@@ -139,9 +146,10 @@ class Tracking:
         sets = self._sets.get(name, 0)
         full = len(self._members) >= self._config.max_names
         if labelled and (known is not None or full or sets >= self._config.max_label_sets):
-            self.folded += 1
             member = names.other(name)
-            return self._members.get(member) or self._open(name, member)
+            into = self._members.get(member) or self._open(name, member)
+            self.folded += into is not self._overflow
+            return into
         if known is not None:
             return known  # it is refused, and says so when it is flushed
         if labelled:
@@ -156,6 +164,7 @@ class Tracking:
                 )
             return self._overflow
         series = self._members[member] = Series(name, member)
+        series.last = now() // MINUTE  # it may be handed out before it is counted for the first time, and is kept then
         return series
 
     # --- flushing
@@ -233,9 +242,9 @@ class Tracking:
             return
         series.refused = True
         self._series = {how: known for how, known in self._series.items() if known is not series}
-        self.folded += delta.tally.count
         member = names.other(series.name)
         into = self._members.get(member) or self._open(series.name, member)
+        self.folded += delta.tally.count if into is not self._overflow else 0
         into.add(delta.tally, unpack(delta.packs))
 
     # --- looking

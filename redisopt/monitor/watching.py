@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from redisopt.background import now
-from redisopt.commands import Invoke, Plan, Stopped
+from redisopt.commands import Invoke, Plan
 from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.monitor.report import PerformanceReport
@@ -53,7 +53,7 @@ class Watch:
         began = now()
         try:
             result = yield from inner()
-        except (Exception, Stopped) as error:
+        except Exception as error:
             self._track(now() - began, error)
             raise
         self._track(now() - began, None)

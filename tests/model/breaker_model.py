@@ -6,6 +6,7 @@ same way. Times are whole milliseconds.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 
@@ -38,10 +39,12 @@ class Circuit:
     """
 
     rules: Rules
+    key: str = ""
     now: int = 0
     state: str = "closed"
     generation: int = 0
     since: int = 0
+    tried: int = 0
     open_until: int = 0
     reopened: int = 0
     opened: int = 0
@@ -58,8 +61,6 @@ class Circuit:
         r = self.rules
         if self.state == "open" and self.now >= self.open_until:
             self._turn("half_open")
-        elif self.state == "half_open" and r.half_open_for is not None and self.now >= self.since + r.half_open_for:
-            self._open()
         if self.state in {"closed", "disabled"}:
             return "pass", 0
         wait = r.open_for
@@ -67,17 +68,22 @@ class Circuit:
             self._reap()
             if len(self.probes) + len(self.results) < r.half_open_calls:
                 self.probes[probe] = self.now + r.lease
+                self.tried = self.now
                 return "probe", 0
+            patience = max(60_000, 10 * r.open_for) if r.half_open_for is None else r.half_open_for
+            if self.now >= self.tried + patience:
+                self._open(probe)
             wait = min(1000, min(self.probes.values(), default=self.now + 1000) - self.now)
-        elif self.state == "open":
+        if self.state == "open":
             wait = self.open_until - self.now
         self.not_permitted += 1
         return "refuse", wait
 
-    def record(self, generation: int, probe: str, outcome: int) -> bool:
+    def record(self, generation: int, probe: str, outcome: int, caller: str = "") -> bool:
         """A call ended: 0 well, 1 failed, 2 slow, 3 both, -1 given back. Whether it was of interest."""
         if generation != self.generation:
             return False
+        caller = caller or probe
         if self.state == "half_open":
             if self.probes.get(probe, 0) <= self.now:
                 return False
@@ -87,7 +93,7 @@ class Circuit:
                 if len(self.results) >= self.rules.half_open_calls:
                     counts = self.counts()
                     if self._too_many(*counts):
-                        self._open()
+                        self._open(caller)
                         self.opened_by = counts
                     else:
                         self._turn("closed")
@@ -96,7 +102,7 @@ class Circuit:
             self._count(outcome)
             counts = self.counts()
             if counts[0] >= self.rules.minimum and self._too_many(*counts):
-                self._open()
+                self._open(caller)
                 self.opened_by = counts
         return True
 
@@ -150,7 +156,8 @@ class Circuit:
     def _reap(self) -> None:
         self.probes = {probe: ends for probe, ends in self.probes.items() if ends > self.now}
 
-    def _open(self) -> None:
+    def _open(self, caller: str) -> None:
+        """`caller` is the lane and the number of the call that brings it about: what the jitter comes from."""
         r = self.rules
         opened_by = self.counts()
         self.reopened = self.reopened + 1 if self.state == "half_open" else 0
@@ -160,7 +167,8 @@ class Circuit:
         length = float(r.open_for)
         if self.reopened:
             length = min(r.open_for * r.growth**self.reopened, r.open_max)
-            length *= 1 + r.jitter / 1_000_000 * (self.generation % 10007 * 7919 % 10007) / 10007
+            share = int(hashlib.sha1(f"{self.key} {caller}".encode()).hexdigest()[:8], 16) / 2**32
+            length *= 1 + r.jitter / 1_000_000 * share
         self.open_until = self.now + math.ceil(length)
 
     def _turn(self, to: str) -> None:
