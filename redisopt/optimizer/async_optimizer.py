@@ -126,7 +126,7 @@ class AsyncOptimizer(AsyncFace[OptimizerConfig]):
         if isinstance(operation, str):
             plan = self._operations.named(operation, options).plan(args, {})
         else:
-            plan = self._plans.optimize(operation, args, options_of(options), fallback, awaited=True)
+            plan = self._plans.optimize(operation, args, options_of(options), fallback)
         result: R = await self._runner.run(plan)
         return result
 

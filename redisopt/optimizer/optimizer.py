@@ -155,7 +155,7 @@ class Optimizer(Face[OptimizerConfig]):
         if isinstance(operation, str):
             plan = self._operations.named(operation, options).plan(args, {})
         else:
-            plan = self._plans.optimize(operation, args, options_of(options), fallback, awaited=False)
+            plan = self._plans.optimize(operation, args, options_of(options), fallback)
         result: R = self._runner.run(plan)
         return result
 

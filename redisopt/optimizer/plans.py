@@ -144,10 +144,10 @@ class OptimizerPlans:
             self._has("cache")
 
     def optimize(
-        self, operation: Callable[..., Any], args: tuple[Any, ...], options: Options, fallback: Any, *, awaited: bool
+        self, operation: Callable[..., Any], args: tuple[Any, ...], options: Options, fallback: Any
     ) -> Plan[Any]:
         """Perform an operation with what it asks for around it."""
-        check_function(operation, "operation", awaited=None if awaited else False, instead="an AsyncOptimizer")
+        check_function(operation, "operation", awaited=None if self._awaited else False, instead="an AsyncOptimizer")
         return self.around(options, fallback, functools.partial(invoke, operation, *args))
 
     def around(self, options: Options, fallback: Any, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
