@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 import redis
 
+import redisopt
 from redisopt.background import now
 from redisopt.cache.config import CacheConfig
 from redisopt.cache.copies import Copies
 from redisopt.cache.layout import Layout
 from tests.cache_faces import CacheFace, Computation
+from tests.servers import RunningServer
 from tests.waiting import wait_until
 
 Make = Callable[..., CacheFace]
@@ -159,6 +162,20 @@ def test_lost_word_costs_local_ttl_at_most(make_cache: Make, client: redis.Redis
         client.client_kill_filter(_id=each["id"])
     other.set("k", "new")
     wait_until(lambda: face.get("k") == "new", 0.5 + 0.3)
+
+
+def test_nobody_listens_after_the_end(server: RunningServer, client: redis.Redis) -> None:
+    """Within the beats of what runs in the background, not within local_ttl."""
+    with redisopt.Cache(redis.from_url(server.url), "over", local_ttl=3600, command_timeout=5) as cache:
+        cache.set("k", 1)
+        assert cache.get("k") == cache.get("k") == 1
+        assert threads_of("over")
+    wait_until(lambda: not threads_of("over"), 5.0)
+
+
+def threads_of(name: str) -> list[str]:
+    """What runs in the background for a cache."""
+    return [each.name for each in threading.enumerate() if each.name.startswith(f"redisopt-cache-{name}-")]
 
 
 def test_who_has_no_copies_still_tells_others_what_it_sets(make_cache: Make) -> None:

@@ -94,7 +94,7 @@ class Cache(Face[CacheConfig]):
         Raises:
             Whatever `function` raises, where this caller ran it and no old value may be served.
             ComputeFailed: another caller ran it, and it failed less than `failure_ttl` ago (or `negative_ttl`).
-            ResultTimeout: another one did not finish within `timeout`.
+            ResultTimeout: another one did not finish within `timeout`, and no old value may be served.
             ValueError: a key, ttl, tags or timeout that cannot be.
             Unavailable: Redis is away, and `on_unavailable` is "raise".
         """

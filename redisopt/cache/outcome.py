@@ -50,7 +50,7 @@ class CacheMetrics(NamedTuple):
         misses: calls that had to compute, or `get` found nothing.
         waited: calls that waited for another one's computation, of this process or another.
         stale: calls that got a value that was refreshed meanwhile.
-        rescued: calls that got an old value since its computation had failed.
+        rescued: calls that got an old value since its computation had failed, or took too long.
         failed: calls that were told of another one's failure.
         unavailable: calls that were answered without Redis.
         computed: computations whose value was kept, refreshes included.
