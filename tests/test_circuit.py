@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
@@ -342,7 +343,7 @@ def test_reset_forgets_all_that_was_counted(make_breaker: Make, clock: ServerClo
     ],
 )
 def test_a_state_that_is_damaged_is_said_to_be_lost_until_it_is_reset(
-    make_breaker: Make, client: redis.Redis, fields: dict[str, str]
+    make_breaker: Make, client: redis.Redis, fields: Any
 ) -> None:
     face = make_breaker()
     face.calls(2)

@@ -151,7 +151,7 @@ def test_the_other_kind_of_window_forgets_as_that_of_the_first(make_breaker: Mak
 def test_slow_calls_open_it(make_breaker: Make, clock: ServerClock, monkeypatch: pytest.MonkeyPatch) -> None:
     face = make_breaker(slow_call_after=2.0, slow_call_rate=0.5, minimum_calls=4)
     passages = [face.allow() for _ in range(4)]
-    for passage, seconds in zip(passages, (1.9, 2.0, 0.1, 3.0), strict=True):
+    for passage, seconds in zip(passages, (0.5, 2.0, 0.1, 3.0), strict=True):
         passage._ticket.began -= seconds
         face.end(passage, "succeed")
 

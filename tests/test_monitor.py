@@ -155,8 +155,8 @@ def test_labels_that_are_equal_and_read_differently_are_told_apart(make_monitor:
     for value in (True, 1, 1.0):
         for _ in range(2):
             monitor.track("op", 0.1, labels={"tier": value})
-    for value in ("True", "1", "1.0"):
-        assert monitor.report("op", labels={"tier": value}).count == 2
+    for text in ("True", "1", "1.0"):
+        assert monitor.report("op", labels={"tier": text}).count == 2
 
 
 def test_what_is_dropped_is_not_said_to_be_folded(make_monitor: Make) -> None:
