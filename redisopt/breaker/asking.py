@@ -7,9 +7,10 @@ from typing import Any
 
 from redisopt import keys
 from redisopt.breaker.config import CircuitBreakerConfig
-from redisopt.breaker.state import CircuitMetrics, State, Verdict, read_metrics, read_state, read_verdict, text
+from redisopt.breaker.state import CircuitMetrics, State, Verdict, read_metrics, read_state, read_verdict
 from redisopt.commands import Arg, Command
 from redisopt.config import milliseconds
+from redisopt.replies import text
 
 
 class Asking:

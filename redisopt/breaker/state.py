@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias, cast, get_args
 
 from redisopt.errors import StateLost
 from redisopt.events import CircuitState
+from redisopt.replies import text
 
 State: TypeAlias = CircuitState
 
@@ -62,11 +63,6 @@ class CircuitMetrics(NamedTuple):
     not_permitted: int
     retry_after: float
     is_local: bool = False
-
-
-def text(value: Any) -> str:
-    """A reply as text, whether or not the client decodes."""
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def read_verdict(reply: Any) -> Verdict:

@@ -8,10 +8,11 @@ from typing import Any
 
 from redisopt.cache.config import MAX_SECONDS, CacheConfig
 from redisopt.cache.layout import Layout, Place
-from redisopt.cache.replies import Answer, Found, Peeked, read_answer, read_failed, read_peeked, text
+from redisopt.cache.replies import Answer, Found, Peeked, read_answer, read_failed, read_peeked
 from redisopt.commands import Arg, Command
 from redisopt.config import milliseconds
 from redisopt.errors import StateLost
+from redisopt.replies import text
 
 KEEP_TAGS_MS = (2 * MAX_SECONDS + 86_400) * 1000
 """How long a tag's version is kept: longer than any value that was computed under the one before."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from redisopt.errors import StateLost
+from redisopt.replies import as_bytes, text
 
 VALUES = frozenset({"hit", "stale", "rescued", "refresh", "early"})
 """What a value may be that was found."""
@@ -80,16 +81,6 @@ class Peeked(NamedTuple):
 
 
 Answer = Found | Failed | Leased | Alone | BeingComputed | Absent
-
-
-def text(value: Any) -> str:
-    """A reply as text, whether the client decodes it or not."""
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def as_bytes(value: Any) -> bytes:
-    """A reply as bytes, likewise."""
-    return value.encode() if isinstance(value, str) else bytes(value)
 
 
 def read_answer(reply: Any) -> Answer:

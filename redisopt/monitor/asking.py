@@ -11,6 +11,7 @@ from redisopt.monitor import names, slots
 from redisopt.monitor.config import MonitorConfig
 from redisopt.monitor.slots import Slot
 from redisopt.monitor.tracking import Part
+from redisopt.replies import text
 
 KEPT_MS = 25 * 3_600_000 + 120_000
 """How long a name is kept that is not measured any more: its last hour and the day before it."""
@@ -72,16 +73,12 @@ class Asking:
 
 
 def _read_flushed(reply: Any) -> Flushed:
-    text = _text(reply)
-    refused, _, to_pack = ("", "", "") if text == "stale" else text.partition(";")
+    told = text(reply)
+    refused, _, to_pack = ("", "", "") if told == "stale" else told.partition(";")
     return Flushed([int(number) for number in refused.split()], [int(number) for number in to_pack.split()])
 
 
 def _read_found(reply: Any) -> tuple[float, list[Found]]:
     now, *rows = reply
-    found = [Found(_text(name), slots.read_all(minutes), slots.read_all(hours)) for name, minutes, hours in rows]
+    found = [Found(text(name), slots.read_all(minutes), slots.read_all(hours)) for name, minutes, hours in rows]
     return int(now) / 1000, found
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
