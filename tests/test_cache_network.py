@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -285,12 +286,14 @@ def test_a_server_that_fills_up_during_a_computation_refuses_the_value_whole(
 ) -> None:
     """Its caller gets it; who waits computes next, and at once."""
     face, other = make_cache(), make_cache()
-    leader = face.begin("k", Computation(0.5, value="leader"))
+    go_on = threading.Event()
+    leader = face.begin("k", lambda: go_on.wait(30) and "leader")
     wait_until(lambda: other.peek("k").computed_by)
     waiter = other.begin("k", Computation(value="waiter"))
     time.sleep(0.1)
     client.config_set("maxmemory", 1)
     began = time.monotonic()
+    go_on.set()
     try:
         assert leader.result(20) == "leader"
         assert waiter.result(20) == "waiter"
