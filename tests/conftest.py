@@ -58,7 +58,7 @@ def loop() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(params=["sync", "async"])
-def kind(
+def twin(
     request: pytest.FixtureRequest, server: RunningServer, client: redis.Redis, loop: asyncio.Runner
 ) -> Iterator[Kind]:
     """Makes objects of one kind, sync or async, and closes them after."""

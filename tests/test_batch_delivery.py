@@ -67,7 +67,7 @@ def test_a_batch_goes_on_though_the_reply_to_a_settlement_was_lost(
             assert [batcher.result(ticket) for ticket in tickets[:7]] == doubled(list(range(7)))
             with pytest.raises(redisopt.BatchItemFailed, match="poison"):
                 batcher.result(tickets[7])
-            assert time.monotonic() - began < 5 + late.seconds
+            assert time.monotonic() - began < 9 + late.seconds  # and the lease lasts ten
     metrics = batcher.metrics()
     batcher.close()
 

@@ -34,7 +34,7 @@ def test_other_partitions_are_refused_while_work_is_left(
     with pytest.raises(redisopt.ConfigConflict, match=f"partitions={first}"):
         other.submit("lost", key="lost")
     with pytest.raises(redisopt.ConfigConflict):
-        other.execute(never if other.kind == "sync" else never_async)
+        other.execute(never if other.twin == "sync" else never_async)
     other.handle()
     other.start()
     caplog.clear()
@@ -106,41 +106,41 @@ def test_another_wait_is_no_conflict(make_debouncer: Make, caplog: pytest.LogCap
 
 
 def test_other_options_are_refused_where_that_is_wanted_for_as_long_as_the_others_live(
-    kind: Kind, client: redis.Redis
+    twin: Kind, client: redis.Redis
 ) -> None:
     caller, other = (
-        kind.make("Debouncer", "test", wait=5),
-        kind.make("Debouncer", "test", wait=5, max_wait=9, on_conflict="raise"),
+        twin.make("Debouncer", "test", wait=5),
+        twin.make("Debouncer", "test", wait=5, max_wait=9, on_conflict="raise"),
     )
-    kind.do(caller.submit, "a")
+    twin.do(caller.submit, "a")
     for _ in range(2):
         with pytest.raises(redisopt.ConfigConflict, match="max_wait=9000ms"):
-            kind.do(other.submit, "b")
+            twin.do(other.submit, "b")
     client.hincrby(TERMS, "at", -200_000)  # as when the other has said nothing for minutes
-    kind.do(other.submit, "b")
-    kind.do(caller.cancel)
+    twin.do(other.submit, "b")
+    twin.do(caller.cancel)
 
 
-def test_what_is_compared_is_written_on_a_full_server_too(kind: Kind, client: redis.Redis) -> None:
+def test_what_is_compared_is_written_on_a_full_server_too(twin: Kind, client: redis.Redis) -> None:
     """Else no worker could start to empty it."""
-    caller, other = (kind.make("Debouncer", "test", wait=0, command_timeout=5.0) for _ in range(2))
-    kind.do(caller.submit, "a")
+    caller, other = (twin.make("Debouncer", "test", wait=0, command_timeout=5.0) for _ in range(2))
+    twin.do(caller.submit, "a")
     client.delete(TERMS)
     ran: list[object] = []
 
     def handle(payload: object) -> None:
         ran.append(payload)
 
-    other.handler(kind.function(handle))
+    other.handler(twin.function(handle))
     client.config_set("maxmemory", 1)
     try:
         worker = other.worker()
-        kind.do(worker.start)
+        twin.do(worker.start)
         for _ in range(100):
-            kind.do(kind.pause(0.02))
+            twin.do(twin.pause(0.02))
             if ran:
                 break
-        kind.do(worker.stop)
+        twin.do(worker.stop)
     finally:
         client.config_set("maxmemory", 0)
     assert ran == ["a"]

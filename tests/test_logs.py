@@ -30,21 +30,21 @@ def told(logs: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
     return [record.redisopt for record in records if record.redisopt["event"] == event]
 
 
-def test_what_was_granted_and_refused_is_logged(kind: Kind, logs: pytest.LogCaptureFixture) -> None:
-    throttler = kind.make("Throttler", "api", rates=["1/h"])
-    kind.do(throttler.try_acquire, key="ada")
-    kind.do(throttler.try_acquire, key="ada")
+def test_what_was_granted_and_refused_is_logged(twin: Kind, logs: pytest.LogCaptureFixture) -> None:
+    throttler = twin.make("Throttler", "api", rates=["1/h"])
+    twin.do(throttler.try_acquire, key="ada")
+    twin.do(throttler.try_acquire, key="ada")
     (granted,), (refused,) = told(logs, "Granted"), told(logs, "Refused")
     assert (granted["name"], granted["key"], granted["cost"]) == ("api", "ada", 1)
     assert refused["reason"] == "1/h"
 
 
-def test_batches_and_their_progress_are_logged(kind: Kind, logs: pytest.LogCaptureFixture) -> None:
+def test_batches_and_their_progress_are_logged(twin: Kind, logs: pytest.LogCaptureFixture) -> None:
     def handle(items: list[Any]) -> list[Any]:
         return [redisopt.Fatal("bad") if item == 3 else item for item in items]
 
-    batcher = kind.make("Batcher", "embed", max_size=10, max_delay=0.01, handler=kind.function(handle))
-    kind.do(batcher.map, range(10), run_id="tuesday", errors="collect")
+    batcher = twin.make("Batcher", "embed", max_size=10, max_delay=0.01, handler=twin.function(handle))
+    twin.do(batcher.map, range(10), run_id="tuesday", errors="collect")
     assert sum(ran["done"] for ran in told(logs, "BatchRan")) == 9
     assert sum(ran["dead"] for ran in told(logs, "BatchRan")) == 1
     last = told(logs, "Progressed")[-1]
@@ -53,14 +53,14 @@ def test_batches_and_their_progress_are_logged(kind: Kind, logs: pytest.LogCaptu
     assert max(levels) == logging.WARNING
 
 
-def test_debounced_runs_are_logged_and_why_they_failed(kind: Kind, logs: pytest.LogCaptureFixture) -> None:
-    debouncer = kind.make("Debouncer", "save", wait=0.01, max_attempts=1)
+def test_debounced_runs_are_logged_and_why_they_failed(twin: Kind, logs: pytest.LogCaptureFixture) -> None:
+    debouncer = twin.make("Debouncer", "save", wait=0.01, max_attempts=1)
 
     def handle(payload: Any, run: redisopt.Run) -> None:
         if payload == "bad":
             raise ValueError("no such document")
 
-    debouncer.handler(two(kind, handle))
+    debouncer.handler(two(twin, handle))
 
     async def work_async() -> None:
         async with debouncer.worker():
@@ -68,21 +68,21 @@ def test_debounced_runs_are_logged_and_why_they_failed(kind: Kind, logs: pytest.
                 ticket = await debouncer.submit(payload, key=payload)
                 await ticket.wait() if hasattr(ticket, "wait") else await _quiet(ticket.result(10))
 
-    if kind.name == "sync":
+    if twin.name == "sync":
         with debouncer.worker():
             debouncer.submit("good", key="good").result(10)
             with pytest.raises(redisopt.RunFailed):
                 debouncer.submit("bad", key="bad").result(10)
     else:
-        kind.do(work_async)
+        twin.do(work_async)
     good, bad = sorted(told(logs, "WindowRan"), key=lambda ran: ran["error"] is not None)
     assert (good["name"], good["key"], good["calls"], good["error"]) == ("save", "good", 1, None)
     assert bad["error"] == "ValueError: no such document"
 
 
-def two(kind: Kind, act: Any) -> Any:
-    """As a handler of two arguments of either kind."""
-    if kind.name == "sync":
+def two(twin: Kind, act: Any) -> Any:
+    """As a handler of two arguments of either twin."""
+    if twin.name == "sync":
         return act
 
     async def act_async(payload: Any, run: Any) -> Any:
@@ -98,13 +98,13 @@ async def _quiet(awaitable: Any) -> None:
         return
 
 
-def test_fields_can_be_written_as_json(kind: Kind, logs: pytest.LogCaptureFixture) -> None:
-    pipeline = kind.make("Pipeline", [redisopt.Fallback("stale")])
+def test_fields_can_be_written_as_json(twin: Kind, logs: pytest.LogCaptureFixture) -> None:
+    pipeline = twin.make("Pipeline", [redisopt.Fallback("stale")])
 
     def fail() -> None:
         raise ConnectionError("down")
 
-    kind.do(pipeline.execute, kind.function(fail))
+    twin.do(pipeline.execute, twin.function(fail))
     (record,) = [record for record in logs.records if "FellBack" in record.message]
     assert json.loads(json.dumps(record.__dict__["redisopt"])) == {
         "event": "FellBack",
@@ -114,11 +114,11 @@ def test_fields_can_be_written_as_json(kind: Kind, logs: pytest.LogCaptureFixtur
     assert "error='ConnectionError: down'" in record.message
 
 
-def test_nothing_is_logged_of_single_calls_by_default(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_logged_of_single_calls_by_default(twin: Kind, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "redisopt")
-    throttler = kind.make("Throttler", "api", rates=["1/h"])
-    kind.do(throttler.try_acquire)
-    kind.do(throttler.try_acquire)
+    throttler = twin.make("Throttler", "api", rates=["1/h"])
+    twin.do(throttler.try_acquire)
+    twin.do(throttler.try_acquire)
     assert [record.message for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
@@ -134,13 +134,13 @@ def test_what_is_stopped_logs_no_more(client: redis.Redis, caplog: pytest.LogCap
 
 @pytest.mark.parametrize("into", ["redisopt", "mine"])
 def test_a_change_of_a_circuit_is_logged_once_with_its_fields(
-    kind: Kind, caplog: pytest.LogCaptureFixture, into: str
+    twin: Kind, caplog: pytest.LogCaptureFixture, into: str
 ) -> None:
     caplog.set_level(logging.DEBUG, "redisopt")
     caplog.set_level(logging.DEBUG, "mine")
     hook = redisopt.log_events(logging.getLogger(into))
-    breaker = kind.make("CircuitBreaker", "api", minimum_calls=1)
-    kind.do(breaker.force_open)
+    breaker = twin.make("CircuitBreaker", "api", minimum_calls=1)
+    twin.do(breaker.force_open)
     hook.stop()
     records = [record for record in caplog.records if record.name == into and hasattr(record, "redisopt")]
     (record,) = [record for record in records if record.__dict__["redisopt"]["event"] == "CircuitChanged"]

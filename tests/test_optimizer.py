@@ -70,14 +70,14 @@ COMBINATIONS = [
 
 
 @pytest.fixture
-def optimizer(kind: Kind) -> Any:
-    return kind.make("Optimizer", "api", **SECTIONS)
+def optimizer(twin: Kind) -> Any:
+    return twin.make("Optimizer", "api", **SECTIONS)
 
 
-def ends(kind: Kind, optimizer: Any, combination: Combination, operation: Callable[[], Any], of: str) -> Any:
+def ends(twin: Kind, optimizer: Any, combination: Combination, operation: Callable[[], Any], of: str) -> Any:
     """What a call gives, or the error that it raises."""
     try:
-        return kind.do(optimizer.optimize, kind.function(operation), **keys_of(combination, of), **combination.options)
+        return twin.do(optimizer.optimize, twin.function(operation), **keys_of(combination, of), **combination.options)
     except Exception as error:
         return type(error)
 
@@ -94,12 +94,12 @@ def raise_it(error: Exception) -> Any:
 # --- every combination
 
 
-def test_every_combination_gives_the_value(kind: Kind, optimizer: Any) -> None:
+def test_every_combination_gives_the_value(twin: Kind, optimizer: Any) -> None:
     for combination in COMBINATIONS:
-        assert ends(kind, optimizer, combination, lambda: 42, "value") == 42, combination
+        assert ends(twin, optimizer, combination, lambda: 42, "value") == 42, combination
 
 
-def test_every_combination_ends_with_the_error_or_its_fallback(kind: Kind, optimizer: Any) -> None:
+def test_every_combination_ends_with_the_error_or_its_fallback(twin: Kind, optimizer: Any) -> None:
     for combination in COMBINATIONS:
         calls: list[int] = []
 
@@ -108,11 +108,11 @@ def test_every_combination_ends_with_the_error_or_its_fallback(kind: Kind, optim
             raise KeyError("no")
 
         expected = "fallback" if "fallback" in combination.on else KeyError
-        assert ends(kind, optimizer, combination, fail, "error") == expected, combination
+        assert ends(twin, optimizer, combination, fail, "error") == expected, combination
         assert len(calls) == 1, combination
 
 
-def test_every_combination_tries_again_what_it_is_told_to(kind: Kind, optimizer: Any) -> None:
+def test_every_combination_tries_again_what_it_is_told_to(twin: Kind, optimizer: Any) -> None:
     for combination in COMBINATIONS:
         calls: list[int] = []
 
@@ -124,15 +124,15 @@ def test_every_combination_tries_again_what_it_is_told_to(kind: Kind, optimizer:
 
         retried, answered = "retry" in combination.on, "fallback" in combination.on
         expected = "second" if retried else "fallback" if answered else ConnectionError
-        assert ends(kind, optimizer, combination, fail_once, "again") == expected, combination
+        assert ends(twin, optimizer, combination, fail_once, "again") == expected, combination
 
 
 @pytest.mark.parametrize("policy", ["raise", "allow", "deny", "local"])
 def test_without_redis_every_combination_ends_as_its_policies_say(
-    kind: Kind, server: RunningServer, policy: str
+    twin: Kind, server: RunningServer, policy: str
 ) -> None:
     sections = SECTIONS | {"throttling": {"rates": ["1000000/s"], "on_unavailable": policy}, "command_timeout": 0.2}
-    optimizer = kind.make("Optimizer", "api", **sections)
+    optimizer = twin.make("Optimizer", "api", **sections)
     with stopped(server, 90):
         for combination in COMBINATIONS:
             away: type[Exception] | None = None
@@ -141,13 +141,13 @@ def test_without_redis_every_combination_ends_as_its_policies_say(
             if "debounce" in combination.on:
                 away = redisopt.Unavailable
             expected: Any = "fallback" if away and "fallback" in combination.on else away or "value"
-            assert ends(kind, optimizer, combination, lambda: "value", "away") == expected, combination
+            assert ends(twin, optimizer, combination, lambda: "value", "away") == expected, combination
 
 
-def test_what_a_combination_held_is_given_back(kind: Kind, optimizer: Any) -> None:
+def test_what_a_combination_held_is_given_back(twin: Kind, optimizer: Any) -> None:
     for combination, error in itertools.product(COMBINATIONS, (None, KeyError())):
-        ends(kind, optimizer, combination, functools.partial(raise_it, error) if error else dict, "held")
-    wait_until(lambda: kind.do(optimizer.throttler.metrics).active_operations == 0)
+        ends(twin, optimizer, combination, functools.partial(raise_it, error) if error else dict, "held")
+    wait_until(lambda: twin.do(optimizer.throttler.metrics).active_operations == 0)
     grouping = optimizer._plans.parts.grouping
     assert (grouping.metrics.pending, grouping.metrics.running) == (0, 0)
 
@@ -155,50 +155,50 @@ def test_what_a_combination_held_is_given_back(kind: Kind, optimizer: Any) -> No
 # --- what each part does
 
 
-def test_what_is_switched_off_is_passed_by(kind: Kind, client: redis.Redis) -> None:
+def test_what_is_switched_off_is_passed_by(twin: Kind, client: redis.Redis) -> None:
     sections: dict[str, Any] = {
         name: section | {"enabled": False} if isinstance(section, dict) else section
         for name, section in SECTIONS.items()
     }
-    optimizer = kind.make("Optimizer", "off", **sections)
+    optimizer = twin.make("Optimizer", "off", **sections)
     for combination in COMBINATIONS:
-        assert ends(kind, optimizer, combination, lambda: 42, "off") == 42
+        assert ends(twin, optimizer, combination, lambda: 42, "off") == 42
     assert not client.keys()
     assert optimizer.throttler is optimizer.debouncer is optimizer.breaker is optimizer.monitor is None
 
 
 @pytest.mark.parametrize("option", [*BOOLS, "cache"])
-def test_what_the_config_has_not_is_refused_by_name(kind: Kind, option: str) -> None:
-    optimizer = kind.make("Optimizer", "bare")
+def test_what_the_config_has_not_is_refused_by_name(twin: Kind, option: str) -> None:
+    optimizer = twin.make("Optimizer", "bare")
     with pytest.raises(ValueError, match=f"the option {option} needs a section"):
-        kind.do(optimizer.optimize, kind.function(lambda: 1), **{option: "key" if option == "cache" else True})
+        twin.do(optimizer.optimize, twin.function(lambda: 1), **{option: "key" if option == "cache" else True})
     if option == "cache":
         return
-    assert kind.do(optimizer.optimize, kind.function(lambda: 1), **{option: False}) == 1
+    assert twin.do(optimizer.optimize, twin.function(lambda: 1), **{option: False}) == 1
 
 
-def test_a_permit_is_held_while_the_operation_runs(kind: Kind) -> None:
-    optimizer = kind.make("Optimizer", "api", throttling={"max_concurrent": 2})
+def test_a_permit_is_held_while_the_operation_runs(twin: Kind) -> None:
+    optimizer = twin.make("Optimizer", "api", throttling={"max_concurrent": 2})
     in_use: list[int] = []
-    with redis.from_url(kind.url) as client, redisopt.Throttler(client, "api", max_concurrent=2) as watcher:
-        look = kind.function(lambda: in_use.append(watcher.metrics().active_operations))
-        kind.do(optimizer.optimize, look, throttle=True)
-        kind.do(optimizer.optimize, look)
+    with redis.from_url(twin.url) as client, redisopt.Throttler(client, "api", max_concurrent=2) as watcher:
+        look = twin.function(lambda: in_use.append(watcher.metrics().active_operations))
+        twin.do(optimizer.optimize, look, throttle=True)
+        twin.do(optimizer.optimize, look)
     assert in_use == [1, 0]
 
 
-def test_who_may_not_wait_is_refused(kind: Kind) -> None:
-    optimizer = kind.make("Optimizer", "api", throttling={"rates": ["1/h"]})
+def test_who_may_not_wait_is_refused(twin: Kind) -> None:
+    optimizer = twin.make("Optimizer", "api", throttling={"rates": ["1/h"]})
     call: dict[str, Any] = {"throttle": True, "acquire_timeout": 0}
-    assert kind.do(optimizer.optimize, kind.function(lambda: 1), key="ada", **call) == 1
+    assert twin.do(optimizer.optimize, twin.function(lambda: 1), key="ada", **call) == 1
     with pytest.raises(redisopt.ThrottleTimeout):
-        kind.do(optimizer.optimize, kind.function(lambda: 1), key="ada", **call)
-    assert kind.do(optimizer.optimize, kind.function(lambda: 1), key="bob", **call) == 1
+        twin.do(optimizer.optimize, twin.function(lambda: 1), key="ada", **call)
+    assert twin.do(optimizer.optimize, twin.function(lambda: 1), key="bob", **call) == 1
     with pytest.raises(redisopt.CostExceedsLimit):
-        kind.do(optimizer.optimize, kind.function(lambda: 1), cost=2, **call)
+        twin.do(optimizer.optimize, twin.function(lambda: 1), cost=2, **call)
 
 
-def test_what_was_computed_is_not_computed_again(kind: Kind, optimizer: Any) -> None:
+def test_what_was_computed_is_not_computed_again(twin: Kind, optimizer: Any) -> None:
     calls: list[int] = []
 
     def compute() -> int:
@@ -206,89 +206,89 @@ def test_what_was_computed_is_not_computed_again(kind: Kind, optimizer: Any) -> 
         return 42
 
     for _ in range(3):
-        assert kind.do(optimizer.optimize, kind.function(compute), cache="answer", throttle=True) == 42
+        assert twin.do(optimizer.optimize, twin.function(compute), cache="answer", throttle=True) == 42
     assert len(calls) == 1
-    metrics = kind.do(optimizer.metrics)
+    metrics = twin.do(optimizer.metrics)
     assert (metrics.caching.computed, metrics.throttling.performance.count) == (1, 1)
-    operation = registered(kind, optimizer, lambda payload: calls.append(payload), name="note", cache=str)
+    operation = registered(twin, optimizer, lambda payload: calls.append(payload), name="note", cache=str)
     for payload in (7, 7, 8):
-        kind.do(operation, payload)
+        twin.do(operation, payload)
     assert calls == [1, 7, 8]
 
 
-def test_a_stale_value_is_better_than_an_error(kind: Kind) -> None:
-    optimizer = kind.make("Optimizer", "api", caching={"ttl": 0.05, "ttl_jitter": 0, "stale_if_error": 60})
-    assert kind.do(optimizer.optimize, kind.function(lambda: "good"), cache="k") == "good"
+def test_a_stale_value_is_better_than_an_error(twin: Kind) -> None:
+    optimizer = twin.make("Optimizer", "api", caching={"ttl": 0.05, "ttl_jitter": 0, "stale_if_error": 60})
+    assert twin.do(optimizer.optimize, twin.function(lambda: "good"), cache="k") == "good"
     time.sleep(0.1)
-    assert kind.do(optimizer.optimize, kind.function(raise_it), OSError(), cache="k") == "good"
+    assert twin.do(optimizer.optimize, twin.function(raise_it), OSError(), cache="k") == "good"
 
 
-def test_the_breaker_opens_for_the_operations_failures_alone(kind: Kind) -> None:
+def test_the_breaker_opens_for_the_operations_failures_alone(twin: Kind) -> None:
     """Not for a limit of our own, nor for what is to be ignored."""
-    optimizer = kind.make(
+    optimizer = twin.make(
         "Optimizer", "api", breaking={"minimum_calls": 3}, throttling={"rates": ["1/h"]}, ignore=(LookupError,)
     )
     for _ in range(4):
-        kind.do(optimizer.optimize, kind.function(lambda: 1), throttle=True, acquire_timeout=0, fallback=None)
+        twin.do(optimizer.optimize, twin.function(lambda: 1), throttle=True, acquire_timeout=0, fallback=None)
         with pytest.raises(redisopt.ThrottleTimeout):
-            kind.do(optimizer.optimize, kind.function(lambda: 1), throttle=True, acquire_timeout=0)
+            twin.do(optimizer.optimize, twin.function(lambda: 1), throttle=True, acquire_timeout=0)
         with pytest.raises(KeyError):
-            kind.do(optimizer.optimize, kind.function(raise_it), KeyError())
-    assert kind.do(optimizer.breaker.state) == "closed"
+            twin.do(optimizer.optimize, twin.function(raise_it), KeyError())
+    assert twin.do(optimizer.breaker.state) == "closed"
     for _ in range(20):
         with pytest.raises((OSError, redisopt.CircuitOpen)):
-            kind.do(optimizer.optimize, kind.function(raise_it), OSError())
+            twin.do(optimizer.optimize, twin.function(raise_it), OSError())
     with pytest.raises(redisopt.CircuitOpen):
-        kind.do(optimizer.optimize, kind.function(lambda: 1))
-    assert kind.do(optimizer.optimize, kind.function(lambda: 1), breaker=False) == 1
-    assert kind.do(optimizer.optimize, kind.function(lambda: 1), fallback="closed today") == "closed today"
+        twin.do(optimizer.optimize, twin.function(lambda: 1))
+    assert twin.do(optimizer.optimize, twin.function(lambda: 1), breaker=False) == 1
+    assert twin.do(optimizer.optimize, twin.function(lambda: 1), fallback="closed today") == "closed today"
 
 
-def test_timeouts_open_the_breaker(kind: Kind) -> None:
-    optimizer = kind.make("Optimizer", "api", breaking={"minimum_calls": 2}, timeout=0.02)
+def test_timeouts_open_the_breaker(twin: Kind) -> None:
+    optimizer = twin.make("Optimizer", "api", breaking={"minimum_calls": 2}, timeout=0.02)
     for _ in range(2):
         with pytest.raises(redisopt.OperationTimeout):
-            kind.do(optimizer.optimize, kind.pause(0.3))
-    assert kind.do(optimizer.breaker.state) == "open"
+            twin.do(optimizer.optimize, twin.pause(0.3))
+    assert twin.do(optimizer.breaker.state) == "open"
 
 
-def test_a_try_that_takes_too_long_is_given_up(kind: Kind) -> None:
-    optimizer = kind.make("Optimizer", "api", timeout=0.05)
+def test_a_try_that_takes_too_long_is_given_up(twin: Kind) -> None:
+    optimizer = twin.make("Optimizer", "api", timeout=0.05)
     with pytest.raises(redisopt.OperationTimeout):
-        kind.do(optimizer.optimize, kind.pause(1.0))
-    assert kind.do(optimizer.optimize, kind.pause(0.2), timeout=5.0) is None
+        twin.do(optimizer.optimize, twin.pause(1.0))
+    assert twin.do(optimizer.optimize, twin.pause(0.2), timeout=5.0) is None
 
 
-def test_of_many_calls_the_newest_is_run(kind: Kind, server: RunningServer) -> None:
-    optimizer = kind.make("Optimizer", "api", **SECTIONS | {"debouncing": {"wait": 0.2}})
+def test_of_many_calls_the_newest_is_run(twin: Kind, server: RunningServer) -> None:
+    optimizer = twin.make("Optimizer", "api", **SECTIONS | {"debouncing": {"wait": 0.2}})
     ran: list[int] = []
 
     def save(number: int) -> int:
         ran.append(number)
         return number
 
-    values = at_once(kind, optimizer, save, 5, debounce=True, throttle=True, key="doc:1")
+    values = at_once(twin, optimizer, save, 5, debounce=True, throttle=True, key="doc:1")
     assert len(ran) == 1
     assert list(values) == [ran[0]] * 5
 
 
-def at_once(kind: Kind, optimizer: Any, operation: Callable[[int], Any], count: int, **options: Any) -> list[Any]:
+def at_once(twin: Kind, optimizer: Any, operation: Callable[[int], Any], count: int, **options: Any) -> list[Any]:
     """So many calls at the same time, in threads or in tasks."""
-    if kind.name == "sync":
+    if twin.name == "sync":
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(lambda number: optimizer.optimize(operation, number, **options), range(count)))
 
     async def gather() -> list[Any]:
-        function = kind.function(operation)
+        function = twin.function(operation)
         return await asyncio.gather(*(optimizer.optimize(function, number, **options) for number in range(count)))
 
-    return list(kind.do(gather))
+    return list(twin.do(gather))
 
 
-def test_closures_of_a_batch_share_a_permit(kind: Kind) -> None:
+def test_closures_of_a_batch_share_a_permit(twin: Kind) -> None:
     """Twelve closures, four to a batch: three permits; each has its own outcome."""
     sections = SECTIONS | {"batching": {"max_size": 4, "max_delay": 5}, "throttling": {"rates": ["1000/h"]}}
-    optimizer = kind.make("Optimizer", "api", **sections)
+    optimizer = twin.make("Optimizer", "api", **sections)
 
     def square(number: int) -> int:
         if number == 7:
@@ -301,27 +301,27 @@ def test_closures_of_a_batch_share_a_permit(kind: Kind) -> None:
         except LookupError as error:
             return str(error)
 
-    values = at_once(kind, optimizer, call, 12, batch=True, throttle=True)
+    values = at_once(twin, optimizer, call, 12, batch=True, throttle=True)
     assert values == [number * number if number != 7 else "seven" for number in range(12)]
-    metrics = kind.do(optimizer.metrics)
+    metrics = twin.do(optimizer.metrics)
     assert metrics.closures.batches == 3
     assert metrics.closures.done == 12
     assert metrics.throttling.limits[0].remaining == 997
 
 
-def test_a_batch_is_due_after_its_delay(kind: Kind) -> None:
-    optimizer = kind.make("Optimizer", "api", batching={"max_size": 100, "max_delay": 0.1})
+def test_a_batch_is_due_after_its_delay(twin: Kind) -> None:
+    optimizer = twin.make("Optimizer", "api", batching={"max_size": 100, "max_delay": 0.1})
     began = time.monotonic()
-    assert kind.do(optimizer.optimize, kind.function(lambda: 1), batch=True) == 1
+    assert twin.do(optimizer.optimize, twin.function(lambda: 1), batch=True) == 1
     assert 0.1 <= time.monotonic() - began < 3.0
 
 
-def test_a_batch_that_is_refused_is_refused_to_all(kind: Kind) -> None:
+def test_a_batch_that_is_refused_is_refused_to_all(twin: Kind) -> None:
     sections = SECTIONS | {"batching": {"max_size": 3, "max_delay": 5}, "throttling": {"rates": ["1/h"]}}
-    optimizer = kind.make("Optimizer", "api", **sections)
-    kind.do(optimizer.optimize, kind.function(lambda: 1), throttle=True)
+    optimizer = twin.make("Optimizer", "api", **sections)
+    twin.do(optimizer.optimize, twin.function(lambda: 1), throttle=True)
     values = at_once(
-        kind,
+        twin,
         optimizer,
         lambda number: number,
         3,
@@ -357,20 +357,20 @@ def test_a_task_that_is_cancelled_leaves_its_batch(server: RunningServer, client
     asyncio.run(main())
 
 
-def test_calls_are_measured(kind: Kind, optimizer: Any) -> None:
+def test_calls_are_measured(twin: Kind, optimizer: Any) -> None:
     for _ in range(3):
-        kind.do(optimizer.optimize, kind.function(lambda: None), throttle=True)
+        twin.do(optimizer.optimize, twin.function(lambda: None), throttle=True)
     with pytest.raises(KeyError):
-        kind.do(optimizer.optimize, kind.function(raise_it), KeyError())
-    metrics = kind.do(optimizer.metrics)
+        twin.do(optimizer.optimize, twin.function(raise_it), KeyError())
+    metrics = twin.do(optimizer.metrics)
     assert (metrics.performance.count, metrics.performance.errors) == (4, 1)
     assert metrics.throttling.performance.count == 3
-    assert kind.do(optimizer.monitor.report, MEASURED).count == 4
+    assert twin.do(optimizer.monitor.report, MEASURED).count == 4
 
 
-def test_whoever_wants_to_know_is_told(kind: Kind) -> None:
+def test_whoever_wants_to_know_is_told(twin: Kind) -> None:
     told: list[Any] = []
-    optimizer = kind.make(
+    optimizer = twin.make(
         "Optimizer",
         "api",
         throttling={"rates": ["1/h"]},
@@ -379,9 +379,9 @@ def test_whoever_wants_to_know_is_told(kind: Kind) -> None:
     )
     call: dict[str, Any] = {"throttle": True, "acquire_timeout": 0, "fallback": None}
     for _ in range(2):
-        kind.do(optimizer.optimize, kind.function(lambda: 1), **call)
+        twin.do(optimizer.optimize, twin.function(lambda: 1), **call)
     for _ in range(3):
-        kind.do(optimizer.optimize, kind.function(raise_it), OSError(), fallback=None)
+        twin.do(optimizer.optimize, twin.function(raise_it), OSError(), fallback=None)
     assert told[0] == 0
     assert [each.after for each in told if isinstance(each, redisopt.events.CircuitChanged)] == ["open"]
 
@@ -390,20 +390,20 @@ def test_whoever_wants_to_know_is_told(kind: Kind) -> None:
 
 
 @contextmanager
-def working(kind: Kind, optimizer: Any) -> Iterator[None]:
+def working(twin: Kind, optimizer: Any) -> Iterator[None]:
     """A worker, in the background of the test."""
-    if kind.name == "sync":
+    if twin.name == "sync":
         with optimizer.worker():
             yield
         return
     worker = optimizer.worker()
-    kind.do(worker.start)
+    twin.do(worker.start)
     yield
-    kind.do(worker.stop)
+    twin.do(worker.stop)
 
 
-def registered(kind: Kind, optimizer: Any, act: Callable[[Any], Any], **how: Any) -> Any:
-    if kind.name == "sync":
+def registered(twin: Kind, optimizer: Any, act: Callable[[Any], Any], **how: Any) -> Any:
+    if twin.name == "sync":
         return optimizer.operation(act, **how)
 
     async def operate(payload: Any) -> Any:
@@ -414,28 +414,28 @@ def registered(kind: Kind, optimizer: Any, act: Callable[[Any], Any], **how: Any
 
 @pytest.mark.parametrize("throttle", [False, True])
 @pytest.mark.parametrize("how", ["plain", "batch", "debounce", "both"])
-def test_an_operation_is_called_by_itself_or_by_name(kind: Kind, optimizer: Any, how: str, throttle: bool) -> None:
+def test_an_operation_is_called_by_itself_or_by_name(twin: Kind, optimizer: Any, how: str, throttle: bool) -> None:
     options: dict[str, Any] = {"batch": how in {"batch", "both"}, "debounce": how in {"debounce", "both"}}
 
     def shout(payload: Any) -> Any:
         return [each.upper() for each in payload] if options["batch"] else payload.upper()
 
-    operation = registered(kind, optimizer, shout, name="shout", throttle=throttle, **options)
-    with working(kind, optimizer) if how != "plain" else contextmanager(lambda: iter([None]))():
-        assert kind.do(operation, "ada") == "ADA"
-        assert kind.do(optimizer.optimize, "shout", "bob") == "BOB"
+    operation = registered(twin, optimizer, shout, name="shout", throttle=throttle, **options)
+    with working(twin, optimizer) if how != "plain" else contextmanager(lambda: iter([None]))():
+        assert twin.do(operation, "ada") == "ADA"
+        assert twin.do(optimizer.optimize, "shout", "bob") == "BOB"
     assert operation.name == "shout"
     assert (operation.batcher is not None, operation.debouncer is not None) == (options["batch"], options["debounce"])
-    metrics = kind.do(optimizer.metrics)
+    metrics = twin.do(optimizer.metrics)
     assert list(metrics.batching) == (["shout"] if options["batch"] else [])
     assert list(metrics.debounced) == (["shout"] if options["debounce"] else [])
     if throttle:
         assert metrics.throttling.operations_per_second > 0
 
 
-def test_an_operation_has_its_fallback(kind: Kind, optimizer: Any) -> None:
-    operation = registered(kind, optimizer, lambda payload: raise_it(KeyError(payload)), name="bad", fallback="none")
-    assert kind.do(operation, 1) == "none"
+def test_an_operation_has_its_fallback(twin: Kind, optimizer: Any) -> None:
+    operation = registered(twin, optimizer, lambda payload: raise_it(KeyError(payload)), name="bad", fallback="none")
+    assert twin.do(operation, 1) == "none"
 
 
 def test_an_operation_may_want_to_know_of_its_run(client: redis.Redis) -> None:
@@ -518,32 +518,32 @@ def test_who_runs_in_the_foreground_ends_when_told_to(client: redis.Redis) -> No
 # --- bad input
 
 
-def test_wrong_calls_are_refused(kind: Kind, optimizer: Any) -> None:
-    one = kind.function(lambda: 1)
+def test_wrong_calls_are_refused(twin: Kind, optimizer: Any) -> None:
+    one = twin.function(lambda: 1)
     with pytest.raises(ValueError, match="there is no option 'thrott'"):
-        kind.do(optimizer.optimize, one, thrott=True)
+        twin.do(optimizer.optimize, one, thrott=True)
     with pytest.raises(ValueError, match="throttle must be True or False"):
-        kind.do(optimizer.optimize, one, throttle="yes")
+        twin.do(optimizer.optimize, one, throttle="yes")
     with pytest.raises(ValueError, match="key must be a str"):
-        kind.do(optimizer.optimize, one, throttle=True, key=7)
+        twin.do(optimizer.optimize, one, throttle=True, key=7)
     with pytest.raises(ValueError, match="timeout must be seconds"):
-        kind.do(optimizer.optimize, one, timeout=-1)
+        twin.do(optimizer.optimize, one, timeout=-1)
     with pytest.raises(ValueError, match="there is no operation 'nope'"):
-        kind.do(optimizer.optimize, "nope", 1)
+        twin.do(optimizer.optimize, "nope", 1)
     with pytest.raises(ValueError, match="operation must be a function"):
-        kind.do(optimizer.optimize, 42)
-    operation = registered(kind, optimizer, lambda payload: payload, name="one", batch=True)
+        twin.do(optimizer.optimize, 42)
+    operation = registered(twin, optimizer, lambda payload: payload, name="one", batch=True)
     with pytest.raises(ValueError, match="takes one argument"):
-        kind.do(operation, 1, 2)
+        twin.do(operation, 1, 2)
     with pytest.raises(ValueError, match="is taken"):
-        registered(kind, optimizer, lambda payload: payload, name="one")
+        registered(twin, optimizer, lambda payload: payload, name="one")
     with pytest.raises(ValueError, match="one more"):
-        kind.do(optimizer.optimize, "one", 1, throttle=True)
+        twin.do(optimizer.optimize, "one", 1, throttle=True)
     with pytest.raises(ValueError, match="must take a payload"):
-        optimizer.operation(kind.function(lambda a, b, c: 1), name="three", batch=True)
+        optimizer.operation(twin.function(lambda a, b, c: 1), name="three", batch=True)
 
 
-def test_who_has_nothing_to_work_on_is_told(kind: Kind, optimizer: Any) -> None:
+def test_who_has_nothing_to_work_on_is_told(twin: Kind, optimizer: Any) -> None:
     with pytest.raises(ValueError, match="no operation that is batched or debounced"):
         optimizer.worker()
 
@@ -646,26 +646,26 @@ def test_a_batch_whose_process_forks_is_not_the_childs() -> None:
     assert grouping.metrics == (0, 0, 0, 0)
 
 
-def test_nothing_is_logged_of_calls(kind: Kind, optimizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_logged_of_calls(twin: Kind, optimizer: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "redisopt")
-    kind.do(optimizer.optimize, kind.function(lambda: 1), throttle=True, batch=True, debounce=True)
+    twin.do(optimizer.optimize, twin.function(lambda: 1), throttle=True, batch=True, debounce=True)
     assert not caplog.records
 
 
 # --- what reviewers found
 
 
-def test_each_try_has_a_permit_of_its_own(kind: Kind) -> None:
+def test_each_try_has_a_permit_of_its_own(twin: Kind) -> None:
     sections = SECTIONS | {"throttling": {"rates": ["100/h"]}}
-    optimizer = kind.make("Optimizer", "api", **sections)
+    optimizer = twin.make("Optimizer", "api", **sections)
     with pytest.raises(ConnectionError):
-        kind.do(optimizer.optimize, kind.function(raise_it), ConnectionError(), throttle=True)
-    assert kind.do(optimizer.throttler.peek).remaining == 97
+        twin.do(optimizer.optimize, twin.function(raise_it), ConnectionError(), throttle=True)
+    assert twin.do(optimizer.throttler.peek).remaining == 97
 
 
-def test_an_open_breaker_stops_retries_at_once(kind: Kind) -> None:
+def test_an_open_breaker_stops_retries_at_once(twin: Kind) -> None:
     """It says when to come back, but not to retries of calls that it refuses."""
-    optimizer = kind.make(
+    optimizer = twin.make(
         "Optimizer", "api", breaking={"minimum_calls": 2}, retrying={"max_attempts": 9, "backoff_base": 0.001}
     )
     calls: list[int] = []
@@ -676,50 +676,50 @@ def test_an_open_breaker_stops_retries_at_once(kind: Kind) -> None:
 
     began = time.monotonic()
     with pytest.raises(redisopt.CircuitOpen):
-        kind.do(optimizer.optimize, kind.function(fail))
+        twin.do(optimizer.optimize, twin.function(fail))
     assert len(calls) == 2
     assert time.monotonic() - began < 5.0
 
 
-def test_waiting_for_a_permit_is_no_slow_call(kind: Kind) -> None:
+def test_waiting_for_a_permit_is_no_slow_call(twin: Kind) -> None:
     sections: Any = {"breaking": {"minimum_calls": 3, "slow_call_after": 0.2}, "throttling": {"rates": ["2/500ms"]}}
-    optimizer = kind.make("Optimizer", "api", **sections, command_timeout=5.0)
-    values = at_once(kind, optimizer, lambda number: number, 6, throttle=True)
+    optimizer = twin.make("Optimizer", "api", **sections, command_timeout=5.0)
+    values = at_once(twin, optimizer, lambda number: number, 6, throttle=True)
     assert sorted(values) == list(range(6))
-    metrics = kind.do(optimizer.breaker.metrics)
+    metrics = twin.do(optimizer.breaker.metrics)
     assert (metrics.state, metrics.slow) == ("closed", 0)
 
 
-def test_what_a_fallback_answered_was_an_error(kind: Kind, optimizer: Any) -> None:
-    assert kind.do(optimizer.optimize, kind.function(raise_it), KeyError(), fallback=0) == 0
-    assert kind.do(optimizer.metrics).performance.errors == 1
+def test_what_a_fallback_answered_was_an_error(twin: Kind, optimizer: Any) -> None:
+    assert twin.do(optimizer.optimize, twin.function(raise_it), KeyError(), fallback=0) == 0
+    assert twin.do(optimizer.metrics).performance.errors == 1
 
 
-def test_a_batch_that_is_switched_off_is_one_of_one(kind: Kind) -> None:
-    optimizer = kind.make("Optimizer", "api", batching={"enabled": False}, debouncing={"enabled": False})
+def test_a_batch_that_is_switched_off_is_one_of_one(twin: Kind) -> None:
+    optimizer = twin.make("Optimizer", "api", batching={"enabled": False}, debouncing={"enabled": False})
 
     def measure(texts: list[str]) -> list[Any]:
         return [LookupError(text) if text == "bad" else len(text) for text in texts]
 
-    operation = registered(kind, optimizer, measure, name="measure", batch=True)
-    assert kind.do(operation, "abc") == 3
+    operation = registered(twin, optimizer, measure, name="measure", batch=True)
+    assert twin.do(operation, "abc") == 3
     with pytest.raises(LookupError):
-        kind.do(operation, "bad")
-    saved = registered(kind, optimizer, lambda payload: f"saved {payload}", name="save", debounce=True)
-    assert kind.do(saved, "x") == "saved x"
-    wrong = registered(kind, optimizer, lambda _: 7, name="wrong", batch=True)
+        twin.do(operation, "bad")
+    saved = registered(twin, optimizer, lambda payload: f"saved {payload}", name="save", debounce=True)
+    assert twin.do(saved, "x") == "saved x"
+    wrong = registered(twin, optimizer, lambda _: 7, name="wrong", batch=True)
     with pytest.raises(redisopt.ResultCountError):
-        kind.do(wrong, "x")
+        twin.do(wrong, "x")
 
 
 @pytest.mark.parametrize("how", ["batch", "debounce"])
-def test_who_calls_what_nobody_works_on_is_not_kept_waiting(kind: Kind, how: str) -> None:
-    optimizer = kind.make("Optimizer", "api", **SECTIONS, result_timeout=0.3)
-    operation = registered(kind, optimizer, lambda payload: payload, name="idle", fallback="nobody", **{how: True})
-    assert kind.do(operation, 1) == "nobody"
+def test_who_calls_what_nobody_works_on_is_not_kept_waiting(twin: Kind, how: str) -> None:
+    optimizer = twin.make("Optimizer", "api", **SECTIONS, result_timeout=0.3)
+    operation = registered(twin, optimizer, lambda payload: payload, name="idle", fallback="nobody", **{how: True})
+    assert twin.do(operation, 1) == "nobody"
     made = operation.batcher or operation.debouncer
-    with working(kind, optimizer):  # and it runs all the same
-        wait_until(lambda: (kind.do(made.metrics)).done == 1)
+    with working(twin, optimizer):  # and it runs all the same
+        wait_until(lambda: (twin.do(made.metrics)).done == 1)
 
 
 def test_a_run_that_takes_too_long_is_an_attempt(server: RunningServer, client: redis.Redis) -> None:
@@ -765,11 +765,11 @@ def test_closures_that_wait_when_it_is_closed_are_told(server: RunningServer, cl
     asyncio.run(main())
 
 
-def test_operations_are_registered_before_anybody_works(kind: Kind, optimizer: Any) -> None:
-    registered(kind, optimizer, lambda payload: payload, name="first", batch=True)
-    with working(kind, optimizer), pytest.raises(ValueError, match="comes too late"):
-        registered(kind, optimizer, lambda payload: payload, name="second", batch=True)
-    registered(kind, optimizer, lambda payload: payload, name="third", batch=True)
+def test_operations_are_registered_before_anybody_works(twin: Kind, optimizer: Any) -> None:
+    registered(twin, optimizer, lambda payload: payload, name="first", batch=True)
+    with working(twin, optimizer), pytest.raises(ValueError, match="comes too late"):
+        registered(twin, optimizer, lambda payload: payload, name="second", batch=True)
+    registered(twin, optimizer, lambda payload: payload, name="third", batch=True)
 
 
 @pytest.mark.parametrize(
@@ -780,36 +780,36 @@ def test_operations_are_registered_before_anybody_works(kind: Kind, optimizer: A
         ({"callbacks": print}, "callbacks must be a dict"),
     ],
 )
-def test_wrong_callbacks_are_named(kind: Kind, arguments: Any, said: str) -> None:
+def test_wrong_callbacks_are_named(twin: Kind, arguments: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        kind.make("Optimizer", "api", **SECTIONS, **arguments)
+        twin.make("Optimizer", "api", **SECTIONS, **arguments)
 
 
 @pytest.mark.parametrize("name", ["", "a{b", 7])
-def test_bad_names_are_refused_also_without_sections(kind: Kind, name: Any) -> None:
+def test_bad_names_are_refused_also_without_sections(twin: Kind, name: Any) -> None:
     with pytest.raises(ValueError, match="name"):
-        kind.make("Optimizer", name)
+        twin.make("Optimizer", name)
 
 
-def test_operations_are_checked_when_they_are_registered(kind: Kind) -> None:
-    optimizer = kind.make("Optimizer", "bare")
+def test_operations_are_checked_when_they_are_registered(twin: Kind) -> None:
+    optimizer = twin.make("Optimizer", "bare")
     for option in ({"cache": "k"}, {"breaker": True}, {"retry": True}):
         with pytest.raises(ValueError, match="needs a section"):
-            registered(kind, optimizer, lambda payload: payload, name="x", **option)
+            registered(twin, optimizer, lambda payload: payload, name="x", **option)
     with pytest.raises(ValueError, match="name is needed"):
-        optimizer.operation(functools.partial(kind.function(lambda: 1)))
+        optimizer.operation(functools.partial(twin.function(lambda: 1)))
 
 
-def test_one_error_to_ignore_needs_no_tuple(kind: Kind) -> None:
-    optimizer = kind.make("Optimizer", "api", breaking={"minimum_calls": 1}, ignore=KeyError)
+def test_one_error_to_ignore_needs_no_tuple(twin: Kind) -> None:
+    optimizer = twin.make("Optimizer", "api", breaking={"minimum_calls": 1}, ignore=KeyError)
     with pytest.raises(KeyError):
-        kind.do(optimizer.optimize, kind.function(raise_it), KeyError())
-    assert kind.do(optimizer.breaker.state) == "closed"
+        twin.do(optimizer.optimize, twin.function(raise_it), KeyError())
+    assert twin.do(optimizer.breaker.state) == "closed"
 
 
-def test_stops_of_the_wrong_kind_are_refused(kind: Kind, optimizer: Any) -> None:
-    registered(kind, optimizer, lambda payload: payload, name="first", batch=True)
-    wrong: Any = asyncio.Event() if kind.name == "sync" else threading.Event()
+def test_stops_of_the_wrong_kind_are_refused(twin: Kind, optimizer: Any) -> None:
+    registered(twin, optimizer, lambda payload: payload, name="first", batch=True)
+    wrong: Any = asyncio.Event() if twin.name == "sync" else threading.Event()
     for stop in (wrong, 3):
         with pytest.raises(ValueError, match="stop must be"):
-            kind.do(optimizer.run, stop)
+            twin.do(optimizer.run, stop)

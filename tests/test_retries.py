@@ -58,40 +58,40 @@ class Refused(Exception):
         self.response = Response(status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def test_what_fails_is_tried_again_until_it_succeeds(kind: Kind) -> None:
-    retry, fails = kind.make("RetryPolicy", "api", **QUICK), Fails(2)
-    assert kind.do(retry.execute, kind.function(fails), 42) == 42
+def test_what_fails_is_tried_again_until_it_succeeds(twin: Kind) -> None:
+    retry, fails = twin.make("RetryPolicy", "api", **QUICK), Fails(2)
+    assert twin.do(retry.execute, twin.function(fails), 42) == 42
     assert len(fails.calls) == 3
 
 
-def test_a_call_that_succeeds_costs_redis_nothing(kind: Kind, client: redis.Redis) -> None:
-    retry = kind.make("RetryPolicy", "api", **QUICK)
+def test_a_call_that_succeeds_costs_redis_nothing(twin: Kind, client: redis.Redis) -> None:
+    retry = twin.make("RetryPolicy", "api", **QUICK)
     before = client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
     for _ in range(20):
-        kind.do(retry.execute, kind.function(Fails(0)))
+        twin.do(retry.execute, twin.function(Fails(0)))
     assert client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"] == before
     assert not client.keys()
 
 
-def test_the_last_error_is_raised_and_says_how_often_it_was_tried(kind: Kind) -> None:
-    retry, fails = kind.make("RetryPolicy", "api", max_attempts=4, **QUICK), Fails(9, lambda: TimeoutError("slow"))
+def test_the_last_error_is_raised_and_says_how_often_it_was_tried(twin: Kind) -> None:
+    retry, fails = twin.make("RetryPolicy", "api", max_attempts=4, **QUICK), Fails(9, lambda: TimeoutError("slow"))
     with pytest.raises(TimeoutError, match="slow") as raised:
-        kind.do(retry.execute, kind.function(fails))
+        twin.do(retry.execute, twin.function(fails))
     assert len(fails.calls) == 4
     assert raised.value.__notes__ == ["redisopt: retry 'api' tried 4 times"]
 
 
-def test_what_retrying_does_not_help_is_raised_at_once(kind: Kind) -> None:
-    retry, fails = kind.make("RetryPolicy", "api", **QUICK), Fails(9, lambda: KeyError("no"))
+def test_what_retrying_does_not_help_is_raised_at_once(twin: Kind) -> None:
+    retry, fails = twin.make("RetryPolicy", "api", **QUICK), Fails(9, lambda: KeyError("no"))
     with pytest.raises(KeyError):
-        kind.do(retry.execute, kind.function(fails))
+        twin.do(retry.execute, twin.function(fails))
     assert len(fails.calls) == 1
 
 
-def test_errors_can_be_named(kind: Kind) -> None:
-    retry = kind.make("RetryPolicy", "api", retry_on=("KeyError", "redis.exceptions.ConnectionError"), **QUICK)
+def test_errors_can_be_named(twin: Kind) -> None:
+    retry = twin.make("RetryPolicy", "api", retry_on=("KeyError", "redis.exceptions.ConnectionError"), **QUICK)
     assert retry.config.retry_on == (KeyError, redis.ConnectionError)
-    assert kind.do(retry.execute, kind.function(Fails(1, KeyError))) == "value"
+    assert twin.do(retry.execute, twin.function(Fails(1, KeyError))) == "value"
 
 
 def test_a_stop_iteration_of_the_function_passes(server: RunningServer, client: redis.Redis) -> None:
@@ -101,33 +101,33 @@ def test_a_stop_iteration_of_the_function_passes(server: RunningServer, client: 
         assert retry.execute(Fails(1, StopIteration)) == "value"
 
 
-def test_decorated_functions_are_tried_again(kind: Kind) -> None:
+def test_decorated_functions_are_tried_again(twin: Kind) -> None:
     fails = Fails(1)
-    again = kind.make("RetryPolicy", "api", **QUICK)(kind.function(fails))
-    assert kind.do(again, value=7) == 7
+    again = twin.make("RetryPolicy", "api", **QUICK)(twin.function(fails))
+    assert twin.do(again, value=7) == 7
 
 
-def test_an_error_says_when_to_come_back(kind: Kind) -> None:
-    retry = kind.make("RetryPolicy", "api", max_attempts=2, **QUICK)
+def test_an_error_says_when_to_come_back(twin: Kind) -> None:
+    retry = twin.make("RetryPolicy", "api", max_attempts=2, **QUICK)
     fails = Fails(1, lambda: Refused(Retry_After="0.3"))
-    assert kind.do(retry.execute, kind.function(fails)) == "value"
+    assert twin.do(retry.execute, twin.function(fails)) == "value"
     assert fails.calls[1] - fails.calls[0] >= 0.3
 
 
-def test_who_is_told_to_come_back_too_late_does_not(kind: Kind) -> None:
+def test_who_is_told_to_come_back_too_late_does_not(twin: Kind) -> None:
     retry, fails = (
-        kind.make("RetryPolicy", "api", max_retry_after=5, **QUICK),
+        twin.make("RetryPolicy", "api", max_retry_after=5, **QUICK),
         Fails(1, lambda: Refused(Retry_After="6")),
     )
     with pytest.raises(Refused):
-        kind.do(retry.execute, kind.function(fails))
+        twin.do(retry.execute, twin.function(fails))
     assert len(fails.calls) == 1
 
 
-def test_retry_after_can_be_ignored(kind: Kind) -> None:
-    retry = kind.make("RetryPolicy", "api", respect_retry_after=False, **QUICK)
+def test_retry_after_can_be_ignored(twin: Kind) -> None:
+    retry = twin.make("RetryPolicy", "api", respect_retry_after=False, **QUICK)
     with pytest.raises(Refused):
-        kind.do(retry.execute, kind.function(Fails(1, lambda: Refused(Retry_After="0.1"))))
+        twin.do(retry.execute, twin.function(Fails(1, lambda: Refused(Retry_After="0.1"))))
 
 
 @pytest.mark.parametrize(
@@ -146,18 +146,18 @@ def test_who_says_when_to_come_back(error: Exception, seconds: float | None) -> 
     assert seconds_asked(error) == seconds
 
 
-def test_a_last_try_begins_within_retry_for(kind: Kind) -> None:
+def test_a_last_try_begins_within_retry_for(twin: Kind) -> None:
     fields = QUICK | {"backoff_base": 0.2, "backoff_cap": 0.2}
-    retry = kind.make("RetryPolicy", "api", max_attempts=1000, retry_for=0.5, wait=tenacity.wait_fixed(0.2), **fields)
+    retry = twin.make("RetryPolicy", "api", max_attempts=1000, retry_for=0.5, wait=tenacity.wait_fixed(0.2), **fields)
     fails = Fails(1000)
     with pytest.raises(ConnectionError):
-        kind.do(retry.execute, kind.function(fails))
+        twin.do(retry.execute, twin.function(fails))
     assert fails.calls[-1] - fails.calls[0] < 0.5
     assert 2 <= len(fails.calls) <= 3
 
 
-def test_strategies_of_tenacity_take_the_place_of_the_configs(kind: Kind) -> None:
-    retry = kind.make(
+def test_strategies_of_tenacity_take_the_place_of_the_configs(twin: Kind) -> None:
+    retry = twin.make(
         "RetryPolicy",
         "api",
         retry=tenacity.retry_if_exception_message(match="again"),
@@ -167,48 +167,48 @@ def test_strategies_of_tenacity_take_the_place_of_the_configs(kind: Kind) -> Non
     )
     fails = Fails(9, lambda: RuntimeError("again"))
     with pytest.raises(RuntimeError, match="again"):
-        kind.do(retry.execute, kind.function(fails))
+        twin.do(retry.execute, twin.function(fails))
     assert len(fails.calls) == 5
 
 
-def test_the_fleet_tries_again_a_share_of_its_calls(kind: Kind, client: redis.Redis, clock: ServerClock) -> None:
+def test_the_fleet_tries_again_a_share_of_its_calls(twin: Kind, client: redis.Redis, clock: ServerClock) -> None:
     """Ten in reserve, one for every ten calls, none by time: 10 + 200 / 10."""
     clock.set(1_000_000_000_000)
     terms = QUICK | {"budget": 0.1, "budget_minimum": 0, "budget_reserve": 10, "max_attempts": 2}
-    policies = [kind.make("RetryPolicy", "api", **terms) for _ in range(2)]
+    policies = [twin.make("RetryPolicy", "api", **terms) for _ in range(2)]
     tried, notes = 0, set()
     for number in range(205):
         fails = Fails(2)
         with pytest.raises(ConnectionError) as raised:
-            kind.do(policies[number % 2].execute, kind.function(fails))
+            twin.do(policies[number % 2].execute, twin.function(fails))
         notes.update(raised.value.__notes__)
         tried += len(fails.calls)
     assert tried - 205 in {29, 30}
     assert len(notes) == 2
-    metrics = kind.do(policies[0].metrics)
+    metrics = twin.do(policies[0].metrics)
     assert (metrics.calls, metrics.retries, metrics.refused) == (205, tried - 205, 410 - tried)
     assert metrics.left < 1
 
 
-def test_time_brings_retries(kind: Kind, client: redis.Redis, clock: ServerClock) -> None:
+def test_time_brings_retries(twin: Kind, client: redis.Redis, clock: ServerClock) -> None:
     clock.set(1_000_000_000_000)
     terms = QUICK | {"budget": 0, "budget_minimum": 0.5, "budget_reserve": 1, "max_attempts": 2}
-    retry = kind.make("RetryPolicy", "api", **terms)
-    assert kind.do(retry.execute, kind.function(Fails(1))) == "value"
+    retry = twin.make("RetryPolicy", "api", **terms)
+    assert twin.do(retry.execute, twin.function(Fails(1))) == "value"
     with pytest.raises(ConnectionError):
-        kind.do(retry.execute, kind.function(Fails(1)))
+        twin.do(retry.execute, twin.function(Fails(1)))
     clock.advance(2.0)
-    assert kind.do(retry.execute, kind.function(Fails(1))) == "value"
+    assert twin.do(retry.execute, twin.function(Fails(1))) == "value"
     clock.advance(-3600.0)
     with pytest.raises(ConnectionError):
-        kind.do(retry.execute, kind.function(Fails(1)))
+        twin.do(retry.execute, twin.function(Fails(1)))
     clock.advance(2.0)
-    assert kind.do(retry.execute, kind.function(Fails(1))) == "value"
+    assert twin.do(retry.execute, twin.function(Fails(1))) == "value"
 
 
-def test_without_a_budget_redis_is_not_asked(kind: Kind, client: redis.Redis) -> None:
-    retry = kind.make("RetryPolicy", "api", budget=None, max_attempts=50, **QUICK)
-    assert kind.do(retry.execute, kind.function(Fails(40))) == "value"
+def test_without_a_budget_redis_is_not_asked(twin: Kind, client: redis.Redis) -> None:
+    retry = twin.make("RetryPolicy", "api", budget=None, max_attempts=50, **QUICK)
+    assert twin.do(retry.execute, twin.function(Fails(40))) == "value"
     assert not client.keys()
 
 
@@ -235,27 +235,27 @@ def test_processes_share_the_budget(client: redis.Redis, server: RunningServer) 
     assert 90 <= tries - 800 <= 100
 
 
-def test_while_redis_is_away_each_process_has_a_budget(kind: Kind, server: RunningServer) -> None:
+def test_while_redis_is_away_each_process_has_a_budget(twin: Kind, server: RunningServer) -> None:
     terms = QUICK | {"command_timeout": 0.2, "budget": 0, "budget_minimum": 0, "budget_reserve": 3, "max_attempts": 9}
-    retry, fails = kind.make("RetryPolicy", "api", **terms), Fails(9)
+    retry, fails = twin.make("RetryPolicy", "api", **terms), Fails(9)
     with stopped(server), pytest.raises(ConnectionError):
-        kind.do(retry.execute, kind.function(fails))
+        twin.do(retry.execute, twin.function(fails))
     assert len(fails.calls) == 4
 
 
-def test_a_retry_is_told(kind: Kind) -> None:
+def test_a_retry_is_told(twin: Kind) -> None:
     told: list[Any] = []
     events.add_hook(told.append)
     try:
-        kind.do(kind.make("RetryPolicy", "api", **QUICK).execute, kind.function(Fails(1)))
+        twin.do(twin.make("RetryPolicy", "api", **QUICK).execute, twin.function(Fails(1)))
     finally:
         events.remove_hook(told.append)
     (again,) = [event for event in told if isinstance(event, events.TriedAgain)]
     assert (again.name, again.attempt) == ("api", 1)
 
 
-def test_every_key_has_a_time_to_live(kind: Kind, client: redis.Redis) -> None:
-    kind.do(kind.make("RetryPolicy", "a b", **QUICK).execute, kind.function(Fails(1)))
+def test_every_key_has_a_time_to_live(twin: Kind, client: redis.Redis) -> None:
+    twin.do(twin.make("RetryPolicy", "a b", **QUICK).execute, twin.function(Fails(1)))
     (key,) = client.keys()
     assert key == b"redisopt:v1:{retry:a%20b}:budget"
     assert 0 < client.pttl(key) <= 3_600_000
@@ -304,76 +304,76 @@ class Frozen(ConnectionError):
     code: int = 503
 
 
-def test_errors_that_bear_no_note_pass_as_they_are(kind: Kind) -> None:
-    retry = kind.make("RetryPolicy", "api", **QUICK)
+def test_errors_that_bear_no_note_pass_as_they_are(twin: Kind) -> None:
+    retry = twin.make("RetryPolicy", "api", **QUICK)
     with pytest.raises(Frozen):
-        kind.do(retry.execute, kind.function(Fails(9, Frozen)))
+        twin.do(retry.execute, twin.function(Fails(9, Frozen)))
 
 
-def test_one_error_has_one_note_however_often_it_is_raised(kind: Kind) -> None:
-    retry, error = kind.make("RetryPolicy", "api", budget=None, **QUICK), ConnectionError()
+def test_one_error_has_one_note_however_often_it_is_raised(twin: Kind) -> None:
+    retry, error = twin.make("RetryPolicy", "api", budget=None, **QUICK), ConnectionError()
     for _ in range(3):
         with pytest.raises(ConnectionError):
-            kind.do(retry.execute, kind.function(Fails(9, lambda: error)))
+            twin.do(retry.execute, twin.function(Fails(9, lambda: error)))
     assert len(error.__notes__) == 1
 
 
-def test_a_response_that_says_to_come_back_at_once_is_tried_again(kind: Kind) -> None:
-    retry = kind.make("RetryPolicy", "api", **QUICK)
-    assert kind.do(retry.execute, kind.function(Fails(1, lambda: Refused(429, Retry_After="0")))) == "value"
+def test_a_response_that_says_to_come_back_at_once_is_tried_again(twin: Kind) -> None:
+    retry = twin.make("RetryPolicy", "api", **QUICK)
+    assert twin.do(retry.execute, twin.function(Fails(1, lambda: Refused(429, Retry_After="0")))) == "value"
 
 
-def test_other_responses_are_not_tried_again_for_their_limits(kind: Kind) -> None:
-    retry = kind.make("RetryPolicy", "api", **QUICK)
+def test_other_responses_are_not_tried_again_for_their_limits(twin: Kind) -> None:
+    retry = twin.make("RetryPolicy", "api", **QUICK)
     fails = Fails(1, lambda: Refused(404, RateLimit_Limit="10", RateLimit_Remaining="0", RateLimit_Reset="1"))
     with pytest.raises(Refused):
-        kind.do(retry.execute, kind.function(fails))
+        twin.do(retry.execute, twin.function(fails))
     assert len(fails.calls) == 1
 
 
-def test_our_own_refusals_are_not_tried_again(kind: Kind) -> None:
+def test_our_own_refusals_are_not_tried_again(twin: Kind) -> None:
     """They say when to come back, and would hold up the caller for as long."""
-    retry = kind.make("RetryPolicy", "api", **QUICK)
+    retry = twin.make("RetryPolicy", "api", **QUICK)
     fails = Fails(1, lambda: redisopt.Throttled("no", retry_after=0.0, reason="10/s"))
     with pytest.raises(redisopt.Throttled):
-        kind.do(retry.execute, kind.function(fails))
+        twin.do(retry.execute, twin.function(fails))
     assert len(fails.calls) == 1
 
 
-def test_a_strategy_may_look_at_results(kind: Kind) -> None:
+def test_a_strategy_may_look_at_results(twin: Kind) -> None:
     results = iter([None, None, "found"])
-    retry = kind.make("RetryPolicy", "api", retry=tenacity.retry_if_result(lambda result: result is None), **QUICK)
-    assert kind.do(retry.execute, kind.function(lambda: next(results))) == "found"
+    retry = twin.make("RetryPolicy", "api", retry=tenacity.retry_if_result(lambda result: result is None), **QUICK)
+    assert twin.do(retry.execute, twin.function(lambda: next(results))) == "found"
     with pytest.raises(tenacity.RetryError):
-        kind.do(retry.execute, kind.function(lambda: None))
+        twin.do(retry.execute, twin.function(lambda: None))
 
 
-def test_what_each_second_brings_is_not_lost_to_frequent_questions(kind: Kind, clock: ServerClock) -> None:
+def test_what_each_second_brings_is_not_lost_to_frequent_questions(twin: Kind, clock: ServerClock) -> None:
     terms = QUICK | {"budget": 0, "budget_minimum": 0.1, "budget_reserve": 1, "max_attempts": 2}
-    retry = kind.make("RetryPolicy", "api", **terms)
-    assert kind.do(retry.execute, kind.function(Fails(1))) == "value"
+    retry = twin.make("RetryPolicy", "api", **terms)
+    assert twin.do(retry.execute, twin.function(Fails(1))) == "value"
     granted = 0
     for _ in range(2100):
         clock.advance(0.005)
         fails = Fails(1)
         try:
-            kind.do(retry.execute, kind.function(fails))
+            twin.do(retry.execute, twin.function(fails))
         except ConnectionError:
             continue
         granted += 1
     assert granted == 1
 
 
-def test_a_full_server_keeps_the_budget(kind: Kind, client: redis.Redis) -> None:
+def test_a_full_server_keeps_the_budget(twin: Kind, client: redis.Redis) -> None:
     terms = QUICK | {"budget": 0, "budget_minimum": 0, "budget_reserve": 3, "max_attempts": 2}
-    policies = [kind.make("RetryPolicy", "api", **terms) for _ in range(2)]
+    policies = [twin.make("RetryPolicy", "api", **terms) for _ in range(2)]
     granted = 0
-    kind.do(policies[0].execute, kind.function(Fails(1)))
+    twin.do(policies[0].execute, twin.function(Fails(1)))
     with full(client):
         for number in range(8):
             fails = Fails(1)
             try:
-                kind.do(policies[number % 2].execute, kind.function(fails))
+                twin.do(policies[number % 2].execute, twin.function(fails))
             except ConnectionError:
                 continue
             granted += 1
