@@ -34,7 +34,7 @@ def test_other_partitions_are_refused_while_work_is_left(
     with pytest.raises(redisopt.ConfigConflict, match=f"partitions={first}"):
         other.submit("lost", key="lost")
     with pytest.raises(redisopt.ConfigConflict):
-        other.execute(never if other.twin == "sync" else never_async)
+        other.execute(never if other.kind == "sync" else never_async)
     other.handle()
     other.start()
     caplog.clear()
