@@ -93,7 +93,8 @@ def _has(found: list[float], count: int) -> bool:
 
 
 def _idle(face: DebounceFace) -> bool:
-    return not face.metrics().is_waiting
+    metrics = face.metrics()
+    return not metrics.is_waiting and metrics.running == 0
 
 
 class Member:
