@@ -61,7 +61,7 @@ class Optimizer(Face[OptimizerConfig]):
     >>> optimizer.optimize(fetch, 42, throttle=True, fallback=None)
 
     All of it is shared by the processes that use the same Redis and the same name. From the outside in, a call goes through the
-    monitor, the fallback, the cache, the debouncer, the batch, the breaker, the limits, retries and the timeout, as far as the
+    fallback, the monitor, the cache, the debouncer, retries, the batch, the limits, the breaker and the timeout, as far as the
     config has a section for them and the call asks for them. `Pipeline` composes them in any other order.
 
     Closures stay in their process: `debounce` has one live caller of the fleet run its own, `batch` gathers those of this process
