@@ -156,6 +156,13 @@ class Reachable:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """What this process holds may be somebody else's: a permit, a probe, a batch, a run or a computation, whose lease is over."""
+
+    lease: str
+
+
 CircuitState = Literal["closed", "open", "half_open", "forced_open", "disabled"]
 
 
@@ -209,6 +216,7 @@ Event = (
     | CircuitRefused
     | ThresholdCrossed
     | ScriptReloaded
+    | LeaseLost
     | Unreachable
     | Reachable
 )

@@ -6,6 +6,7 @@ them, and somebody else may do the work: the holder learns so, and its fence is 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -116,4 +117,5 @@ class Leases(Background[_Held[L]], Generic[L]):
                 if is_renewed:
                     lease.good_until = asked + self._lease_ttl
                 elif lease.mark_lost() and lease in self.held(group):
-                    events.logger.warning("%r: its lease is lost", lease)
+                    lost = events.LeaseLost(repr(lease))
+                    events.say(lost, logging.WARNING, "%s: its lease is lost", lost.lease)

@@ -30,11 +30,14 @@ LEVELS: dict[type[Any], int] = {
     events.ThresholdCrossed: logging.WARNING,
     events.FellBack: logging.WARNING,
     events.NotTriedAgain: logging.WARNING,
+    events.LeaseLost: logging.WARNING,
     events.Unreachable: logging.WARNING,
 }
 """The level of each event; INFO for those that are not in it. What failed is logged at WARNING at least, what is over at INFO."""
 
-SAID = frozenset({events.CircuitChanged, events.ThresholdCrossed, events.Unreachable})
+SAID = frozenset(
+    {events.CircuitChanged, events.ThresholdCrossed, events.LeaseLost, events.Unreachable, events.Reachable}
+)
 """Of these the library's own logger says a sentence anyway, so that they are not logged there a second time."""
 
 

@@ -10,6 +10,7 @@ on the others notice nothing. A call that has more patience than all that failed
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -117,8 +118,8 @@ class Breaker:
 
     def tell(self, silence: Silence, error: Unavailable) -> None:
         """Tell whoever listens that a silence has begun."""
-        events.logger.warning("calls to Redis fail at once until it answers a probe: %s", silence.reason)
-        events.emit(events.Unreachable(error))
+        sentence = "calls to Redis fail at once until it answers a probe: %s"
+        events.say(events.Unreachable(error), logging.WARNING, sentence, silence.reason)
 
     def known(self, timeout: float, key: str | None = None) -> Silence | None:
         """The silence that calls with this `command_timeout` meet; of several nodes, or that of `key`, the oldest."""
@@ -169,5 +170,4 @@ class Breaker:
     def _end(self, silence: Silence) -> None:
         if self.forget(silence):
             seconds = time.monotonic() - silence.since
-            events.logger.info("Redis answers again, after %.1f s", seconds)
-            events.emit(events.Reachable(seconds))
+            events.say(events.Reachable(seconds), logging.INFO, "Redis answers again, after %.1f s", seconds)

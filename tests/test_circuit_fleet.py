@@ -214,6 +214,10 @@ def test_that_a_probe_is_lost_is_logged(
     client.delete(f"{keys.tag('breaker', 'test')}probes")
     wait_until(lambda: passage.lost)
     wait_until(lambda: "of breaker 'test': its lease is lost" in caplog.text)
+    (record,) = [each for each in caplog.records if "lease is lost" in each.getMessage()]
+    told: dict[str, str] = record.__dict__["redisopt"]
+    assert told["event"] == "LeaseLost"
+    assert told["lease"].endswith("of breaker 'test'")
 
 
 def test_close_gives_probes_back(make_breaker: Make) -> None:

@@ -19,10 +19,11 @@ from redisopt.faces import AsyncFace
 from redisopt.functions import checked_stop
 from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.optimizer.config import OptimizerConfig
+from redisopt.optimizer.looking import metrics_of
 from redisopt.optimizer.metrics import OptimizerMetrics
 from redisopt.optimizer.operations import Operations, Registered
 from redisopt.optimizer.parts import Callbacks, Kinds, make_parts
-from redisopt.optimizer.plans import MEASURED, NOTHING, CallOptions, OptimizerPlans, options_of
+from redisopt.optimizer.plans import NOTHING, CallOptions, OptimizerPlans, options_of
 from redisopt.retry.retrying import AsyncRetryPolicy
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.async_throttler import AsyncThrottler
@@ -171,18 +172,7 @@ class AsyncOptimizer(AsyncFace[OptimizerConfig]):
 
     async def metrics(self) -> OptimizerMetrics:
         """See `Optimizer.metrics`."""
-        parts, operations = self._plans.parts, self._operations
-        return OptimizerMetrics(
-            {name: await batcher.metrics() for name, batcher in operations.having("batcher").items()},
-            None if parts.grouping is None else parts.grouping.metrics,
-            None if parts.throttler is None else await parts.throttler.metrics(),
-            None if parts.debouncer is None else await parts.debouncer.metrics(),
-            {name: await debouncer.metrics() for name, debouncer in operations.having("debouncer").items()},
-            None if parts.cache is None else await parts.cache.metrics(),
-            None if parts.breaker is None else await parts.breaker.metrics(),
-            None if parts.retry is None else await parts.retry.metrics(),
-            None if parts.monitor is None else await parts.monitor.report(MEASURED),
-        )
+        return await self._runner.run(metrics_of(self._plans.parts, self._operations))
 
     async def aclose(self) -> None:
         """See `Optimizer.close`."""

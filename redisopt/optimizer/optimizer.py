@@ -19,10 +19,11 @@ from redisopt.faces import Face
 from redisopt.functions import checked_stop
 from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.optimizer.config import OptimizerConfig
+from redisopt.optimizer.looking import metrics_of
 from redisopt.optimizer.metrics import OptimizerMetrics
 from redisopt.optimizer.operations import Operations, Registered
 from redisopt.optimizer.parts import Callbacks, Kinds, make_parts
-from redisopt.optimizer.plans import MEASURED, NOTHING, CallOptions, OptimizerPlans, options_of
+from redisopt.optimizer.plans import NOTHING, CallOptions, OptimizerPlans, options_of
 from redisopt.retry.retrying import RetryPolicy
 from redisopt.runner import Runner
 from redisopt.throttle.throttler import Throttler
@@ -227,18 +228,7 @@ class Optimizer(Face[OptimizerConfig]):
         Raises:
             Unavailable: Redis did not answer within `command_timeout`.
         """
-        parts, operations = self._plans.parts, self._operations
-        return OptimizerMetrics(
-            {name: batcher.metrics() for name, batcher in operations.having("batcher").items()},
-            None if parts.grouping is None else parts.grouping.metrics,
-            None if parts.throttler is None else parts.throttler.metrics(),
-            None if parts.debouncer is None else parts.debouncer.metrics(),
-            {name: debouncer.metrics() for name, debouncer in operations.having("debouncer").items()},
-            None if parts.cache is None else parts.cache.metrics(),
-            None if parts.breaker is None else parts.breaker.metrics(),
-            None if parts.retry is None else parts.retry.metrics(),
-            None if parts.monitor is None else parts.monitor.report(MEASURED),
-        )
+        return self._runner.run(metrics_of(self._plans.parts, self._operations))
 
     def close(self) -> None:
         """Stop its workers, give back what its parts hold, and close the connections unless another primitive uses them."""

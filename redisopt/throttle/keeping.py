@@ -7,6 +7,7 @@ is something to keep. A permit that nobody refers to any more is not renewed. A 
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable
 from math import inf
@@ -188,7 +189,8 @@ class Keeping(Background[_Kept]):
         """The lease of `grant` is over, and somebody else may have it."""
         self.drop(grant)
         if grant.mark_lost():
-            events.logger.warning("the lease of permit %s of key %r is lost", grant.id, grant.key)
+            lost = events.LeaseLost(f"permit {grant.id} of key {grant.key!r}")
+            events.say(lost, logging.WARNING, "%s: its lease is lost", lost.lease)
             if self._on_lost is not None:
                 events.notify(self._on_lost, grant)
 
