@@ -261,6 +261,12 @@ class WorkerProcess:
             self.kill()
 
 
+def is_idle(batcher: Any) -> bool:
+    """Whether there is nothing to be done, by one look at it."""
+    metrics = batcher.metrics()
+    return not metrics.pending and not metrics.running
+
+
 def in_process(work: Any, *arguments: Any) -> Any:
     """Start `work` in a process of its own."""
     process = FLEET.Process(target=work, args=arguments, daemon=True)

@@ -12,7 +12,7 @@ import redis
 
 import redisopt
 from redisopt import Retry
-from tests.batches import BatchFace, Notes, doubled, noted
+from tests.batches import BatchFace, Notes, doubled, is_idle, noted
 from tests.fragile import Lateness
 from tests.servers import RunningServer
 from tests.waiting import wait_until
@@ -185,7 +185,7 @@ def test_lists_do_not_grow_with_what_is_cancelled(
         assert sum(lengths) < 2 * kept + 1000 + 2 * 700
     batcher.flush()
     with batcher.worker():
-        wait_until(lambda: batcher.metrics().pending == 0 and batcher.metrics().running == 0)
+        wait_until(lambda: is_idle(batcher))
 
     assert [item for run in notes.runs() for item in run.items] == list(range(kept))
 
@@ -245,5 +245,5 @@ def test_a_dead_item_whose_id_was_added_anew_stays(make_batcher: MakeBatcher) ->
         assert batcher.result(ticket) == "new"
         assert batcher.result("y") == "y"
         assert batcher.replay(["x"]) == 1
-        wait_until(lambda: batcher.metrics().pending == batcher.metrics().running == 0)
+        wait_until(lambda: is_idle(batcher))
         assert not batcher.dead()

@@ -111,8 +111,7 @@ def test_a_map_that_nobody_works_for_ends(make_batcher: MakeBatcher) -> None:
         batcher.map([1], timeout=0.3)
     worker = make_batcher(doubled, max_delay=0.0)
     with worker.worker():
-        while worker.metrics().pending:
-            time.sleep(0.01)
+        wait_until(lambda: worker.metrics().done == 1)
 
 
 def test_progress_shows_as_a_bar(make_batcher: MakeBatcher, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from redisopt.batch.asking import Settled
 from redisopt.batch.replies import Claimed
 from redisopt.commands import call
 from redisopt.scripts import script
-from tests.batches import PATIENT, BatchFace, Notes, WorkerProcess, doubled, make_doubling, noted
+from tests.batches import PATIENT, BatchFace, Notes, WorkerProcess, doubled, is_idle, make_doubling, noted
 from tests.clock import ServerClock
 from tests.fragile import WAYS, FragileServer
 from tests.proxy import Fate, Proxy, Words, is_script
@@ -153,7 +153,7 @@ def test_a_full_server_refuses_adds_whole_and_lets_workers_drain(
         batcher.resume()
         batcher.flush()
         with batcher.worker():
-            wait_until(lambda: batcher.metrics().pending == batcher.metrics().running == 0, 10)
+            wait_until(lambda: is_idle(batcher), 10)
         assert batcher.metrics().done == 9
     assert [batcher.result(tickets[place]) for place in (0, 9)] == [0, 9]
     with pytest.raises(redisopt.BatchItemFailed):
@@ -161,7 +161,7 @@ def test_a_full_server_refuses_adds_whole_and_lets_workers_drain(
     assert batcher.add(1, key="other")
     batcher.flush()
     with batcher.worker():
-        wait_until(lambda: batcher.metrics().pending == batcher.metrics().running == 0)
+        wait_until(lambda: is_idle(batcher))
     batcher.close()
 
 
@@ -284,7 +284,7 @@ def test_a_server_clock_that_is_set_stalls_nobody(
         again: Any = run(call(asking.claim("d", "w", "=", 10)))
         assert not isinstance(again, Claimed) or len(again.items) == 1  # suspects go by fewer
         assert batcher.metrics().reclaimed == 3
-        while batcher.metrics().pending + batcher.metrics().running:
+        while not is_idle(batcher):
             if isinstance(again, Claimed):
                 done = [Settled(item, "done", b"\x00") for item in again.items]
                 run(call(asking.settle("d", again.fence, "=", done, last=True)))

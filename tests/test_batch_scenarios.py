@@ -66,10 +66,13 @@ def test_retries_of_many_batches_are_spread_over_their_backoff(
         for ticket in batcher.add_many(range(30), key=str):
             batcher.result(ticket)
     first = {run.items[0]: run.at for run in notes.runs() if run.attempts == [1]}
+    busy = max(first.values()) - min(
+        first.values()
+    )  # what the two take for all of them: so long one may be behind the others
     waits = [run.at - first[run.items[0]] for run in notes.runs() if run.attempts == [2]]
 
     assert len(waits) == 30
-    assert max(waits) <= 1.0 + SLACK + late.seconds
+    assert max(waits) <= 1.0 + busy + SLACK + late.seconds
     assert min(waits) < 0.4
     assert max(waits) > 0.6
 
