@@ -30,7 +30,7 @@ lease lasts; "none".
 local entry, value, waiters = KEYS[1], KEYS[2], KEYS[3]
 local id, may_refresh, eager, refused, lease, tags = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5]), ARGV[6]
 
-local now = server_ms()
+local now, micros = server_ms()
 local found = read_value(entry, value, now, refused, tags)
 local fresh = found.valid and now < found.fresh
 if fresh and now + found.took * eager < found.fresh then
@@ -43,7 +43,7 @@ local function take_lease()
     return false
   end
   if not found.leased then
-    found.number = rising(found.number, now)
+    found.number = rising(found.number, now, micros)
     -- A full server refuses this first write: then nothing has been written.
     redis.call('HSET', entry, 'by', id, 'since', now, 'until', now + lease, 'lease', lease, 'number', found.number)
     outlast(entry, 2 * lease)

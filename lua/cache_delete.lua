@@ -29,8 +29,8 @@ local known = recall(lane, number)
 if known then
   return known
 end
-local now = server_ms()
-local fence = rising(tonumber(redis.call('HGET', entry, 'number') or 0), now)
+local now, micros = server_ms()
+local fence = rising(tonumber(redis.call('HGET', entry, 'number') or 0), now, micros)
 local existed = redis.call('DEL', value) -- allowed on a full server, and then so is the rest
 redis.call('HDEL', entry, 'made', 'fresh', 'stale', 'rescue', 'took', 'fence', 'codec', 'tags', 'by', 'since', 'until', 'lease', 'done',
   'failure', 'failed', 'retry', 'unkept', 'alone')

@@ -34,8 +34,8 @@ local known = recall(lane, number)
 if known then
   return known
 end
-local now = server_ms()
-local fence = rising(tonumber(redis.call('HGET', entry, 'number') or 0), now)
+local now, micros = server_ms()
+local fence = rising(tonumber(redis.call('HGET', entry, 'number') or 0), now, micros)
 keep_value(entry, value, payload, now, lives, 0, fence, codec, tags)
 keep_reply(entry, now, lane, number, fence)
 tell_change(waiters, name, channel, message .. fence)

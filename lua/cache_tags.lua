@@ -12,12 +12,12 @@ Returns for each its version, "" where there is none: then no value of that tag 
 local keep = tonumber(ARGV[1])
 
 local versions = {}
-local now = server_ms()
+local now, micros = server_ms()
 for i, key in ipairs(KEYS) do
   versions[i] = redis.call('GET', key) or ''
   if versions[i] == '' and keep > 0 then
     -- A full server refuses this first write: then no value of the tag is kept either.
-    versions[i] = rising(0, now)
+    versions[i] = rising(0, now, micros)
     redis.call('SET', key, versions[i], 'PX', keep)
   end
 end

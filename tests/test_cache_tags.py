@@ -68,6 +68,17 @@ def test_a_tag_whose_version_was_evicted_holds_nothing(make_cache: Make, client:
     assert (other.get("k"), other.get("other")) == (None, 1)
 
 
+def test_a_version_that_is_made_anew_within_a_millisecond_is_another_one(
+    make_cache: Make, client: redis.Redis, clock: ServerClock
+) -> None:
+    face = make_cache()
+    face.compute("k", Computation(value="old"), tags=["t"])
+    client.delete("redisopt:v1:{cache:test}:tag:t")
+    clock.advance(0.0001)
+    face.set("other", 1, tags=["t"])
+    assert (face.get("k"), face.get("other")) == (None, 1)
+
+
 def test_a_tags_version_is_kept_anew_with_each_value(make_cache: Make, client: redis.Redis) -> None:
     face = make_cache()
     version = "redisopt:v1:{cache:test}:tag:t"
