@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 JOBS ?= 4
+SOAK ?= 60
 ARGS ?=
 TEST_ARGS ?=
 
@@ -12,11 +13,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint lint-python lint-lua format bench clean
+.PHONY: help demo test soak lint lint-python lint-lua format bench clean
 
 help:
 	@echo 'make demo    processes at full speed on one shared limit, shown live; ARGS="--workers 8" (see ARGS=--help)'
 	@echo 'make test    all that CI runs: the linters, then the tests; TEST_ARGS="-k demo", JOBS=4 at a time'
+	@echo 'make soak    the long tests for longer, with both faces on every server; SOAK=60 seconds of load'
 	@echo 'make lint    the linters alone'
 	@echo 'make format  put the code in its format, and mend what ruff can'
 	@echo 'make bench   the figures, beside those of other libraries'
@@ -28,9 +30,12 @@ demo: $(VENV)/.cli
 # Tests of time and of fleets share the machine with each other, so one of thousands may miss its time: that is looked at twice.
 test: lint-python
 	@command -v luacheck >/dev/null || echo "NOTICE: luacheck is not on PATH, so the Lua scripts are not linted (apt install lua-check)"
-	@$(BIN)/pytest -n $(JOBS) $(TEST_ARGS) || { code=$$?; [ $$code -eq 1 ] || exit $$code; \
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(TEST_ARGS) || { code=$$?; [ $$code -eq 1 ] || exit $$code; \
 	  echo "SECOND LOOK: what failed is run once more, with nothing beside it. What fails again is broken; what passes is to be made sturdier."; \
 	  $(BIN)/pytest -v --exitfirst --last-failed --last-failed-no-failures none $(TEST_ARGS); }
+
+soak: $(VENV)/.dev
+	REDISOPT_TEST_SOAK=$(SOAK) $(BIN)/pytest -n $(JOBS) --dist worksteal -m "fleet or long" --every-pair $(TEST_ARGS)
 
 lint: lint-python lint-lua
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
+from zlib import crc32
 
 import pytest
 import redis
@@ -20,8 +21,43 @@ from tests.kinds import Kind
 from tests.monitor_faces import MonitorFace
 from tests.servers import RunningServer, flavours
 
+FACES, PAIRED = ["sync", "async"], ["valkey-9.1", "redis-6.2"]
+
 # A test must find the servers that it starts, not one that a developer's shell names.
 os.environ.pop("REDISOPT_URL", None)
+
+
+EVERY_PAIR = "--every-pair"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """An option of ours."""
+    parser.addoption(EVERY_PAIR, action="store_true", help="run the long tests with both faces on every server")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run each test that takes long, as those of fleets do, with each face and on each server, but not with each face on each server.
+
+    Which face meets which server differs from test to test. `make test TEST_ARGS=--every-pair` runs them all.
+    """
+    if config.getoption(EVERY_PAIR):
+        return
+    left_out = {item for item in items if _is_long(item) and not _is_of_a_pair(item)}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("fleet", "long"))
+
+
+def _is_of_a_pair(item: pytest.Item) -> bool:
+    params: Any = item.callspec.params if hasattr(item, "callspec") else {}
+    flavour, faces = params.get("server"), [each for each in params.values() if each in FACES]
+    if flavour not in PAIRED or len(faces) != 1:
+        return True
+    function = item.nodeid.partition("[")[0]
+    return (PAIRED.index(flavour) + FACES.index(faces[0]) + crc32(function.encode())) % 2 == 0
 
 
 @pytest.fixture(autouse=True)

@@ -166,6 +166,7 @@ def test_an_id_is_added_once_and_both_adders_get_the_result(
     assert notes.runs()[0].ids == ["order:7 {é}"]
 
 
+@pytest.mark.long
 def test_another_process_has_the_result_until_its_time_is_over(make_batcher: MakeBatcher) -> None:
     batcher, other = make_batcher(doubled, max_delay=0.0, result_ttl=1.0), make_batcher(result_ttl=1.0)
     with batcher.worker():
@@ -331,6 +332,7 @@ def test_json_stands_readable_in_redis(make_batcher: MakeBatcher, client: redis.
     assert batcher.wait_for(ticket.cancel())
 
 
+@pytest.mark.long
 def test_keys_that_wait_cost_no_polling(make_batcher: MakeBatcher, client: redis.Redis) -> None:
     batcher = make_batcher(doubled, max_delay=60, max_size=10)
     batcher.add_many(range(2000), key=str)

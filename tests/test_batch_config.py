@@ -44,6 +44,7 @@ def test_a_conflict_is_raised_for_as_long_as_it_is_there(make_batcher: MakeBatch
     assert first.metrics().added == 2
 
 
+@pytest.mark.long
 def test_a_conflict_that_comes_later_is_seen_as_well(
     make_batcher: MakeBatcher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

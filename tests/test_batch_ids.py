@@ -50,6 +50,7 @@ def test_threads_that_call_one_id_share_its_result(make_batcher: MakeBatcher) ->
     assert results == [4] * 4
 
 
+@pytest.mark.long
 def test_an_id_may_be_added_again_once_its_outcome_has_had_its_time(
     make_batcher: MakeBatcher, server: RunningServer, notes: Notes
 ) -> None:
@@ -86,6 +87,7 @@ def test_an_outcome_by_its_id_is_gone_when_its_time_is_over(make_batcher: MakeBa
             batcher.result("x", 1)
 
 
+@pytest.mark.long
 def test_the_result_of_a_replayed_item_is_kept_for_its_own_time(make_batcher: MakeBatcher) -> None:
     broken = [True]
     batcher = make_batcher(
@@ -142,6 +144,7 @@ def test_what_waits_is_counted_though_many_before_it_were_cancelled(
     assert [len(run.items) for run in notes.runs()] == [200, 99]
 
 
+@pytest.mark.long
 def test_a_cancelled_item_has_no_second_life_with_another_of_its_id(
     make_batcher: MakeBatcher, server: RunningServer, notes: Notes
 ) -> None:

@@ -236,6 +236,7 @@ def test_a_map_goes_on_when_the_worker_of_its_process_stops(make_batcher: MakeBa
 # --- runs that are begun again
 
 
+@pytest.mark.long
 def test_what_a_run_counts_is_right_though_its_results_were_forgotten(make_batcher: MakeBatcher) -> None:
     """Three of four have run before, are forgotten, and run anew: still there are four."""
 

@@ -102,6 +102,7 @@ def test_a_wait_is_bounded_by_its_timeout(make_cache: Make) -> None:
     assert other.compute("k", Computation(), timeout=0) == 1
 
 
+@pytest.mark.long
 def test_a_long_computation_keeps_its_lease(make_cache: Make) -> None:
     """Three leases long."""
     face, other = make_cache(lease_ttl=0.4), make_cache(lease_ttl=0.4)
@@ -280,6 +281,7 @@ def test_the_fleet_counts_together(make_cache: Make) -> None:
     assert counted.hit_rate == pytest.approx(2 / 6)
 
 
+@pytest.mark.long
 def test_counts_come_in_by_themselves_and_at_the_end(make_cache: Make, client: redis.Redis) -> None:
     face = make_cache()
     face.compute("k", Computation())

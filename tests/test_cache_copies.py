@@ -133,6 +133,7 @@ def test_a_copy_saves_asking_redis(make_cache: Make, client: redis.Redis) -> Non
     assert calls.get("cmdstat_evalsha", {"calls": 0})["calls"] <= 2, "the counts"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", ["set", "delete", "invalidate", "compute"])
 def test_a_change_reaches_the_copies_of_all_processes(make_cache: Make, change: str) -> None:
     """In milliseconds, not after local_ttl; and the process that made it sees it at once."""

@@ -453,6 +453,7 @@ def test_a_value_that_cannot_be_kept_is_returned_and_counted(
         face.set("k", object())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("why", ["too large", "negative", "refused"])
 def test_nobody_waits_for_what_cannot_be_kept(make_cache: Make, why: str) -> None:
     """Six processes: one after the other they would take three seconds, and most would wait in vain."""

@@ -47,6 +47,7 @@ def test_many_calls_become_one_run_after_the_last(make_debouncer: Make) -> None:
     assert results[0].edge == "trailing"
 
 
+@pytest.mark.long
 def test_a_run_comes_after_wait_of_quiet_and_not_before(make_debouncer: Make) -> None:
     face = make_debouncer(wait=0.2)
     face.handle()
@@ -204,6 +205,7 @@ def test_a_stop_waits_for_what_is_under_way(make_debouncer: Make) -> None:
     assert len(face.runs) == 1
 
 
+@pytest.mark.long
 def test_a_stop_gives_back_what_outlasts_its_grace(make_debouncer: Make, client: redis.Redis) -> None:
     """At once: another worker starts it anew, and what the first one did does not count."""
     face, other = make_debouncer(wait=0, lease_ttl=30), make_debouncer(wait=0, lease_ttl=30)

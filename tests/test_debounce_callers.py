@@ -100,6 +100,7 @@ def test_what_was_interrupted_is_run_by_another_caller_of_its_window(make_deboun
     assert values == ["older"]
 
 
+@pytest.mark.long
 def test_a_run_that_was_given_back_to_nobody_is_ended_by_who_waits_behind_it(
     make_debouncer: Make, client: redis.Redis
 ) -> None:
@@ -301,6 +302,7 @@ async def test_who_is_cancelled_while_a_reply_is_under_way_holds_nobody_up(
 # --- what stands in Redis
 
 
+@pytest.mark.long
 def test_a_function_that_runs_for_long_keeps_its_window(
     make_debouncer: Make, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

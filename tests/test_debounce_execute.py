@@ -92,6 +92,7 @@ def test_keys_and_arguments(make_debouncer: Make) -> None:
     assert face.execute(add if face.kind == "sync" else add_async, 2, right=3, key="{a}") == 5
 
 
+@pytest.mark.long
 def test_what_it_raises_is_raised_where_it_ran_and_told_to_the_others(make_debouncer: Make) -> None:
     face, other = make_debouncer(wait=1.0), make_debouncer(wait=1.0)
     functions = Functions(face.kind)
@@ -300,6 +301,7 @@ def test_when_the_executor_is_killed_another_caller_runs_its_own(
     assert got == ["ours"]
 
 
+@pytest.mark.long
 def test_a_dropped_call_gets_the_outcome_of_its_burst_however_long_that_goes_on(make_debouncer: Make) -> None:
     """Longer than result_ttl, whether or not calls come in between: @0 runs, @1.4 and @2.8 are dropped."""
     face = make_debouncer(wait=1.9, leading=True, trailing=False, result_ttl=1)

@@ -202,6 +202,7 @@ def test_a_holder_that_stood_still_learns_it_and_frees_nobody(server: RunningSer
     throttler.close()
 
 
+@pytest.mark.long
 def test_a_lease_is_kept_while_its_holder_lives(make_throttler: Make) -> None:
     """Three times as long as it would last (redisson, testUpdateLeaseTime)."""
     throttler = make_throttler(max_concurrent=1, lease_ttl=0.9)

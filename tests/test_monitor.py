@@ -396,6 +396,7 @@ def test_a_slot_that_something_else_has_overwritten_is_named(make_monitor: Make,
 # --- in the background
 
 
+@pytest.mark.long
 def test_what_is_measured_is_flushed_in_the_background(make_monitor: Make) -> None:
     monitor, watcher = make_monitor(flush_interval=0.1), make_monitor()
     monitor.track("op", 0.1)

@@ -25,6 +25,7 @@ from tests.waiting import wait_until
 pytest_plugins = ["tests.outage_fixtures"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("which", CLIENTS)
 @pytest.mark.parametrize("fate", [Fate.CUT_REPLY, Fate.CUT_REQUEST])
 def test_a_thousand_calls_that_are_cut_are_charged_once_each(

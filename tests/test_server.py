@@ -51,7 +51,10 @@ def start_owner() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     owners: list[subprocess.Popen[str]] = []
 
     def start(code: str) -> subprocess.Popen[str]:
-        prelude = "import os, sys, time; from redisopt.server import EmbeddedServer\n"
+        prelude = (
+            "import os, signal, sys, time; from redisopt.server import EmbeddedServer\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)  # also where we run in the background of a shell\n"
+        )
         owner = subprocess.Popen(
             [sys.executable, "-c", prelude + textwrap.dedent(code)],
             stdin=subprocess.PIPE,

@@ -129,6 +129,7 @@ def test_no_key_is_ever_given_a_time_to_live_that_is_over(
     assert len(next(value for key, value in stored(client).items() if key.endswith(":holes"))) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("waiters", [3000])
 def test_thousands_who_leave_at_once_hold_nobody_up(make_throttler: Make, clock: ServerClock, waiters: int) -> None:
     """First the first, which leaves holes; the last then takes them all out. No single call takes long for it."""
