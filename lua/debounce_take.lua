@@ -26,6 +26,7 @@ Returns "run", fence, attempt, calls and edge; or as debounce_result: an outcome
 ]]
 -- @include open_partition
 -- @include save_partition
+-- @include read_run
 -- @include take_window
 -- @include start_run
 -- @include bury_run

@@ -5,6 +5,6 @@ local function start_run(part, at, member, run, executor, lease)
   redis.call('HSET', at.window, 'run_state', 'running', 'run_attempt', run.attempt, 'run_fence', run.fence, 'run_by', executor)
   redis.call('ZREM', at.due, member)
   redis.call('ZADD', at.leases, part.now + lease, member)
-  redis.call('HSET', at.state, 'last_run', part.now)
   redis.call('HINCRBY', at.state, 'runs', 1)
+  part.last_run = part.now
 end
