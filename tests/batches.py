@@ -22,38 +22,11 @@ import redis.asyncio
 import redisopt
 from redisopt.identity import process_id
 from tests.fleet import FLEET
+from tests.live_faces import LoopThread
 from tests.waiting import wait_until
 
 PATIENT: Any = {"command_timeout": 10.0}  # the machine may be busy, and that is not what is tested here
 RUNS = "redisopt-test:runs"
-
-
-class LoopThread:
-    """An event loop that runs in a thread."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="loop", daemon=True)
-        self._thread.start()
-
-    def do(self, awaitable: Any, timeout: float | None = 60) -> Any:
-        async def awaited() -> Any:
-            return await awaitable
-
-        return asyncio.run_coroutine_threadsafe(awaited(), self.loop).result(timeout)
-
-    def close(self) -> None:
-        async def end() -> None:  # as asyncio.run does
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self.loop.shutdown_asyncgens()
-
-        self.do(end())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
-        self.loop.close()
 
 
 class BatchFace:

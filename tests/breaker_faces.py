@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import redis
-import redis.asyncio
-
 import redisopt
+from tests.live_faces import LiveFace
 
 TERMS: Any = {"command_timeout": 5.0, "open_jitter": 0.0}  # the machine may be busy
 
@@ -20,43 +16,20 @@ class Broken(Exception):
     """What is called does not work."""
 
 
-class BreakerFace:
-    """A circuit breaker, sync or async, called synchronously. The async one lives in an event loop in a thread of its own.
+class BreakerFace(LiveFace):
+    """A circuit breaker, sync or async, called synchronously.
 
     Attributes:
         changes: of state that it was told of, as "before > after".
     """
 
     def __init__(self, kind: str, url: str, name: str = "test", *args: Any, client: Any = None, **fields: Any) -> None:
-        self.kind = kind
         self.changes: list[str] = []
         fields = TERMS | {"on_state_change": self._note} | fields
-        if kind == "sync":
-            self.client: Any = client or redis.from_url(url)
-            self.real: Any = redisopt.CircuitBreaker(self.client, name, *args, **fields)
-        else:
-            self.loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-            self._thread.start()
-            self.client = client or redis.asyncio.from_url(url)
-            self.real = redisopt.AsyncCircuitBreaker(self.client, name, *args, **fields)
+        super().__init__(kind, url, "CircuitBreaker", name, *args, client=client, **fields)
 
     def _note(self, change: Any) -> None:
         self.changes.append(f"{change.before} > {change.after}")
-
-    def do(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call it, and await what it gives where the face is async."""
-        if self.kind == "sync":
-            return function(*args, **kwargs)
-
-        async def call() -> Any:
-            return await function(*args, **kwargs)
-
-        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(60)
-
-    def __getattr__(self, method: str) -> Any:
-        """A method of the breaker."""
-        return lambda *args, **kwargs: self.do(getattr(self.real, method), *args, **kwargs)
 
     def execute(self, act: Callable[[], Any]) -> Any:
         """Execute a plain function, as a coroutine function where the face is async."""
@@ -115,27 +88,6 @@ class BreakerFace:
             self.do(entry.__aexit__, type(error), error, None)
             raise
         self.do(entry.__aexit__, None, None, None)
-
-    async def _end(self) -> None:
-        """End the event loop as asyncio.run does."""
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self.loop.shutdown_asyncgens()
-
-    def shut(self) -> None:
-        """Close it and its client."""
-        if self.kind == "sync":
-            self.real.close()
-            self.client.close()
-            return
-        self.do(self.real.aclose)
-        self.do(self.client.aclose)
-        self.do(self._end)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
-        self.loop.close()
 
 
 def opened(face: BreakerFace) -> BreakerFace:

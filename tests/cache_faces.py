@@ -10,10 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import redis
-import redis.asyncio
-
-import redisopt
+from tests.live_faces import LiveFace
 
 TERMS: Any = {
     "command_timeout": 5.0,
@@ -54,21 +51,11 @@ class Computation:
                 self._under_way -= 1
 
 
-class CacheFace:
-    """A cache, sync or async, called synchronously. The async one lives in an event loop in a thread of its own."""
+class CacheFace(LiveFace):
+    """A cache, sync or async, called synchronously."""
 
     def __init__(self, kind: str, url: str, name: str = "test", *args: Any, client: Any = None, **fields: Any) -> None:
-        self.kind = kind
-        fields = TERMS | fields
-        if kind == "sync":
-            self.client: Any = client or redis.from_url(url)
-            self.real: Any = redisopt.Cache(self.client, name, *args, **fields)
-        else:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-            self._thread.start()
-            self.client = client or redis.asyncio.from_url(url)
-            self.real = redisopt.AsyncCache(self.client, name, *args, **fields)
+        super().__init__(kind, url, "Cache", name, *args, client=client, **TERMS | fields)
 
     def of_kind(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function as this face takes it: in a thread where it is async."""
@@ -83,19 +70,13 @@ class CacheFace:
 
     def start(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Begin to call it, in a thread or a task; gives its future."""
-        if self.kind == "sync":
+        if self.loop is None:
             return in_thread(method, *args, **kwargs)
 
         async def call() -> Any:
             return await method(*args, **kwargs)
 
-        return asyncio.run_coroutine_threadsafe(call(), self._loop)
-
-    def do(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Call it, and await what it gives where the face is async."""
-        if self.kind == "sync":
-            return method(*args, **kwargs)
-        return self.start(method, *args, **kwargs).result(60)
+        return asyncio.run_coroutine_threadsafe(call(), self.loop.loop)
 
     def compute(self, key: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """The value of a key."""
@@ -104,32 +85,6 @@ class CacheFace:
     def begin(self, key: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Begin to get the value of a key; gives its future."""
         return self.start(self.real.get_or_compute, key, self.of_kind(function), *args, **kwargs)
-
-    def __getattr__(self, method: str) -> Any:
-        """A method of the cache."""
-        return lambda *args, **kwargs: self.do(getattr(self.real, method), *args, **kwargs)
-
-    async def _end(self) -> None:
-        """End the event loop as asyncio.run does."""
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._loop.shutdown_asyncgens()
-        await self._loop.shutdown_default_executor()
-
-    def shut(self) -> None:
-        """Close it and its client."""
-        if self.kind == "sync":
-            self.real.close()
-            self.client.close()
-            return
-        self.do(self.real.aclose)
-        self.do(self.client.aclose)
-        self.do(self._end)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
 
 
 def in_thread(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

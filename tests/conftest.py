@@ -132,7 +132,7 @@ def make_debouncer(
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -148,7 +148,7 @@ def make_cache(
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()
 
 
 @pytest.fixture
@@ -211,4 +211,4 @@ def make_breaker(
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()

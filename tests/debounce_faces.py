@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import redis
-import redis.asyncio
-
 import redisopt
+from tests.live_faces import LiveFace
 
 TERMS: Any = {"command_timeout": 5.0}  # the machine may be busy
 
@@ -24,27 +21,17 @@ class Ran(NamedTuple):
     run: redisopt.Run
 
 
-class DebounceFace:
-    """A debouncer, sync or async, called synchronously. The async one lives in an event loop in a thread of its own.
+class DebounceFace(LiveFace):
+    """A debouncer, sync or async, called synchronously.
 
     Attributes:
         runs: what its handler was called for.
     """
 
     def __init__(self, kind: str, url: str, name: str = "test", *args: Any, client: Any = None, **fields: Any) -> None:
-        self.kind = kind
         self.runs: list[Ran] = []
         self._workers: list[Any] = []
-        fields = TERMS | fields
-        if kind == "sync":
-            self.client: Any = client or redis.from_url(url)
-            self.real: Any = redisopt.Debouncer(self.client, name, *args, **fields)
-        else:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-            self._thread.start()
-            self.client = client or redis.asyncio.from_url(url)
-            self.real = redisopt.AsyncDebouncer(self.client, name, *args, **fields)
+        super().__init__(kind, url, "Debouncer", name, *args, client=client, **TERMS | fields)
 
     def handle(self, act: Callable[[Any, redisopt.Run], Any] = lambda payload, _: payload) -> None:
         """Register a handler that notes its runs and then does `act`, in a thread where the face is async."""
@@ -66,45 +53,10 @@ class DebounceFace:
         self._workers.append(worker)
         return worker
 
-    def do(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call it, and await what it gives where the face is async."""
-        if self.kind == "sync":
-            return function(*args, **kwargs)
-
-        async def call() -> Any:
-            return await function(*args, **kwargs)
-
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(60)
-
-    def __getattr__(self, method: str) -> Any:
-        """A method of the debouncer."""
-        return lambda *args, **kwargs: self.do(getattr(self.real, method), *args, **kwargs)
-
     def result(self, ticket: Any, timeout: float = 20.0) -> redisopt.DebounceResult:
         """The outcome of a ticket."""
         outcome: redisopt.DebounceResult = self.do(ticket.result, timeout)
         return outcome
-
-    async def _end(self) -> None:
-        """End the event loop as asyncio.run does."""
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._loop.shutdown_asyncgens()
-
-    def shut(self) -> None:
-        """Close it and its client."""
-        if self.kind == "sync":
-            self.real.close()
-            self.client.close()
-            return
-        self.do(self.real.aclose)
-        self.do(self.client.aclose)
-        self.do(self._end)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
 
 
 def payloads(*faces: DebounceFace) -> list[Any]:

@@ -125,7 +125,7 @@ def test_a_cancelled_task_leaves_its_turn_to_the_next(server: RunningServer, cli
     assert follower.result(20) == waiter.result(20) == "here"
     assert time.monotonic() - began < 1.5
     for each in (face, other):
-        each.shut()
+        each.close()
 
 
 # --- as a decorator and as a policy

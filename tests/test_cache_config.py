@@ -28,7 +28,7 @@ def face(request: pytest.FixtureRequest) -> Iterator[CacheFace]:
     """A cache whose Redis cannot be reached."""
     face = CacheFace(request.param, NOBODY, on_unavailable="raise", command_timeout=0.2)
     yield face
-    face.shut()
+    face.close()
 
 
 def test_redis_cannot_be_reached_in_these_tests(face: CacheFace) -> None:

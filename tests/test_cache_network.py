@@ -40,7 +40,7 @@ def make_at(request: pytest.FixtureRequest) -> Iterator[Make]:
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()
 
 
 # --- replies and requests that are lost
@@ -76,8 +76,8 @@ def test_every_first_copy_of_every_call_is_lost(
             assert face.delete("k1") is True, "also where the second copy answers"
             assert face.get("k1") is None
             counted = face.metrics()
-        face.shut()
-        face.shut = lambda: None  # type: ignore[method-assign]
+        face.close()
+        face.close = lambda: None  # type: ignore[method-assign]
     assert (counted.misses, counted.computed, counted.errors) == (12, 5, 5)
     assert counted.hits == 6
 
@@ -357,8 +357,8 @@ def test_the_servers_clock_is_set_a_minute_off_while_one_computes(make_at: Make,
     assert time.monotonic() - began < 3
     assert other.compute("k", Computation(value="late")) in {"leader", "other"}
     for each in (face, other):
-        each.shut()
-        each.shut = lambda: None  # type: ignore[method-assign]
+        each.close()
+        each.close = lambda: None  # type: ignore[method-assign]
     clock.server.close()
 
 
@@ -384,7 +384,7 @@ def on_cluster(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Mak
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()
     for admin in cluster.admins:
         assert [key for key in admin.scan_iter() if admin.pttl(key) == -1] == []
 
@@ -482,7 +482,7 @@ def test_all_of_a_cache_works_for_the_documented_user(kind: str, server: Running
         ran = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
         assert commands_of_the_scripts("cache") - ran == set(), "this test no longer makes the scripts run these"
     finally:
-        face.shut()
-        other.shut()
+        face.close()
+        other.close()
         client.acl_deluser(USER)
         client.acl_log_reset()

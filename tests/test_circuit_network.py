@@ -36,7 +36,7 @@ def make_at(request: pytest.FixtureRequest) -> Iterator[Make]:
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()
 
 
 # --- replies and requests that are lost

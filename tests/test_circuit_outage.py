@@ -34,7 +34,7 @@ def face_of(kind: str, fragile: FragileServer) -> Iterator[Callable[..., Breaker
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()
 
 
 def is_reset(face: BreakerFace) -> bool:

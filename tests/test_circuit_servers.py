@@ -38,7 +38,7 @@ def make_at(request: pytest.FixtureRequest) -> Iterator[Make]:
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()
 
 
 # --- clocks
@@ -64,9 +64,9 @@ def test_the_servers_clock_is_set_a_minute_off(make_at: Make, tmp_path: Path, fl
     clock.step(0)
     del passage
     wait_until(lambda: face.call() == "well")
-    face.shut()
+    face.close()
     clock.server.close()
-    face.shut = lambda: None  # type: ignore[method-assign]
+    face.close = lambda: None  # type: ignore[method-assign]
 
 
 # --- servers
@@ -116,12 +116,10 @@ def test_its_keys_lie_in_one_slot_of_a_cluster(cluster: Cluster, kind: str) -> N
     for admin in cluster.admins:
         assert [key for key in admin.scan_iter() if admin.pttl(key) == -1] == []
     for face in faces[1:]:
-        face.do(face.real.close if kind == "sync" else face.real.aclose)
-        if kind == "async":
-            face.loop.call_soon_threadsafe(face.loop.stop)
-            face._thread.join(10)
-            face.loop.close()
-    faces[0].shut()
+        face.do(face.real.close if face.loop is None else face.real.aclose)
+        if face.loop is not None:
+            face.loop.stop()
+    faces[0].close()
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +138,7 @@ def test_on_a_cluster_in_asyncio(cluster: Cluster) -> None:
     face = BreakerFace("async", "", "test", client=connect_async(cluster.url), minimum_calls=2, half_open_calls=1)
     assert face.calls(3, "badly") == ["badly", "badly", "refused"]
     assert face.metrics().opened == 1
-    face.shut()
+    face.close()
 
 
 def test_a_client_that_decodes_replies(server: RunningServer, client: redis.Redis) -> None:

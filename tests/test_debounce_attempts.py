@@ -174,4 +174,4 @@ def test_a_caller_gets_what_its_function_gave_though_redis_is_gone_meanwhile() -
                         assert debouncer.execute(function) == "value"
                 finally:
                     away.__exit__(None, None, None)
-                debouncer.shut()
+                debouncer.close()

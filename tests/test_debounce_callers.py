@@ -230,7 +230,7 @@ def make_at(request: pytest.FixtureRequest) -> Iterator[Callable[..., DebounceFa
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()
 
 
 def test_a_window_whose_taking_was_not_answered_is_run_before_its_lease_is_over(make_at: Make) -> None:

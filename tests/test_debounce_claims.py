@@ -38,7 +38,7 @@ def make_at(request: pytest.FixtureRequest) -> Iterator[Callable[..., DebounceFa
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()
 
 
 def key_in(partition: int, face: DebounceFace) -> str:
@@ -234,7 +234,7 @@ def test_what_was_taken_is_run_though_the_next_permit_is_an_error(server: Runnin
     face.start(concurrency=4)
     for partition, ticket in enumerate(tickets):
         assert face.result(ticket, 10).value == partition
-    face.shut()
+    face.close()
 
 
 def test_a_permit_is_released_though_its_refund_fails() -> None:

@@ -89,7 +89,7 @@ def test_a_bad_call_is_refused_before_redis_is_touched(
         face = DebounceFace(kind, proxy.url, max_wait=5.0, max_payload_bytes=1000)
         with pytest.raises(ValueError, match=told):
             face.submit(**arguments)
-        face.shut()
+        face.close()
         assert not proxy.seen
 
 

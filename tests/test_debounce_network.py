@@ -50,7 +50,7 @@ def make_at(request: pytest.FixtureRequest) -> Iterator[Callable[..., DebounceFa
 
     yield make
     for face in faces:
-        face.shut()
+        face.close()
 
 
 # --- replies and requests that are lost
@@ -209,9 +209,9 @@ def test_the_servers_clock_is_set_a_minute_off(make_at: Make, tmp_path: Path, se
     assert face.result(ticket).value == ["a"]
     assert time.monotonic() - stepped < 0.6 + 1.0
     assert face.result(face.submit("b")).value == ["b"]
-    face.shut()
+    face.close()
     clock.server.close()
-    face.shut = lambda: None  # type: ignore[method-assign]
+    face.close = lambda: None  # type: ignore[method-assign]
 
 
 CALLER = """
@@ -323,7 +323,7 @@ def test_on_a_cluster_keys_are_spread_over_all_nodes(cluster: Cluster, kind: str
         return 5
 
     assert face.execute(add if kind == "sync" else add_async, key="k") == 5
-    face.shut()
+    face.close()
     for admin in cluster.admins:
         assert [key for key in admin.scan_iter() if admin.pttl(key) == -1] == []
 
@@ -360,7 +360,7 @@ def test_on_a_cluster_a_node_that_stands_still_stops_no_other(kind: str) -> None
         finally:
             os.kill(pid, signal.SIGCONT)
         wait_until(lambda: any(ran.payload == "waits" for ran in face.runs), 15)
-        face.shut()
+        face.close()
 
 
 # --- a failover
@@ -390,7 +390,7 @@ def test_what_a_replica_has_runs_after_a_failover_and_what_it_has_not_is_told(tm
         assert face.result(face.submit("again", key="lost", call_id="order 7"), 20).value == "again"
         assert {face.result(ticket, 20).value for ticket in kept} == {2}
         assert [ran.payload for ran in face.runs if ran.run.key == "kept"] == [2]
-        face.shut()
+        face.close()
     finally:
         watched.close()
 

@@ -12,7 +12,7 @@ import redis
 import redis.asyncio
 
 import redisopt
-from tests.batches import LoopThread
+from tests.live_faces import LoopThread
 from tests.servers import RunningServer
 
 PATIENT: Any = {"command_timeout": 10.0}
