@@ -60,7 +60,7 @@ def test_calls_fail_at_once_and_say_why(
         until_answered(face.try_acquire)
         assert face.real.outage is None
     told = [record.levelname for record in caplog.records if record.levelno >= logging.INFO]
-    assert told == ["WARNING", "INFO"]
+    assert told[told.index("WARNING") :] == ["WARNING", "INFO"]  # a server of the test before may have come back first
 
 
 def test_a_slow_call_is_no_outage_while_others_are_answered(
