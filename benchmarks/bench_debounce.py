@@ -65,10 +65,12 @@ def latency(client: redis.Redis) -> None:
 
 def growth(client: redis.Redis) -> None:
     """Server time of `submit` and of a claim with few and with many keys pending, by the server's own count."""
-    print("server time per call (commandstats)      submit               claim")
+    memory: Any = client.info("memory")
+    print(f"server time per call (commandstats; {memory['mem_allocator']})")
+    print("                                         submit               claim")
     first: tuple[float, float] | None = None
     for pending in (10, 1_000, 100_000):
-        debouncer = redisopt.Debouncer(client, f"pending {pending}", wait=600, command_timeout=5)
+        debouncer = redisopt.Debouncer(client, f"pending {pending}", wait=600, lease_ttl=3600, command_timeout=5)
         plans, its = debouncer._plans, Claims()
         for number in range(pending):
             debouncer.submit(None, f"waits {number}")

@@ -20,9 +20,10 @@ ARGV[10] channel    on which workers are told when something is due
 ARGV[11] partition  its number
 ARGV[12] max_dead   dead letters that are kept
 
-Returns ms until more is to be done (0: there is more, -1: nothing); then for each run an array: encoded key, window id, fence, attempt,
-calls, edge, collect, ms since it was opened, payload, number of collected payloads (see debounce_items), how often it was
-repeated without an attempt being counted, and ms since that began.
+Returns one text, since a server makes room of 16 KiB for each array within an array: a line with the ms until more is to be done (0: there
+is more, -1: nothing); then for each run a line of words: encoded key, window id, fence, attempt, calls, edge, collect, ms since it was
+opened, number of collected payloads (see debounce_items), how often it was repeated without an attempt being counted, ms since that
+began, and the bytes of its payload, which follows.
 ]]
 -- @include answer_of
 -- @include keep_reply
@@ -45,13 +46,26 @@ local known = answer_of(part.kept, number)
 local now = part.now
 local taken, rows, bytes = {}, {}, 0
 
+-- The first members, `count` at most, whose time has come. Not by ZRANGEBYSCORE, which makes room for a reply of 16 KiB.
+local function until_now(zset, count)
+  local found, members = redis.call('ZRANGE', zset, 0, count - 1, 'WITHSCORES'), {}
+  for i = 1, #found, 2 do
+    if tonumber(found[i + 1]) > now then
+      break
+    end
+    members[#members + 1] = found[i]
+  end
+  return members
+end
+
 local function row_of(at, member, run)
   bytes = bytes + #run.payload
   local collected = run.collect == 'all' and redis.call('LLEN', at.run_items) or 0
-  rows[#rows + 1] = {
-    member, run.window, run.fence, run.attempt, run.calls, run.edge, run.collect, math.max(0, now - run.opened), run.payload, collected,
-    run.repeats, run.since and math.max(0, now - run.since) or 0,
-  }
+  rows[#rows + 1] = table.concat({
+    member, run.window, run.fence, run.attempt, run.calls, run.edge, run.collect, math.max(0, now - run.opened), collected,
+    run.repeats, run.since and math.max(0, now - run.since) or 0, #run.payload,
+  }, ' ')
+  rows[#rows + 1] = '\n' .. run.payload
 end
 
 local function start(member, at, run)
@@ -60,9 +74,9 @@ local function start(member, at, run)
   row_of(at, member, run)
 end
 
+redis.call('ZREM', due, ' ') -- what no member is: allowed on a full server, and then so is the rest
 if known then
   -- The same claim again: what it took is still its own, unless another has taken it since its lease was over.
-  redis.call('ZREM', due, ' ') -- what no member is: allowed on a full server, and then so is the rest
   for member, fence in string.gmatch(known, '(%S*)=(%d+)') do
     local at = window_keys(tag, member, '')
     local run = read_run(at)
@@ -72,14 +86,12 @@ if known then
     end
   end
 elseif limit < 0 then
-  redis.call('ZREM', due, ' ') -- likewise
   keep_reply(state, now, lane, number, '')
   if redis.call('EXISTS', due, leases) == 0 then
     redis.call('PEXPIRE', state, 86400000)
   end
 elseif limit > 0 then
-  redis.call('ZREM', due, ' ') -- likewise
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, limit)) do
+  for _, member in ipairs(until_now(leases, limit)) do
     if bytes >= most then
       break
     end
@@ -96,12 +108,15 @@ elseif limit > 0 then
     end
   end
   if #taken < limit then
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, limit - #taken)) do
+    for _, member in ipairs(until_now(due, limit - #taken)) do
       if bytes >= most then
         break
       end
       local at = window_keys(tag, member, '')
-      local run = read_run(at) or take_window(part, at)
+      local run, is_known = take_window(part, at)
+      if is_known then
+        run = read_run(at)
+      end
       if run then
         start(member, at, run)
       else
@@ -122,4 +137,4 @@ end
 if first and not known then
   save_partition(part) -- the clock is seen while anything waits for it
 end
-return { first and math.max(0, first - now) or -1, rows }
+return string.format('%.0f\n', first and math.max(0, first - now) or -1) .. table.concat(rows)

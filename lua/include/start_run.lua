@@ -2,9 +2,10 @@
 -- @include next_number
 local function start_run(part, at, member, run, executor, lease)
   run.attempt, run.fence = run.attempt + 1, next_number(part)
-  redis.call('HSET', at.window, 'run_state', 'running', 'run_attempt', run.attempt, 'run_fence', run.fence, 'run_by', executor)
+  local taken = run.taken or {} -- fields of one that take_window has just taken
+  redis.call('HSET', at.window,
+    'run_state', 'running', 'run_attempt', run.attempt, 'run_fence', run.fence, 'run_by', executor, unpack(taken))
   redis.call('ZREM', at.due, member)
   redis.call('ZADD', at.leases, part.now + lease, member)
-  redis.call('HINCRBY', at.state, 'runs', 1)
-  part.last_run = part.now
+  part.last_run, part.runs = part.now, part.runs + 1
 end

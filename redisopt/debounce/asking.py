@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from redisopt.debounce.replies import (
     Letter,
     Placed,
     Taken,
-    read_claimed,
+    read_claim,
     read_fate,
     read_joined,
     read_letter,
@@ -38,7 +39,7 @@ KEEP_MS = 60_000
 """How long a window of functions outlives its callers, which ask about it once a second."""
 
 _TERMS_MS = (MAX_SECONDS + 86_400) * 1000  # how long it is known how keys are spread: longer than any wait
-_LIVES_MS = 180_000  # how long after it said so a process is thought to live
+_LIVES_MS = 90_000  # how long after it said so a process is thought to live; one that does says so once a minute
 
 GRACE_MS = 250
 """How long each newer process has to come for a window, before the function of an older one runs."""
@@ -125,9 +126,7 @@ class Asking:
         tag = self.layout.tags[partition]
         keys = (f"{tag}state", f"{tag}due", f"{tag}leases")
 
-        def read(reply: Any) -> tuple[float | None, list[Claimed]]:
-            return (None if reply[0] < 0 else reply[0] / 1000), [read_claimed(self.layout, row) for row in reply[1]]
-
+        read = functools.partial(read_claim, self.layout)
         return Command("debounce_claim", keys, (lane, number, limit, executor), read, self._claims[partition])
 
     def items(self, run: Claimed, start: int) -> Command[list[bytes]]:

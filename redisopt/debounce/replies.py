@@ -94,19 +94,40 @@ def read_placed(reply: Any) -> Placed:
         raise StateLost(f"a script answered {reply!r}: has another process this one's lane?") from None
 
 
-def read_claimed(layout: Layout, row: Sequence[Any]) -> Claimed:
-    """A run that was taken."""
-    member, window, fence, attempt, calls, edge, collect, waited, payload, collected, repeats, repeating = row
+def read_claim(layout: Layout, reply: Any) -> tuple[float | None, list[Claimed]]:
+    """The seconds until there is more to take, None for nothing; and the runs that were taken.
+
+    Raises:
+        StateLost: the script answered anything else.
+    """
+    packed = as_bytes(reply)
+    try:
+        at = packed.index(b"\n")
+        wait_ms = int(packed[:at])
+        runs = []
+        at += 1
+        while at < len(packed):
+            start = packed.index(b"\n", at) + 1
+            *words, size = packed[at : start - 1].decode().split(" ")
+            at = start + int(size)
+            runs.append(_claimed(layout, words, packed[start:at]))
+    except ValueError:
+        raise StateLost(f"a script answered {reply[:100]!r}: has another process this one's lane?") from None
+    return (None if wait_ms < 0 else wait_ms / 1000), runs
+
+
+def _claimed(layout: Layout, words: Sequence[str], payload: bytes) -> Claimed:
+    member, window, fence, attempt, calls, edge, collect, waited, collected, repeats, repeating = words
     return Claimed(
-        layout.place(unquote(text(member))),  # whoever encoded the key escaped the escape as well
-        text(window),
-        text(fence),
+        layout.place(unquote(member)),  # whoever encoded the key escaped the escape as well
+        window,
+        fence,
         int(attempt),
         int(calls),
-        text(edge),
-        text(collect),
+        edge,
+        collect,
         int(waited) / 1000,
-        as_bytes(payload),
+        payload,
         int(collected),
         int(repeats),
         int(repeating) / 1000,
