@@ -13,16 +13,17 @@ ARGV[3..] member (encoded key), fence (of its run), of each
 Returns a 1 or 0 for each in turn, as text: whether its lease is renewed.
 ]]
 -- @include open_partition
+-- @include save_partition
 -- @include keep_closures
 local part = open_partition(KEYS[1])
 local leases, lease, keep = KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2])
 local due = string.sub(leases, 1, -7) .. 'due'
 local renewed = ''
+redis.call('ZREM', leases, ' ') -- what no member is: allowed on a full server, and then so is the rest
 for i = 3, #KEYS do
   local member, fence = ARGV[2 * i - 3], ARGV[2 * i - 2]
   local run = redis.call('HMGET', KEYS[i], 'run_fence', 'run_state')
   if run[1] == fence and run[2] == 'running' then
-    redis.call('ZREM', leases, ' ') -- what no member is: allowed on a full server, and then so is the rest
     redis.call('ZADD', leases, part.now + lease, member)
     if keep > 0 then
       keep_closures(keep, { state = part.state, due = due, leases = leases, window = KEYS[i] })
@@ -31,5 +32,8 @@ for i = 3, #KEYS do
   else
     renewed = renewed .. '0'
   end
+end
+if string.find(renewed, '1', 1, true) then
+  save_partition(part) -- the clock is seen while anything runs
 end
 return renewed

@@ -44,8 +44,10 @@ local function outcome()
   local known = redis.call('HMGET', at.done, 'status', 'value', 'error', 'calls', 'edge', 'attempts', 'by')
   return known[1] and known
 end
+local part
 local function wait_for(status, left)
   redis.call('HDEL', at.window, ' ') -- what no field is: allowed on a full server, and then so is the rest
+  save_partition(part) -- the clock is seen while anybody waits for it
   redis.call('SADD', at.waiters, process)
   redis.call('PEXPIRE', at.waiters, 5000)
   keep_closures(keep + left, at)
@@ -56,7 +58,7 @@ local known = outcome()
 if known then
   return known
 end
-local part = open_partition(at.state)
+part = open_partition(at.state)
 local run = read_run(at)
 local mine = redis.call('ZSCORE', callers, id .. ':' .. holder)
 if not mine then

@@ -15,6 +15,7 @@ import redis
 import redis.asyncio
 
 import redisopt
+from redisopt.testing import ServerClock
 from tests.debounce_faces import DebounceFace
 from tests.fleet import FLEET, in_threads
 from tests.servers import RunningServer
@@ -317,3 +318,16 @@ def test_a_dropped_call_gets_the_outcome_of_its_burst_however_long_that_goes_on(
         assert (ticket.status, ticket.window) == ("dropped", first.window)
         assert face.result(ticket).value == "a"
         assert face.execute(functions.that(payload), key="f") == "a"
+
+
+def test_a_function_is_not_held_up_by_a_clock_that_is_set_back(make_debouncer: Make, clock: ServerClock) -> None:
+    """Whoever waits keeps the time that was seen: else that would stand still for as long as the clock was set back."""
+    back: list[float] = []
+
+    def set_back(_: int) -> None:
+        clock.advance(-15)
+        back.append(clock.now_ms)
+
+    face = make_debouncer(wait=0.5, on_debounce=set_back)
+    assert face.execute(Functions(face.kind).that("ran"), timeout=60) == "ran"
+    assert clock.now_ms - back[0] <= 2_000
