@@ -60,13 +60,17 @@ def test_a_worker_with_other_partitions_takes_nothing_and_says_so(
     caller.cancel("a")
 
 
-def test_the_number_of_partitions_may_change_once_nothing_is_left(make_debouncer: Make) -> None:
+def test_the_number_of_partitions_may_change_once_nothing_is_left(make_debouncer: Make, client: redis.Redis) -> None:
+    """And nobody is left who would bring more, and not be found."""
     caller, other = make_debouncer(wait=0, partitions=4), make_debouncer(wait=0, partitions=2)
     ticket = caller.submit("a", key="a")
     caller.handle()
     worker = caller.start()
     caller.result(ticket)
     caller.do(worker.stop)
+    with pytest.raises(redisopt.ConfigConflict, match="another process lives"):
+        other.submit("b", key="b")
+    client.hincrby(TERMS, "at", -100_000)  # as when it has said nothing for a minute and a half
     other.handle()
     other.start()
     assert other.result(other.submit("b", key="b")).value == "b"
@@ -75,6 +79,7 @@ def test_the_number_of_partitions_may_change_once_nothing_is_left(make_debouncer
     assert other.result(ticket).value == "c"
     other.do(other._workers.pop().stop)
     other.submit("d", key="d")
+    client.hincrby(TERMS, "at", -100_000)
     with pytest.raises(redisopt.ConfigConflict, match="partitions=2"):
         late.submit("e", key="e")
     other.cancel("d")
@@ -116,7 +121,7 @@ def test_other_options_are_refused_where_that_is_wanted_for_as_long_as_the_other
     for _ in range(2):
         with pytest.raises(redisopt.ConfigConflict, match="max_wait=9000ms"):
             twin.do(other.submit, "b")
-    client.hincrby(TERMS, "at", -200_000)  # as when the other has said nothing for minutes
+    client.hincrby(TERMS, "at", -100_000)  # as when the other has said nothing for minutes
     twin.do(other.submit, "b")
     twin.do(caller.cancel)
 

@@ -1,8 +1,8 @@
 """Whether all processes mean the same by a name, as plans.
 
 Two processes that spread its keys over different numbers of partitions would not find each other's work. So each says its own
-with its first call, and once a minute after that: who differs is refused for as long as work is left there. Other options, such
-as `max_wait`, may differ; then each call is judged by its own, and a warning says so.
+with its first call, and once a minute after that: who differs is refused for as long as work is left there, or a process lives
+that would bring more. Other options, such as `max_wait`, may differ; then each call is judged by its own, and a warning says so.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Agreeing:
         """Say what holds here, and learn what holds elsewhere. While Redis is away, nothing is said.
 
         Raises:
-            ConfigConflict: work is left in another number of partitions; or other options, where `on_conflict` is "raise".
+            ConfigConflict: work is left in another number of partitions, or a process lives that uses it so; or other options, where `on_conflict` is "raise".
         """
         try:
             yield from self._agree()
@@ -55,8 +55,9 @@ class Agreeing:
             there, options = yield from call(asking.agree(instead=there))
         if there:
             raise self._conflict(
-                f"its keys are spread over {there} partitions, where work is left, and here over {here}, so that none of "
-                f"it would be found: set partitions={there}, until nothing waits there and no other process is left"
+                f"its keys are spread over {there} partitions, where work is left or another process lives, and here over {here}, so "
+                f"that none of it would be found: set partitions={there}, until nothing waits there and no process has used "
+                "it so for 90 s"
             )
         if options:
             conflict = self._conflict(f"other processes use it with {options}, and this one with {config.shared}")
