@@ -14,7 +14,8 @@ import redis.asyncio
 import redisopt
 from redisopt.commands import Command, Invoke, call
 from redisopt.debounce.config import DebounceConfig
-from redisopt.debounce.executing import Due, HeldRun
+from redisopt.debounce.due import Due
+from redisopt.debounce.executing import HeldRun
 from redisopt.debounce.plans import DebouncePlans
 from redisopt.debounce.replies import Claimed
 from redisopt.scripts import script

@@ -20,6 +20,7 @@ from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.executing import Executing, HeldRun, as_text
 from redisopt.debounce.layout import Place
+from redisopt.debounce.permits import Permits
 from redisopt.debounce.replies import Claimed, Fate, Taken
 from redisopt.debounce.submitting import Submitting, check_timeout
 from redisopt.errors import RedisOptError, ResultTimeout
@@ -100,6 +101,7 @@ class Closures:
         awaiting: Awaiting,
         submitting: Submitting,
         executing: Executing,
+        permits: Permits | None,
         on_debounce: Callable[[int], object] | None,
     ) -> None:
         self._asking = asking
@@ -107,6 +109,7 @@ class Closures:
         self._awaiting = awaiting
         self._submitting = submitting
         self._executing = executing
+        self._permits = permits
         self._on_debounce = on_debounce
         self._number = next(_numbers)
         self._begin()
@@ -208,20 +211,44 @@ class Closures:
         run = HeldRun(claimed, asked + self._asking.config.lease_ttl)
         self._executing.leases.hold(place.tag, run)
         try:
-            try:
-                run.called = True
-                value = yield from self._executing.watch.around(operation)
-            except GeneratorExit:
-                raise
-            except Exception as error:
-                yield from self._say(run, "failed", b"", as_text(error))
-                raise
-            except BaseException:
-                yield from self._executing.give_back(run)
-                raise
-            yield from self._say(run, *self._executing.stored(run, value))
+            if self._permits is None:
+                return (yield from self._perform(run, operation))
+            return (yield from self._perform_with_permit(run, operation, self._permits))
         finally:
             self._executing.leases.drop(place.tag, run)
+
+    def _perform_with_permit(self, run: HeldRun, operation: Callable[[], Plan[Any]], permits: Permits) -> Plan[Any]:
+        """What this caller waits for holds nobody up but those of its window, for whom its lease is renewed meanwhile."""
+        try:
+            permit = yield from permits.acquire()
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield from self._executing.give_back(run)  # it was not started: the next caller may have better luck
+            raise
+        try:
+            value = yield from self._perform(run, operation)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield from permits.release(permit)
+            raise
+        yield from permits.release(permit)
+        return value
+
+    def _perform(self, run: HeldRun, operation: Callable[[], Plan[Any]]) -> Plan[Any]:
+        try:
+            run.called = True
+            value = yield from self._executing.watch.around(operation)
+        except GeneratorExit:
+            raise
+        except Exception as error:
+            yield from self._say(run, "failed", b"", as_text(error))
+            raise
+        except BaseException:
+            yield from self._executing.give_back(run)
+            raise
+        yield from self._say(run, *self._executing.stored(run, value))
         return value
 
     def _say(self, run: HeldRun, outcome: str, value: bytes, error: str) -> Plan[None]:

@@ -51,7 +51,8 @@ class Debouncer(Face[DebounceConfig]):
         name: what is debounced; the same in all processes that share it. No braces or control characters.
         config: a `DebounceConfig`; or give its fields as keywords.
         on_debounce: called with the number of calls in the window whenever a call goes into one that is pending.
-        throttler: a `Throttler`: each run waits for a permit first, and what is called meanwhile goes into the same run.
+        throttler: a `Throttler`: each run waits for a permit first, and what is submitted meanwhile goes into the same run. (A function
+            of `execute` waits for it as the run of its window, so that what is called meanwhile opens the next one.)
         monitor: a `PerformanceMonitor`: runs are counted there, as `debounced_operation` with the label `debouncer`, those that
             failed as `debounce_error` as well, and reported in `metrics().performance`.
 

@@ -12,7 +12,9 @@ from redisopt.debounce.asking import Asking
 from redisopt.debounce.closures import Closures
 from redisopt.debounce.config import CLUSTER_PARTITIONS, DebounceConfig
 from redisopt.debounce.controlling import Controlling
-from redisopt.debounce.executing import Due, Executing
+from redisopt.debounce.due import Due
+from redisopt.debounce.executing import Executing
+from redisopt.debounce.permits import Permits
 from redisopt.debounce.submitting import Submitting, check_timeout
 from redisopt.functions import check_function, guarded, takes
 from redisopt.limiters import Limiter, checked_limiter
@@ -72,13 +74,13 @@ class DebouncePlans:
         self.submitting = Submitting(self.asking, self.agreeing, self.awaiting, on_debounce)
         watch = Watch(monitor, "debounced_operation", {"debouncer": name}, "debounce_error", awaited=awaited)
         self.executing = Executing(self.asking, watch)
+        self._permits = None if throttler is None else Permits(name, throttler)
         self.closures = Closures(
-            self.asking, self.agreeing, self.awaiting, self.submitting, self.executing, on_debounce
+            self.asking, self.agreeing, self.awaiting, self.submitting, self.executing, self._permits, on_debounce
         )
         self.controlling = Controlling(self.asking, self.agreeing, self.submitting, watch)
         self.handler: Callable[..., Any] | None = None
         self._registered: Callable[..., Any] | None = None
-        self._throttler = throttler
 
     def register(self, handler: Callable[..., Any], *, awaited: bool) -> None:
         """Have `handler` called for what is due.
@@ -115,4 +117,4 @@ class DebouncePlans:
         """
         if self.handler is None:
             raise ValueError(f"debounce {self.name!r} has no handler to run: register one with @debouncer.handler")
-        return Due(self.asking, self.agreeing, self.executing, self.handler, self._throttler)
+        return Due(self.asking, self.agreeing, self.executing, self.handler, self._permits)
