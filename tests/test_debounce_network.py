@@ -85,6 +85,41 @@ def test_every_first_copy_of_every_call_is_lost(
     assert metrics.runs == metrics.done == len(face.runs)
 
 
+@pytest.mark.parametrize("fate", [Fate.CUT_REPLY, Fate.CUT_REQUEST])
+def test_what_was_cancelled_or_replayed_is_told_though_the_first_reply_is_lost(
+    server: RunningServer, client: redis.Redis, make_at: Make, make_debouncer: Make, fate: Fate
+) -> None:
+    def fail(payload: Any, _: redisopt.Run) -> Any:
+        raise ValueError(payload)
+
+    with Proxy(server.url) as proxy:
+        face, other = make_at(proxy.url, wait=60, max_attempts=1), make_debouncer(wait=0, max_attempts=1)
+        seen: set[bytes] = set()
+
+        def lose(words: list[bytes]) -> Fate:
+            call = b" ".join(words[1:])
+            if not is_script(words) or call in seen:
+                return Fate.PASS
+            seen.add(call)
+            return fate
+
+        for number in range(3):
+            face.submit(number)
+        with proxy.during(lose):
+            assert face.cancel() == 3
+            assert face.cancel() == 0
+        other.handle(fail)
+        other.start()
+        with pytest.raises(redisopt.RedisOptError):
+            other.result(other.submit("a"))
+        other.do(other._workers.pop().stop)
+        (letter,) = other.dead()
+        with proxy.during(lose):
+            assert face.replay(letter.id) == 1
+            assert face.replay(letter.id) == 0
+            assert face.cancel() == 1
+
+
 def test_a_callers_own_retry_is_known_by_its_call_id(
     server: RunningServer, client: redis.Redis, make_at: Make, make_debouncer: Make
 ) -> None:

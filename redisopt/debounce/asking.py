@@ -235,7 +235,7 @@ class Asking:
             f"{place.window}:items",
             f"{place.window}:run",
         )
-        return Command("debounce_cancel", keys, (place.member, milliseconds(self.config.result_ttl)), int)
+        return Command("debounce_cancel", keys, (place.member, milliseconds(self.config.result_ttl)), int, once=True)
 
     def flush(self, place: Place) -> Command[tuple[str, int] | None]:
         """Have what is pending run now."""
@@ -273,4 +273,4 @@ class Asking:
         """Have a dead letter run again: 1; 0 where there is none, -1 where its key is busy."""
         tag = self.layout.tags[partition]
         keys = tuple(f"{tag}{part}" for part in ("state", "due", "dead"))
-        return Command("debounce_replay", keys, (window, self.layout.channel, partition, self.config.word), int)
+        return Command("debounce_replay", keys, (window, self.layout.channel, partition, self.config.word), int, once=True)
