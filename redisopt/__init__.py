@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from redisopt.cache.config import CacheConfig
     from redisopt.cache.outcome import CacheEntry, CacheMetrics
     from redisopt.clients import AsyncClient, Client, connect, connect_async, describe
+    from redisopt.codec import PayloadError
     from redisopt.dead import DeadLetter
     from redisopt.debounce.async_debouncer import AsyncDebouncer
     from redisopt.debounce.config import DebounceConfig
@@ -109,6 +110,7 @@ _HOMES = {
     "cache.config": "CacheConfig",
     "cache.outcome": "CacheEntry CacheMetrics",
     "clients": "AsyncClient Client connect connect_async describe",
+    "codec": "PayloadError",
     "dead": "DeadLetter",
     "debounce.async_debouncer": "AsyncDebouncer",
     "debounce.config": "DebounceConfig",
@@ -213,6 +215,7 @@ __all__ = [
     "OptimizerMetrics",
     "Outage",
     "Passage",
+    "PayloadError",
     "Pending",
     "PerformanceMonitor",
     "PerformanceReport",

@@ -101,7 +101,7 @@ class Batcher(Face[BatchConfig]):
         """Add an item, and return at once. One script call.
 
         Args:
-            item: None, bool, int, float, str, bytes, or lists and dicts of these.
+            item: None, bool, int, float, str, bytes, a list of these or a dict with str keys.
             key: which partition it belongs to: items of one key are batched together, in the order in which they came.
             id: of the item, such as that of an order: while it waits or runs, and for `result_ttl` after it ended, it is not
                 added again, and the ticket is for the one that was.

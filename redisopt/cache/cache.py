@@ -35,7 +35,7 @@ class Cache(Face[CacheConfig]):
     lost its lease cannot overwrite what came after it. A value that is stale is served at once for `stale_for` seconds while
     one process of the fleet refreshes it in the background.
 
-    Values are None, bool, int, float, str, bytes, and lists and dicts of these, up to `max_value_bytes`. Who computes gets what the
+    Values are None, bool, int, float, str, bytes, lists of these and dicts with str keys, up to `max_value_bytes`. Who computes gets what the
     function returned, all others what came back from Redis: a tuple comes back as a list.
 
     Thread-safe, and safe to use in a forked child. A hit costs one script call; a computation two, and one for each third of

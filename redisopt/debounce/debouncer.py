@@ -119,7 +119,7 @@ class Debouncer(Face[DebounceConfig]):
         by the first one that starts.
 
         Args:
-            payload: None, bool, int, float, str, bytes, and lists and dicts of these, up to `max_payload_bytes`.
+            payload: None, bool, int, float, str, bytes, lists of these and dicts with str keys, up to `max_payload_bytes`.
             key: which calls belong together, such as a document's id.
             call_id: a name of your own for this call: repeated under the same one within a minute of the first time, also by
                 another process, it neither counts nor extends the wait again, and gives the same ticket, also of a window that
