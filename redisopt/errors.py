@@ -190,6 +190,10 @@ class Unavailable(RedisOptError):
         self.sent = sent
 
 
+REFUSALS: tuple[type[RedisOptError], ...] = (Throttled, CircuitOpen, Unavailable)
+"""Errors by which nothing was done: a limit or a breaker let nobody through, or Redis was away. They say nothing of the far side."""
+
+
 def _rebuild_throttled(kind: type[Throttled], message: str, retry_after: float, reason: str) -> Throttled:
     """Unpickle: exceptions with keyword arguments do not survive a process boundary by themselves."""
     return kind(message, retry_after=retry_after, reason=reason)

@@ -29,13 +29,29 @@ def test_which_exceptions_count_and_which_are_ignored(make_breaker: Make, clock:
     assert face.metrics()[2:4] == (4, 3)
 
 
-def test_a_limit_that_refuses_within_the_call_is_no_failure(make_breaker: Make, clock: ServerClock) -> None:
+def test_a_part_of_ones_own_that_refuses_within_the_call_is_no_failure(make_breaker: Make, clock: ServerClock) -> None:
     face, strict = make_breaker(), make_breaker("strict", ignore=())
-    for error in (redisopt.CircuitOpen("inner"), redisopt.ThrottleTimeout("full", retry_after=1, reason="10/s")):
+    for error in (
+        redisopt.CircuitOpen("inner"),
+        redisopt.ThrottleTimeout("full", retry_after=1, reason="10/s"),
+        redisopt.Unavailable("the limit's Redis is away"),
+    ):
         for each in (face, strict):
             with pytest.raises(type(error)):
                 each.execute(raising(error))
-    assert (face.metrics().calls, strict.metrics().failures) == (0, 2)
+    assert (face.metrics().calls, strict.metrics().failures) == (0, 3)
+
+
+def test_a_limit_whose_redis_is_away_opens_no_breaker(
+    make_breaker: Make, clock: ServerClock, client: redis.Redis
+) -> None:
+    """The fleet's breaker is on another server, and the far side was never called."""
+    face = make_breaker(minimum_calls=3)
+    limit = redisopt.Throttler(redis.from_url("redis://127.0.0.1:1"), "t", rates=["9/s"], on_unavailable="raise")
+    for _ in range(5):
+        with pytest.raises(redisopt.Unavailable):
+            face.execute(limit.acquire)
+    assert (face.state(), face.metrics().calls) == ("closed", 0)
 
 
 def test_functions_may_say_which_exceptions_count(make_breaker: Make, clock: ServerClock) -> None:

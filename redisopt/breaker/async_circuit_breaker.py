@@ -8,11 +8,12 @@ from typing import Any, ParamSpec, TypeVar
 import redis.asyncio
 
 from redisopt.breaker.config import CircuitBreakerConfig
-from redisopt.breaker.judging import REFUSALS, Kinds
+from redisopt.breaker.judging import Kinds
 from redisopt.breaker.passage import AsyncPassage, Entry
 from redisopt.breaker.plans import BreakerPlans, BreakerPolicy
 from redisopt.breaker.state import CircuitMetrics, State
 from redisopt.breaker.watching import StateCallback
+from redisopt.errors import REFUSALS
 from redisopt.faces import Named
 from redisopt.policies import Bound, Policy
 from redisopt.policy_faces import AsyncPolicyFace

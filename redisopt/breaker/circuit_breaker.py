@@ -8,11 +8,12 @@ from typing import Any, ParamSpec, TypeVar
 import redis
 
 from redisopt.breaker.config import CircuitBreakerConfig
-from redisopt.breaker.judging import REFUSALS, Kinds
+from redisopt.breaker.judging import Kinds
 from redisopt.breaker.passage import Passage
 from redisopt.breaker.plans import BreakerPlans, BreakerPolicy
 from redisopt.breaker.state import CircuitMetrics, State
 from redisopt.breaker.watching import StateCallback
+from redisopt.errors import REFUSALS
 from redisopt.faces import Named
 from redisopt.policies import Bound, Policy
 from redisopt.policy_faces import PolicyFace
@@ -50,8 +51,8 @@ class CircuitBreaker(PolicyFace, Named[CircuitBreakerConfig]):
         config: a `CircuitBreakerConfig`; or give its fields as keywords.
         record: exceptions that count as failures: a class, a tuple of them, or a function of the exception. Others count as calls
             that went well. Default: every `Exception`.
-        ignore: likewise, exceptions that are not counted at all, whatever `record` says. Default: `Throttled` and `CircuitOpen`,
-            with which a limit of one's own refused within the call.
+        ignore: likewise, exceptions that are not counted at all, whatever `record` says. Default: `Throttled`, `CircuitOpen`
+            and `Unavailable`, with which a part of one's own refused within the call, or could not ask its Redis.
         record_result: a function that says of a call's result whether it counts as a failure, such as a response of status 503.
         on_state_change: called with a `redisopt.events.CircuitChanged` when this process sees another state than before: in the
             thread of the call that brought it about, or found it so.

@@ -7,15 +7,10 @@ from typing import Any
 
 from redisopt import events
 from redisopt.breaker.state import FAILED, GIVEN_BACK, SLOW
-from redisopt.errors import CircuitOpen, Throttled
 from redisopt.functions import check_function
 
 Kinds = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], object]
 """Exceptions: a class, several, or a function that says of one whether it is meant."""
-
-
-REFUSALS = (Throttled, CircuitOpen)
-"""What is ignored unless it is said otherwise: limits of one's own that refused within the call tell nothing of the far side."""
 
 
 class Judge:

@@ -21,11 +21,8 @@ from redisopt.cache.layout import Place
 from redisopt.cache.replies import Found
 from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped, call
-from redisopt.errors import CircuitOpen, RedisOptError, Throttled, Unavailable
+from redisopt.errors import REFUSALS, RedisOptError, Unavailable
 from redisopt.leases import Leases
-
-REFUSALS = (Throttled, CircuitOpen, Unavailable)
-"""Errors by which nothing was computed: a limit or a breaker let nobody through, or Redis was away."""
 
 _TOLD_EVERY = 60.0  # seconds between warnings of values that cannot be kept
 

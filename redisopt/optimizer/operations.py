@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 from redisopt.batch.config import BatchConfig
 from redisopt.commands import Plan, invoke
 from redisopt.debounce.config import DebounceConfig
-from redisopt.errors import OperationTimeout, ResultCountError
+from redisopt.errors import REFUSALS, OperationTimeout, ResultCountError
 from redisopt.functions import check_function, takes
 from redisopt.keys import checked_name
-from redisopt.optimizer.parts import OUR_OWN, Kinds
+from redisopt.optimizer.parts import Kinds
 from redisopt.optimizer.plans import OptimizerPlans, Options, options_of
 from redisopt.policies import Fold
 
@@ -251,4 +251,4 @@ class Operations:
 
 def _patient(config: C) -> C:
     """The config of a worker that also tries again, without counting it, what the parts around its handler refuse."""
-    return config.model_copy(update={"retry_on": (*config.retry_on, *OUR_OWN)})
+    return config.model_copy(update={"retry_on": (*config.retry_on, *REFUSALS)})

@@ -10,7 +10,7 @@ from redisopt.batch.config import BatchConfig
 from redisopt.breaker.config import CircuitBreakerConfig
 from redisopt.cache.config import CacheConfig
 from redisopt.debounce.config import DebounceConfig
-from redisopt.errors import CircuitOpen, Throttled, Unavailable
+from redisopt.errors import REFUSALS
 from redisopt.events import CircuitChanged
 from redisopt.functions import check_function
 from redisopt.monitor.config import MonitorConfig
@@ -19,9 +19,6 @@ from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.grouping import Grouping
 from redisopt.retry.config import RetryConfig
 from redisopt.throttle.config import ThrottleConfig
-
-OUR_OWN = (CircuitOpen, Throttled, Unavailable)
-"""Errors of the other parts: they say nothing of the far side, so the breaker counts none of them."""
 
 
 class Callbacks(TypedDict, total=False):
@@ -95,7 +92,7 @@ def make_parts(
         breaker=make(
             kinds.breaker,
             config.part("breaking", CircuitBreakerConfig),
-            ignore=(*OUR_OWN, *ignored),
+            ignore=(*REFUSALS, *ignored),
             on_state_change=told("on_state_change"),
         ),
         cache=make(kinds.cache, config.part("caching", CacheConfig)),
