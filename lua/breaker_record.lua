@@ -50,10 +50,15 @@ local function as_it_is()
   return circuit.state .. ' ' .. circuit.generation
 end
 
--- The last calls that are counted, and this one.
+-- The last calls that are counted, and this one. Where their list is gone, as eviction may have it, nobody knows any more which
+-- of them are to be forgotten, and when: the counts begin anew.
 local function count_last()
+  if redis.call('LLEN', last) ~= circuit.calls then
+    redis.call('DEL', last)
+    circuit.calls, circuit.failures, circuit.slow = 0, 0, 0
+  end
   for _ = 1, math.min(1000, circuit.calls + 1 - last_calls) do
-    local oldest = tonumber(redis.call('LPOP', last) or 0)
+    local oldest = tonumber(redis.call('LPOP', last))
     circuit.calls = circuit.calls - 1
     circuit.failures = circuit.failures - oldest % 2
     circuit.slow = circuit.slow - (oldest >= 2 and 1 or 0)

@@ -60,7 +60,7 @@ def rule_sets(draw: st.DrawFn) -> Rules:
 
 
 calls = ["call"] * 6 + ["begin"] * 5 + ["end"] * 6 + ["wait"] * 5
-rare = ["undo", "renew", "again", "stale", "back", "look", "closed", "forced_open", "disabled", "reset"]
+rare = ["undo", "renew", "again", "stale", "back", "look", "closed", "forced_open", "disabled", "reset", "evict"]
 acts = st.tuples(
     st.sampled_from(calls + rare),
     st.integers(0, LANES - 1),
@@ -206,6 +206,11 @@ class Side:
         state = self.send(self.asking.tell(to), lane, writes=True)
         assert state == (self.model.state, self.model.generation)
 
+    def evict(self) -> None:
+        """The list of the last calls is gone, as on a server that evicts keys."""
+        self.client.delete(self.asking.allow().keys[2])
+        self.model.evict()
+
     def again(self, lane: int) -> None:
         """A copy of what a lane wrote last is answered alike; one of an earlier call is known to be that."""
         latest = self.latest[lane]
@@ -254,7 +259,7 @@ def test_the_scripts_do_as_the_model(
             side.end(lane, pause, outcome)
         elif act in {"wait", "back"}:
             clock.set(clock.now_ms + (pause if act == "wait" else -pause))
-        elif act in {"undo", "renew"}:
+        elif act in {"undo", "renew", "evict"}:
             getattr(side, act)()
         elif act in {"again", "stale"}:
             getattr(side, act)(lane)

@@ -14,6 +14,7 @@ from tests.breaker_faces import BreakerFace, opened
 Make = Callable[..., BreakerFace]
 
 STATE = f"{keys.tag('breaker', 'test')}state"
+LAST = f"{keys.tag('breaker', 'test')}last"
 
 
 # --- windows
@@ -52,12 +53,30 @@ def test_a_count_window_holds_the_last_calls(make_breaker: Make, clock: ServerCl
         face.call(how)
     metrics = face.metrics()
     assert (metrics.calls, metrics.failures) == (4, 2)
-    assert client.lrange(f"{keys.tag('breaker', 'test')}last", 0, -1) == [b"0", b"0", b"1", b"1"]
+    assert client.lrange(LAST, 0, -1) == [b"0", b"0", b"1", b"1"]
     clock.advance(1e6)
     assert face.metrics().calls == 4
 
     face.call("badly")
     assert face.state() == "open"
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_a_count_window_whose_list_is_gone_begins_anew(
+    make_breaker: Make, clock: ServerClock, client: redis.Redis, kept: int
+) -> None:
+    """As on a server that evicts keys; or so long ago that the list has filled again, since when counts and list differ."""
+    face = make_breaker(window_calls=10, failure_rate=0.5)
+    for number in range(10):
+        face.call("badly" if number < 4 else "well")
+    client.ltrim(LAST, 1, kept)
+    face.calls(2)
+    assert face.metrics()[2:4] == (2, 0)
+    assert client.lrange(LAST, 0, -1) == [b"0"] * 2
+    face.calls(20)
+    assert face.metrics()[2:4] == (10, 0)
+    face.calls(4, "badly")
+    assert (face.state(), face.metrics()[2:4]) == ("closed", (10, 4))
 
 
 def test_the_minimum_of_a_count_window_is_at_most_its_calls(make_breaker: Make, clock: ServerClock) -> None:

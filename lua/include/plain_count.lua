@@ -21,10 +21,10 @@ local function plain_count()
     if not slot or now >= slot + length / 10 or now >= known[8] + length then
       return nil
     end
-  elseif calls > last_calls + 1 then
+  elseif calls > last_calls + 1 or redis.call('LLEN', last) ~= calls - 1 then
     return nil
   elseif calls > last_calls then
-    oldest = tonumber(redis.call('LINDEX', last, 0) or 0)
+    oldest = tonumber(redis.call('LINDEX', last, 0))
     calls, failures, slow = calls - 1, failures - oldest % 2, slow - (oldest >= 2 and 1 or 0)
   end
   if calls >= tonumber(ARGV[13]) and (failures * 1000000 >= ARGV[11] * calls or slow * 1000000 >= ARGV[12] * calls) then

@@ -53,6 +53,7 @@ class Circuit:
     results: list[int] = field(default_factory=list)
     opened_by: tuple[int, int, int] = (0, 0, 0)
     _calls: list[tuple[int, int]] = field(default_factory=list)  # slot it counts in, outcome
+    _lost: bool = False
 
     # --- what is asked
 
@@ -123,6 +124,10 @@ class Circuit:
         self.probes[probe] = self.now + self.rules.lease
         return True
 
+    def evict(self) -> None:
+        """The outcomes of the last calls are gone: the counts stand until the next call, which begins anew."""
+        self._lost = self.rules.window_calls is not None
+
     # --- how it stands
 
     def counts(self) -> tuple[int, int, int]:
@@ -145,6 +150,8 @@ class Circuit:
 
     def _count(self, outcome: int) -> None:
         """A slot begins with the first call after the tenth of a window in which the one before began."""
+        if self._lost:
+            self._calls, self._lost = [], False
         slot = self._calls[-1][0] if self._calls else None
         if slot is None or self.now >= slot + (self.rules.window or 0) / 10:
             slot = self.now
@@ -178,4 +185,4 @@ class Circuit:
         self.generation = max(self.now, self.generation + 1)
         self.since = self.now
         self.probes.clear()
-        self.results, self._calls, self.opened_by = [], [], (0, 0, 0)
+        self.results, self._calls, self._lost, self.opened_by = [], [], False, (0, 0, 0)
