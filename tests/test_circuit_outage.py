@@ -153,6 +153,25 @@ def test_what_redis_let_through_is_recorded_where_it_can_be(
     assert face.call() == "well"
 
 
+def test_what_was_let_through_without_redis_and_ends_after_the_outage_changes_nothing(
+    face_of: Callable[..., BreakerFace], fragile: FragileServer
+) -> None:
+    """Nobody is told of a breaker that does not rule any more, nor does a later outage go by it."""
+    face = face_of()
+    assert face.call() == "well"
+    with fragile.away("cut off"):
+        passages = [face.allow() for _ in range(8)]
+    back(face)
+    assert face.call() == "well"
+    assert [face.end(passage, "fail") for passage in passages[:4]] == [True] * 4
+    assert (face.state(), face.changes, face.metrics().failures) == ("closed", [], 0)
+    with fragile.away("cut off"):
+        assert face.call() == "well"
+        assert [face.end(passage, "fail") for passage in passages[4:]] == [True] * 4
+        assert face.call() == "well"
+        assert (face.state(), face.metrics()[2:4], face.changes) == ("closed", (2, 0), [])
+
+
 def test_a_probe_that_cannot_be_recorded_comes_back_by_its_lease(
     face_of: Callable[..., BreakerFace], fragile: FragileServer
 ) -> None:

@@ -68,7 +68,8 @@ class Outage:
     def record(self, ticket: Ticket, outcome: int, error: Unavailable | None = None) -> None:
         """How a call ended that was let through here, or whose end Redis could not be told."""
         if ticket.circuit is not None:
-            ticket.circuit.record(ticket.generation, ticket, outcome)
+            if ticket.circuit is self._circuit:  # else Redis has answered since, and the shared state rules
+                ticket.circuit.record(ticket.generation, ticket, outcome)
         elif error is not None:
             circuit = self._enter(error)
             if circuit is not None:
@@ -103,11 +104,16 @@ class Outage:
                         "breaker %r: on_unavailable=%r decides: %s", self._name, self._config.on_unavailable, error
                     )
             if self._is_local and self._circuit is None:
-                self._circuit = LocalCircuit(self._config, self._watching.state, self._tell)
+                self._circuit = self._new_circuit()
             return self._circuit
 
-    def _tell(self, before: State, after: State) -> None:
-        self._watching.tell(before, after, is_local=True)
+    def _new_circuit(self) -> LocalCircuit:
+        def tell(before: State, after: State) -> None:
+            if circuit is self._circuit:
+                self._watching.tell(before, after, is_local=True)
+
+        circuit = LocalCircuit(self._config, self._watching.state, tell)
+        return circuit
 
     def _refuse(self, state: str, retry_after: float, error: Unavailable) -> NoReturn:
         self._watching.refused(state, retry_after)
