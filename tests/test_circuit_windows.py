@@ -106,6 +106,23 @@ def test_other_rules_of_another_process_are_said_once(
     assert face.state() == "open"
 
 
+def test_the_rules_of_several_processes_are_said_once_each(
+    make_breaker: Make, clock: ServerClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often they take turns in telling their own."""
+    face, *others = (make_breaker(minimum_calls=number) for number in (5, 2, 3))
+    face.call()
+    for _ in range(3):
+        for other in others:
+            clock.advance(60.001)
+            other.call()
+            face.call()
+    said = [record.getMessage() for record in caplog.records if "other rules" in record.getMessage()]
+    assert len(said) == 2
+    assert "minimum_calls=2" in said[0]
+    assert "minimum_calls=3" in said[1]
+
+
 def test_the_rules_of_a_process_that_is_gone_are_no_conflict(
     make_breaker: Make, clock: ServerClock, caplog: pytest.LogCaptureFixture
 ) -> None:

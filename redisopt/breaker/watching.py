@@ -11,6 +11,8 @@ from redisopt.breaker.state import State
 from redisopt.functions import check_function
 from redisopt.identity import process_id
 
+_OTHERS = 32  # rules of others that were told of
+
 StateCallback = Callable[[events.CircuitChanged], object]
 
 
@@ -30,7 +32,7 @@ class Watching:
         self._on_state_change = on_state_change
         self.state: State = "closed"
         self._generation = 0
-        self._others = ""
+        self._others: tuple[str, ...] = ()
         self._begin()
 
     def _begin(self) -> None:
@@ -61,9 +63,9 @@ class Watching:
             events.notify(self._on_state_change, change)
 
     def differs(self, others: str) -> None:
-        """Another process uses the name with other rules: said once for each."""
-        if others != self._others:
-            self._others = others
+        """Another process uses the name with other rules: said once for each of them."""
+        if others not in self._others:
+            self._others = (*self._others, others)[-_OTHERS:]
             events.logger.warning(
                 "breaker %r: another process has other rules, and each call is judged by its own: %s",
                 self._name,
