@@ -78,6 +78,7 @@ def test_a_function_that_cannot_say_hides_nothing(
     assert face.call() == "well"
     assert face.call("badly") == "badly"
     assert face.metrics()[2:4] == (2, 1)
+    assert "no_idea" in caplog.text
     assert "could not say" in caplog.text
 
 
@@ -221,3 +222,22 @@ def test_what_a_call_failed_with_is_an_exception(make_breaker: Make) -> None:
     assert face.end(passage, "fail", Broken)
     assert face.end(face.allow(), "fail", KeyError)
     assert face.metrics()[2:4] == (1, 1)
+
+
+def test_a_class_says_what_a_call_failed_with_also_where_it_cannot_be_made_of_nothing(
+    make_breaker: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A function has to be asked of an exception: where none can be made, it is a failure."""
+    faces = [make_breaker("a", ignore=UnicodeError), make_breaker("b", record=OSError), make_breaker("c")]
+    faces.append(make_breaker("d", record=lambda error: isinstance(error, UnicodeError)))
+    for face in faces:
+        passage = face.allow()
+        assert face.end(passage, "fail", UnicodeDecodeError)
+        assert not face.end(passage, "fail", UnicodeDecodeError)
+    assert [face.metrics()[2:4] for face in faces] == [(0, 0), (1, 0), (1, 1), (1, 1)]
+    assert "could not say what <class 'UnicodeDecodeError'> counts as" in caplog.text
+    for face in faces:
+        assert face.end(face.allow(), "fail", KeyboardInterrupt)
+    assert [face.metrics().calls for face in faces] == [0, 1, 1, 1]
+    assert face.end(face.allow(), "fail", OSError)
+    assert face.metrics()[2:4] == (2, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from redisopt import events
@@ -40,8 +41,8 @@ class Judge:
         self._is_bad_result = record_result
         self._slow_after = slow_after
 
-    def of_error(self, error: BaseException, seconds: float) -> int:
-        """The outcome of a call that raised `error`."""
+    def of_error(self, error: BaseException | type[BaseException], seconds: float) -> int:
+        """The outcome of a call that raised `error`, an exception, or one of that class."""
         if _says(self._is_ignored, error, otherwise=False):
             return GIVEN_BACK
         return self._outcome(_says(self._is_recorded, error, otherwise=True), seconds)
@@ -71,9 +72,13 @@ def _judge_of(kinds: Any, field: str) -> Callable[[Any], object]:
             if not isinstance(kind, type) or not issubclass(kind, BaseException):
                 raise ValueError(f"{field} must be exception classes, or a function of one, not {kind!r}")
         classes = tuple(found)
-        return lambda error: isinstance(error, classes)
+        return lambda error: issubclass(error if isinstance(error, type) else type(error), classes)
     check_function(kinds, field, awaited=False, instead="a plain function")
-    return kinds  # type: ignore[no-any-return] # it is a function
+    return partial(_ask, kinds)
+
+
+def _ask(judge: Callable[[Any], object], error: BaseException | type[BaseException]) -> object:
+    return judge(error() if isinstance(error, type) else error)
 
 
 def _says(judge: Callable[[Any], object], what: Any, *, otherwise: bool) -> bool:

@@ -41,15 +41,14 @@ class _Passage:
     def _of_success(self) -> int:
         return self._plans.judge.of_success(self._ticket.seconds)
 
-    def _of_failure(self, error: BaseException | None) -> int:
+    def _of_failure(self, error: BaseException | type[BaseException] | None) -> int:
         judge, seconds = self._plans.judge, self._ticket.seconds
-        if isinstance(error, type) and issubclass(error, BaseException):
-            error = error()
-        if error is not None and not isinstance(error, BaseException):
-            raise ValueError(f"error must be the exception with which the call failed, or none, not {error!r}")
         if error is None:
             return judge.of_failure(seconds)
-        return judge.of_error(error, seconds) if isinstance(error, Exception) else GIVEN_BACK
+        kind = error if isinstance(error, type) else type(error)
+        if not issubclass(kind, BaseException):
+            raise ValueError(f"error must be the exception with which the call failed, or none, not {error!r}")
+        return judge.of_error(error, seconds) if issubclass(kind, Exception) else GIVEN_BACK
 
     def _at_the_end(self, error: BaseException | None) -> int:
         return self._of_success() if error is None else self._of_failure(error)
@@ -78,8 +77,12 @@ class Passage(_Passage):
         """It went well; a slow one is counted as that."""
         return self._runner.run(self._plans.settle(self._ticket, self._of_success()))
 
-    def fail(self, error: BaseException | None = None) -> bool:
-        """It failed; with an `error`, as `record` and `ignore` say of it."""
+    def fail(self, error: BaseException | type[BaseException] | None = None) -> bool:
+        """It failed; with an `error`, an exception or its class, as `record` and `ignore` say of it.
+
+        Raises:
+            ValueError: `error` is neither; the end is still to be said.
+        """
         return self._runner.run(self._plans.settle(self._ticket, self._of_failure(error)))
 
     def release(self) -> bool:
@@ -107,7 +110,7 @@ class AsyncPassage(_Passage):
         """See `Passage.succeed`."""
         return await self._runner.run(self._plans.settle(self._ticket, self._of_success()))
 
-    async def fail(self, error: BaseException | None = None) -> bool:
+    async def fail(self, error: BaseException | type[BaseException] | None = None) -> bool:
         """See `Passage.fail`."""
         return await self._runner.run(self._plans.settle(self._ticket, self._of_failure(error)))
 
