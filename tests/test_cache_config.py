@@ -198,3 +198,25 @@ def test_a_key_of_a_call_tells_calls_apart() -> None:
     assert key_of_call(city, ({"a": [2], "b": 1},), {}) == keys[14]
     assert keys[0].endswith(".city(name='Ulm',country='de',rest=(),more={})")
     assert all(len(key) <= 300 for key in keys)
+
+
+def test_a_key_of_a_call_is_made_of_dicts_with_any_plain_keys() -> None:
+    """In whatever order they are."""
+
+    def city(where: Any) -> None: ...
+
+    key = key_of_call(city, ({"a": 1, 2: "b", None: 3, b"c": 4, (5, "d"): 6},), {})
+    assert key == key_of_call(city, ({(5, "d"): 6, None: 3, b"c": 4, 2: "b", "a": 1},), {})
+    assert key_of_call(city, ({1: "a"},), {}) != key_of_call(city, ({"1": "a"},), {})
+
+
+@pytest.mark.parametrize("value", [object(), {object(): 1}, {(1, object()): 1}, {1: object()}, [{1}], 1 + 2j])
+def test_what_is_no_plain_value_makes_no_key(value: Any) -> None:
+    """Its text may hold an address: then the key would be another one in each process."""
+
+    def city(where: Any) -> None: ...
+
+    with pytest.raises(
+        ValueError, match=r"argument where of .*city is a \w+, which makes no key: give one, such as @cache"
+    ):
+        key_of_call(city, (value,), {})

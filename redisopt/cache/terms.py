@@ -69,7 +69,7 @@ def key_of_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dic
     "geo.city(name='Ulm',country='de')"
 
     Raises:
-        ValueError: an argument is no plain value, so that nobody can tell which calls are the same.
+        ValueError: an argument is no plain value, nor a tuple, list or dict of such, so that nobody can tell which calls are the same.
     """
     name = f"{function.__module__}.{function.__qualname__}"
     bound = inspect.signature(function).bind(*args, **kwargs)
@@ -87,7 +87,10 @@ def _shown(value: Any, function: str, argument: str) -> str:
         begin, end = "()" if type(value) is tuple else "[]"
         return f"{begin}{','.join(_shown(each, function, argument) for each in value)}{end}"
     if type(value) is dict:
-        return f"{{{','.join(f'{name!r}:{_shown(value[name], function, argument)}' for name in sorted(value))}}}"
+        entries = sorted(
+            f"{_shown(name, function, argument)}:{_shown(each, function, argument)}" for name, each in value.items()
+        )
+        return f"{{{','.join(entries)}}}"
     raise ValueError(
         f"argument {argument} of {function} is a {type(value).__name__}, which makes no key: give one, "
         "such as @cache(key=lambda user: user.id)"
