@@ -15,10 +15,10 @@ ARGV[5] lease    ms that a lease lives unless it is renewed
 ARGV[6] tags     what the keys of tags' versions begin with, "" on a Cluster: there the caller looks itself
 
 Returns bytes and a line. Of a value: "hit", "stale", "rescued" (a computation failed lately), "refresh" or "early" (the caller has the lease and
-is to refresh the value, which is stale, or fresh yet); its fence, age (ms), ms that it is fresh yet, codec, and tags as
-"tag=version tag=version". Else the error and "failed" and ms until it is tried again; or "" and: "compute" (the caller has the lease) and its
-fence; "alone" (somebody has it, but what he computes cannot be kept: the caller is to compute for itself); "wait" and the ms that the
-lease lasts; "none".
+is to refresh the value, which is stale, or fresh yet); its fence, age (ms), ms that it is fresh yet and that it is of use to anybody,
+codec, and tags as "tag=version tag=version". Else the error and "failed" and ms until it is tried again; or "" and: "compute" (the
+caller has the lease) and its fence; "alone" (somebody has it, but what he computes cannot be kept: the caller is to compute for itself);
+"wait" and the ms that the lease lasts; "none".
 ]]
 -- @include server_ms
 -- @include read_value

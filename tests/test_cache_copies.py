@@ -38,7 +38,7 @@ def keep(
     reading = copies.begin(place)
     if heard:
         copies.hear(heard)
-    copies.put(reading, b"payload", fence, tags, fresh)
+    copies.put(reading, b"payload", fence, tags, fresh, fresh)
     copies.end(reading)
     copy = copies.get(place)
     return copy is not None and copy.fence == fence

@@ -182,6 +182,34 @@ def test_without_redis_a_copy_of_this_process_serves(make_at: Make) -> None:
             assert brief.compute("k", Computation(value="computed")) == "computed"
 
 
+@pytest.mark.parametrize("how", ["computed", "set", "found"])
+def test_without_redis_a_copy_of_a_negative_answer_serves_no_longer_than_it_would(make_at: Make, how: str) -> None:
+    """Which is `negative_ttl`, whatever `stale_for`; also for a process that would keep it as any other value."""
+    with FragileServer() as server:
+        fields: Any = {"command_timeout": 0.3, "stale_for": 600, "stale_if_error": 600, "local_ttl": 0.2}
+        face, plain = make_at(server.url, negative_ttl=1.0, **fields), make_at(server.url, **fields)
+        wait_until(lambda: _holds(face if how != "found" else plain, how, face))
+        began = time.monotonic()
+        with server.away("cut off"):
+            copies = (plain if how == "found" else face).real._plans._copies._copies
+            assert [copy.payload for copy in copies.values()] == [b"\xc0"]
+            assert all(copy.ends <= began + 1.0 for copy in copies.values())
+            time.sleep(max(0.0, began + 1.1 - time.monotonic()))
+            late = plain if how == "found" else face
+            assert late.compute("k", Computation(value="found since")) == "found since"
+
+
+def _holds(face: CacheFace, how: str, first: CacheFace) -> bool:
+    """Whether it has a copy of None: a first copy is dropped once it listens."""
+    if how == "set":
+        first.set("k", None)
+    else:
+        first.compute("k", lambda: None)
+    if how == "found":
+        face.get("k")
+    return bool(face.real._plans._copies._copies)
+
+
 def _has_copy(face: CacheFace) -> bool:
     return face.get("k") == "kept" and bool(face.real._plans._copies._copies)
 

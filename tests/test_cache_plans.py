@@ -12,7 +12,7 @@ from redisopt.cache.plans import CachePlans, calling
 from redisopt.commands import Command, Invoke, Wait
 from redisopt.errors import Unavailable
 
-HIT = [b"\x01", b"hit 5 100 900 msgpack "]
+HIT = [b"\x01", b"hit 5 100 900 9000 msgpack "]
 COMPUTE = [b"", b"compute 7"]
 WAIT = [b"", b"wait 400"]
 
@@ -126,7 +126,7 @@ def test_a_closed_plan_sends_nothing() -> None:
 def test_a_stale_value_is_returned_before_it_is_refreshed() -> None:
     script = Script(stale_for=60)
     plan = script.call()
-    assert result(plan, next(plan), [b"\x02", b"refresh 5 1000 0 msgpack "]) == 2
+    assert result(plan, next(plan), [b"\x02", b"refresh 5 1000 0 9000 msgpack "]) == 2
     ((refresh, name),) = [each for each in script.started if "refresh" in each[1]]
     assert name == "redisopt-cache-test-refresh"
     background = refresh()
@@ -157,7 +157,7 @@ def test_an_old_value_is_served_where_the_computation_fails() -> None:
     plan = Script(stale_if_error=60).call()
     reply(plan, next(plan), COMPUTE)
     failed = plan.throw(ValueError("no"))
-    assert result(plan, failed, [b"\x02", b"rescued 5 1000 0 msgpack "]) == 2
+    assert result(plan, failed, [b"\x02", b"rescued 5 1000 0 9000 msgpack "]) == 2
 
 
 def test_without_redis_the_value_is_computed_or_not() -> None:
@@ -203,7 +203,7 @@ def test_a_value_that_redis_refuses_is_returned() -> None:
 
 def test_on_a_cluster_an_invalidated_value_is_refused() -> None:
     plan = Script(clustered=True).call()
-    step = reply(plan, next(plan), [b"\x02", b"hit 5 100 900 msgpack a=1 b=3"])
+    step = reply(plan, next(plan), [b"\x02", b"hit 5 100 900 9000 msgpack a=1 b=3"])
     assert step.script == "cache_tags"
     step = reply(plan, step, [b"1", b"4"])
     assert (step.script, step.args[3]) == ("cache_ask", "5")
@@ -212,7 +212,7 @@ def test_on_a_cluster_an_invalidated_value_is_refused() -> None:
 
 def test_a_value_of_another_codec_is_refused() -> None:
     plan = Script().call()
-    step = reply(plan, next(plan), [b"\xc1", b"hit 5 100 900 msgpack "])
+    step = reply(plan, next(plan), [b"\xc1", b"hit 5 100 900 9000 msgpack "])
     assert (step.script, step.args[3]) == ("cache_ask", "5")
     assert isinstance(reply(plan, step, COMPUTE), Invoke)
 

@@ -197,7 +197,7 @@ class Computing:
             )
             return Outcome(payload, value, own=True, shared=False)
         self._counting.note("computed")
-        self._copies.put(reading, payload, fence, frozenset(versions), lives[0] / 1000)
+        self._copies.put(reading, payload, fence, frozenset(versions), lives[0] / 1000, max(lives) / 1000)
         return Outcome(payload, value, own=True)
 
     def lives(self, ttl: float, value: Any) -> tuple[int, int, int] | None:

@@ -47,7 +47,7 @@ class Controlling:
         try:
             fence = yield from call(self._asking.put(place, payload, lives, versions))
             self._copies.hear(f"{place.message}{fence}")
-            self._copies.put(reading, payload, fence, frozenset(versions), lives[0] / 1000)
+            self._copies.put(reading, payload, fence, frozenset(versions), lives[0] / 1000, max(lives) / 1000)
         except BaseException:
             self._copies.drop(place)  # it may have been set
             raise
@@ -86,7 +86,7 @@ class Controlling:
             found.age,
             found.fresh_for,
             not found.fresh_for,
-            peeked.ends_in,
+            found.ends_in,
             peeked.took,
             tuple(map(shown, found.tags)),
             *under_way,

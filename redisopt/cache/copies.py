@@ -69,7 +69,6 @@ class Copies(Background[_Nothing]):
 
     def __init__(self, config: CacheConfig, layout: Layout) -> None:
         self._ttl, self._size, self._bytes = config.local_ttl, config.local_size, config.local_bytes
-        self._longer = max(config.stale_for, config.stale_if_error)
         self._channel = layout.channel
         super().__init__(_Nothing)
 
@@ -118,8 +117,10 @@ class Copies(Background[_Nothing]):
             with self._lock:
                 self._readings.discard(reading)
 
-    def put(self, reading: Reading | None, payload: bytes, fence: int, tags: frozenset[str], fresh: float) -> None:
-        """Keep a copy of a value that is fresh for so many seconds."""
+    def put(
+        self, reading: Reading | None, payload: bytes, fence: int, tags: frozenset[str], fresh: float, ends: float
+    ) -> None:
+        """Keep a copy of a value that is fresh for `fresh` seconds, and of use to anybody for `ends` seconds."""
         if reading is None:
             return
         self._enter()
@@ -133,9 +134,7 @@ class Copies(Background[_Nothing]):
             if len(payload) > self._bytes:
                 return
             self._used = at = now()
-            self._copies[reading.key] = Copy(
-                payload, fence, tags, at, at + min(fresh, self._ttl), at + fresh + self._longer
-            )
+            self._copies[reading.key] = Copy(payload, fence, tags, at, at + min(fresh, self._ttl), at + ends)
             self._held += len(payload)
             while len(self._copies) > self._size or self._held > self._bytes:
                 self._remove(next(iter(self._copies)))

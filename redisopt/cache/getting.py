@@ -181,7 +181,7 @@ class Getting:
                 "cache %r: %r is %.1f s old: its computation failed", self._asking.name, place.key, found.age
             )
         if found.status == "hit":
-            self._copies.put(reading, found.payload, found.fence, frozenset(found.tags), found.fresh_for)
+            self._copies.put(reading, found.payload, found.fence, frozenset(found.tags), found.fresh_for, found.ends_in)
 
     # --- without Redis
 

@@ -22,6 +22,7 @@ class Found(NamedTuple):
         fence: which only rises from value to value of a key.
         age: seconds since it was kept.
         fresh_for: seconds.
+        ends_in: seconds until it is of no use to anybody, stale or instead of one that cannot be computed.
         codec: in which its bytes are.
         tags: encoded, each with the version that it had.
     """
@@ -31,6 +32,7 @@ class Found(NamedTuple):
     fence: int
     age: float
     fresh_for: float
+    ends_in: float
     codec: str
     tags: dict[str, str]
 
@@ -72,7 +74,6 @@ class Peeked(NamedTuple):
 
     found: Found | None
     size: int
-    ends_in: float
     took: float
     computed_by: str
     computing_for: float
@@ -116,11 +117,10 @@ def read_failed(reply: Any) -> Found | None:
 def read_peeked(reply: Any) -> Peeked:
     """How a key stands."""
     fence, size, age, fresh, ends, took, tags, by, since, failure, retry = reply
-    found = _found("", b"", f"{text(fence)} {age} {fresh}  {text(tags)}") if fence else None
+    found = _found("", b"", f"{text(fence)} {age} {fresh} {ends}  {text(tags)}") if fence else None
     return Peeked(
         found,
         int(size),
-        int(ends) / 1000,
         int(took) / 1000,
         text(by),
         int(since) / 1000,
@@ -130,9 +130,10 @@ def read_peeked(reply: Any) -> Peeked:
 
 
 def _found(status: str, payload: Any, line: str) -> Found:
-    fence, age, fresh, codec, tags = line.split(" ", 4)
+    fence, age, fresh, ends, codec, tags = line.split(" ", 5)
     versions = dict(_versions(tags)) if tags else {}
-    return Found(status, as_bytes(payload), int(fence), int(age) / 1000, int(fresh) / 1000, codec, versions)
+    times = int(age) / 1000, int(fresh) / 1000, int(ends) / 1000
+    return Found(status, as_bytes(payload), int(fence), *times, codec, versions)
 
 
 def _versions(tags: str) -> Iterator[tuple[str, str]]:
