@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import redisopt
+from redisopt import awaiting
+from redisopt.cache import flights
 from redisopt.cache.config import CacheConfig
 from redisopt.cache.plans import CachePlans, calling
 from redisopt.commands import Command, Invoke, Wait
@@ -90,6 +93,36 @@ def test_who_waits_asks_again_when_the_lease_ends_or_after_a_second() -> None:
     step = reply(plan, plan.send(None), [b"", b"wait 9000"])
     assert step.seconds == 1.0
     assert result(plan, plan.send("0"), HIT) == 1
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """This process's time, set by hand."""
+    time = 1000.0
+    for module in (awaiting, flights):
+        monkeypatch.setattr(module, "now", lambda: time)
+
+    def advance(seconds: float) -> None:
+        nonlocal time
+        time += seconds
+
+    return advance
+
+
+def test_who_takes_a_wait_over_waits_for_what_is_left_of_its_own_timeout(clock: Callable[[float], None]) -> None:
+    script = Script()
+    leader, follower = script.call(timeout=1.0), script.call(timeout=1.25)
+    reply(leader, next(leader), WAIT)
+    assert isinstance(next(follower), Wait)
+    clock(1.0)
+    with pytest.raises(redisopt.ResultTimeout):
+        reply(leader, leader.send(None), WAIT)
+    step = reply(follower, follower.send("0"), WAIT)
+    assert isinstance(step, Wait)
+    assert step.seconds == 0.25
+    clock(0.25)
+    with pytest.raises(redisopt.ResultTimeout):
+        reply(follower, follower.send(None), WAIT)
 
 
 def test_a_wait_ends_with_its_timeout() -> None:

@@ -17,6 +17,7 @@ import redis.asyncio
 import redisopt
 from redisopt.testing import ServerClock
 from tests.cache_faces import CacheFace, Computation
+from tests.fragile import Lateness
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 
@@ -383,6 +384,30 @@ def test_an_old_value_is_served_where_the_wait_takes_too_long(make_cache: Make) 
     go_on.set()
     assert leader.result(20) == "new"
     assert other.compute("k", Computation()) == "new"
+
+
+def test_who_waits_here_and_then_in_redis_waits_no_longer_than_its_timeout(make_cache: Make) -> None:
+    """The first of a process waits in Redis; the next one takes over when that one gives up."""
+    face, other = make_cache(), make_cache()
+    go_on = threading.Event()
+    leader = other.begin("k", lambda: go_on.wait(60) and "late")
+    wait_until(lambda: other.peek("k").computed_by)
+    took: list[float] = []
+
+    def wait() -> Any:
+        began = time.monotonic()
+        waiting = face.begin("k", Computation(), timeout=1.5)
+        waiting.add_done_callback(lambda _: took.append(time.monotonic() - began))
+        time.sleep(0.2)
+        return waiting
+
+    with Lateness() as late:
+        for each in [wait() for _ in range(3)]:
+            assert isinstance(each.exception(20), redisopt.ResultTimeout)
+        wait_until(lambda: len(took) == 3)
+    go_on.set()
+    assert leader.result(20) == "late"
+    assert max(took) < 1.5 + 0.5 + late.seconds, took
 
 
 # --- negative answers

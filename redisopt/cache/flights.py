@@ -44,18 +44,24 @@ class _Leader:
     __slots__ = ("__weakref__",)
 
 
-class _Flight:
+class Flight:
     """Somebody is getting a key."""
 
-    __slots__ = ("followed", "key", "leader", "name", "outcome", "over")
+    __slots__ = ("_until", "followed", "key", "leader", "name", "outcome", "over")
 
-    def __init__(self, key: tuple[object, str], leader: _Leader) -> None:
+    def __init__(self, key: tuple[object, str], leader: _Leader, until: float) -> None:
+        self._until = until
         self.key = key
         self.name = f"{key[1]}#{next(_numbers)}"
         self.leader = weakref.ref(leader)
         self.followed = False
         self.over = False
         self.outcome: Outcome | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds for which its leader may still wait for another process: it may have waited in this one before."""
+        return max(0.0, self._until - now())
 
     @property
     def is_lost(self) -> bool:
@@ -76,9 +82,9 @@ class Flights:
 
     def _begin(self) -> None:
         self._process = process_id()
-        self._flights: dict[tuple[object, str], _Flight] = {}
+        self._flights: dict[tuple[object, str], Flight] = {}
 
-    def _of_process(self) -> dict[tuple[object, str], _Flight]:
+    def _of_process(self) -> dict[tuple[object, str], Flight]:
         if self._process != process_id():
             self._begin()
         return self._flights
@@ -88,7 +94,7 @@ class Flights:
         self._awaiting.wake = performer.wake
         self._place = performer.place
 
-    def share(self, name: str, get: Callable[[], Plan[Outcome]], timeout: float) -> Plan[tuple[Outcome, bool]]:
+    def share(self, name: str, get: Callable[[Flight], Plan[Outcome]], timeout: float) -> Plan[tuple[Outcome, bool]]:
         """What `get` gives, performed by one caller at a time; and whether this caller was the one.
 
         Raises:
@@ -98,10 +104,10 @@ class Flights:
         until = now() + timeout
         leader = _Leader()
         while True:
-            flight = self._enter(name, leader)
+            flight = self._enter(name, leader, until)
             if flight.leader() is leader:
                 try:
-                    flight.outcome = yield from get()
+                    flight.outcome = yield from get(flight)
                     return flight.outcome, True
                 finally:
                     self._end(flight)
@@ -121,11 +127,11 @@ class Flights:
         """As `forget`, of every key."""
         self._of_process().clear()
 
-    def _enter(self, name: str, leader: _Leader) -> _Flight:
+    def _enter(self, name: str, leader: _Leader, until: float) -> Flight:
         key = (self._place(), name)
         flights = self._of_process()
         while True:
-            flight = flights.setdefault(key, _Flight(key, leader))
+            flight = flights.setdefault(key, Flight(key, leader, until))
             if not flight.is_lost:
                 break
             flights.pop(key, None)
@@ -133,7 +139,7 @@ class Flights:
             flight.followed = True  # before it looks whether it is over, as its leader looks after it is
         return flight
 
-    def _end(self, flight: _Flight) -> None:
+    def _end(self, flight: Flight) -> None:
         flight.over = True
         flights = self._of_process()
         if flights.get(flight.key) is flight:
@@ -145,7 +151,7 @@ class Flights:
 _AGAIN = Outcome(shared=False)
 
 
-def _look(flight: _Flight) -> Plan[Outcome | NotYet]:
+def _look(flight: Flight) -> Plan[Outcome | NotYet]:
     """What became of it. A plan, since whoever waits looks by a plan."""
     yield from ()
     if flight.is_lost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from redisopt import events
@@ -11,7 +12,7 @@ from redisopt.cache.checking import Checking
 from redisopt.cache.computing import Computing, Wish, described
 from redisopt.cache.copies import Copies, Reading
 from redisopt.cache.counting import Counting
-from redisopt.cache.flights import Flights, Outcome
+from redisopt.cache.flights import Flight, Flights, Outcome
 from redisopt.cache.layout import Place
 from redisopt.cache.question import Question, Ready
 from redisopt.cache.refreshing import Refreshing
@@ -57,7 +58,7 @@ class Getting:
             self._counting.note("local_hits")
             return self._asking.config.decoded(copy.payload)
         try:
-            outcome, is_ours = yield from self.flights.share(place.name, lambda: self._find(place, wish), wish.timeout)
+            outcome, is_ours = yield from self.flights.share(place.name, partial(self._find, place, wish), wish.timeout)
         except ResultTimeout:
             return (yield from self._old(place, wish.timeout))
         if not is_ours:
@@ -122,13 +123,13 @@ class Getting:
 
     # --- finding
 
-    def _find(self, place: Place, wish: Wish) -> Plan[Outcome]:
+    def _find(self, place: Place, wish: Wish, flight: Flight) -> Plan[Outcome]:
         """What becomes of a key; by one caller of this process at a time."""
         caller = next_permit_id()
         reading = self._copies.begin(place)
         try:
             question = Question(self._asking, self._checking, self._refreshing, place, caller)
-            answer = yield from self._wait(question, place, wish.timeout)
+            answer = yield from self._wait(question, place, flight.left)
             if isinstance(answer, Unavailable):
                 return (yield from self._without_redis(place, caller, wish, answer))
             self._is_away = False
