@@ -182,6 +182,32 @@ def test_without_redis_a_copy_of_this_process_serves(make_at: Make) -> None:
             assert brief.compute("k", Computation(value="computed")) == "computed"
 
 
+def test_what_hangs_since_an_outage_is_replaced(make_at: Make) -> None:
+    """It has no lease that could end: for those that wait for it already, too."""
+    with FragileServer() as server:
+        face, other = (make_at(server.url, command_timeout=0.3, compute_timeout=1.0) for _ in range(2))
+        face.set("warm", 1)
+        began, go_on = threading.Event(), threading.Event()
+
+        def hang() -> str:
+            began.set()
+            assert go_on.wait(60)
+            return "late"
+
+        with server.away("cut off"):
+            hung = face.begin("k", hang)
+            assert began.wait(20)
+            waiting = face.begin("k", Computation(value="new"), timeout=15)
+        wait_until(lambda: _answers(face), 10)
+        assert waiting.result(20) == "new"
+        assert face.compute("k", Computation(value="new"), timeout=15) == "new"
+        other.set("k", "newer")
+        assert face.compute("k", Computation()) == "newer"
+        go_on.set()
+        assert hung.result(20) == "late"
+        assert face.compute("k", Computation()) == "newer"
+
+
 @pytest.mark.parametrize("how", ["computed", "set", "found"])
 def test_without_redis_a_copy_of_a_negative_answer_serves_no_longer_than_it_would(make_at: Make, how: str) -> None:
     """Which is `negative_ttl`, whatever `stale_for`; also for a process that would keep it as any other value."""

@@ -125,6 +125,31 @@ def test_who_takes_a_wait_over_waits_for_what_is_left_of_its_own_timeout(clock: 
         reply(follower, follower.send(None), WAIT)
 
 
+@pytest.mark.parametrize("how", ["leased", "alone", "away"])
+def test_nobody_waits_for_a_computation_that_hangs(clock: Callable[[float], None], how: str) -> None:
+    """Whoever comes, and the first of those that wait, ask Redis: with a lease or without one."""
+    script = Script(compute_timeout=600)
+    hung, waiting = script.call(), script.call(timeout=900)
+    asked = next(hung)
+    step = hung.throw(Unavailable("away")) if how == "away" else reply(hung, asked, [b"", ANSWERS[how]])
+    assert isinstance(step, Invoke)
+    assert isinstance(next(waiting), Wait)
+    clock(599)
+    assert isinstance(next(script.call()), Wait)
+    assert isinstance(waiting.send(None), Wait)
+    clock(1)
+    first = script.call()
+    asked = next(first)
+    assert asked.script == "cache_ask"
+    assert isinstance(waiting.send(None), Wait)
+    reply(first, asked, WAIT)
+    first.close()
+    assert waiting.send("0").script == "cache_ask"
+
+
+ANSWERS = {"leased": b"compute 7", "alone": b"alone"}
+
+
 def test_a_wait_ends_with_its_timeout() -> None:
     plan = Script().call(timeout=0)
     with pytest.raises(redisopt.ResultTimeout):

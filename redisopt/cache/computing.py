@@ -56,6 +56,7 @@ class Computing:
 
     Attributes:
         leases: of what is being computed here.
+        longest: seconds after which a computation counts as hung.
         forget: is told of a key whose computation hangs, for which nobody here is to wait any more.
     """
 
@@ -66,13 +67,13 @@ class Computing:
         self._checking = checking
         self.leases: Leases[KeyLease] = Leases(asking.config.lease_ttl, self._renew)
         self._told_again = -inf
-        self._longest = asking.config.compute_timeout or inf
+        self.longest = asking.config.compute_timeout or inf
         self.forget: Callable[[str], object] = lambda _: None
 
     def _renew(self, group: str, computations: Sequence[KeyLease]) -> Plan[Sequence[bool]]:
         goes_on: list[bool] = []
         for each in computations:
-            is_hung = now() - each.began > self._longest
+            is_hung = now() - each.began > self.longest
             goes_on.append(not is_hung and not each.is_abandoned)
             if not goes_on[-1]:
                 self.leases.drop(group, each)
@@ -82,7 +83,7 @@ class Computing:
                     "cache %r: computing %r has taken more than compute_timeout (%g s): its lease is renewed no more",
                     self._asking.name,
                     each.place.key,
-                    self._longest,
+                    self.longest,
                 )
             elif not goes_on[-1]:
                 yield from self.release(each.place, each.caller)

@@ -80,7 +80,8 @@ class CacheConfig(Config):
         default=600.0,
         gt=0,
         le=MAX_SECONDS,
-        description="Seconds after which a computation counts as hung: its lease is renewed no more, and another one computes. None for never.",
+        description="Seconds after which a computation counts as hung: its lease, if it has one, is renewed no more, and another one computes. "
+        "None for never.",
     )
     wait_timeout: float = Field(
         default=30.0,

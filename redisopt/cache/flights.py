@@ -10,6 +10,7 @@ import itertools
 import weakref
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple
 
 from redisopt.awaiting import Awaiting, NotYet
@@ -47,10 +48,11 @@ class _Leader:
 class Flight:
     """Somebody is getting a key."""
 
-    __slots__ = ("_until", "followed", "key", "leader", "name", "outcome", "over")
+    __slots__ = ("_hangs_from", "_until", "followed", "key", "leader", "name", "outcome", "over")
 
     def __init__(self, key: tuple[object, str], leader: _Leader, until: float) -> None:
         self._until = until
+        self._hangs_from = inf
         self.key = key
         self.name = f"{key[1]}#{next(_numbers)}"
         self.leader = weakref.ref(leader)
@@ -62,6 +64,15 @@ class Flight:
     def left(self) -> float:
         """Seconds for which its leader may still wait for another process: it may have waited in this one before."""
         return max(0.0, self._until - now())
+
+    def computes(self, longest: float) -> None:
+        """Its leader calls the function now, which hangs where it takes longer than `longest` seconds."""
+        self._hangs_from = now() + longest
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether nobody is to wait for it any more, whether or not it has a lease that is renewed no more."""
+        return not self.over and now() >= self._hangs_from
 
     @property
     def is_lost(self) -> bool:
@@ -132,9 +143,10 @@ class Flights:
         flights = self._of_process()
         while True:
             flight = flights.setdefault(key, Flight(key, leader, until))
-            if not flight.is_lost:
+            if not flight.is_lost and not flight.is_hung:
                 break
-            flights.pop(key, None)
+            if flights.get(key) is flight:
+                flights.pop(key, None)
         if flight.leader() is not leader:
             flight.followed = True  # before it looks whether it is over, as its leader looks after it is
         return flight
@@ -154,7 +166,7 @@ _AGAIN = Outcome(shared=False)
 def _look(flight: Flight) -> Plan[Outcome | NotYet]:
     """What became of it. A plan, since whoever waits looks by a plan."""
     yield from ()
-    if flight.is_lost:
+    if flight.is_lost or flight.is_hung:
         return _AGAIN
     if not flight.over:
         return NotYet()

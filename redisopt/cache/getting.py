@@ -131,14 +131,16 @@ class Getting:
             question = Question(self._asking, self._checking, self._refreshing, place, caller)
             answer = yield from self._wait(question, place, flight.left)
             if isinstance(answer, Unavailable):
-                return (yield from self._without_redis(place, caller, wish, answer))
+                return (yield from self._without_redis(place, caller, wish, answer, flight))
             self._is_away = False
             if isinstance(answer, Leased):
+                flight.computes(self._computing.longest)
                 outcome = yield from self._computing.compute(place, caller, wish, reading, question.asked)
                 self._counting.note("misses" if outcome.own or outcome.error is not None else "rescued")
                 return outcome
             if isinstance(answer, Alone):
                 self._counting.note("misses")
+                flight.computes(self._computing.longest)
                 return (yield from self._computing.compute_alone(wish))
             if isinstance(answer, Failed):
                 self._counting.note("failed")
@@ -186,7 +188,9 @@ class Getting:
 
     # --- without Redis
 
-    def _without_redis(self, place: Place, caller: str, wish: Wish, error: Unavailable) -> Plan[Outcome]:
+    def _without_redis(
+        self, place: Place, caller: str, wish: Wish, error: Unavailable, flight: Flight
+    ) -> Plan[Outcome]:
         config = self._asking.config
         refused = error.__cause__ is not None and is_full(error.__cause__)
         if config.on_unavailable == "raise" and not refused:
@@ -198,6 +202,7 @@ class Getting:
         copy = self._copies.get(place, away=True)
         if copy is not None:
             return Outcome(copy.payload)
+        flight.computes(self._computing.longest)
         try:
             value = yield from wish.compute()
         except Exception as raised:
