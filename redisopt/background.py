@@ -36,14 +36,32 @@ class Kept(Protocol):
 class Performer(Protocol):
     """A runner, as far as what runs in the background needs to know it."""
 
-    def start(self, plan: Callable[[], Plan[object]], name: str) -> None:
-        """Perform a plan in the background."""
+    def start(self, plan: Callable[[], Plan[object]], name: str) -> Callable[[], object]:
+        """Perform a plan in the background. What it gives interrupts that, where it can be: a task, but no thread.
+
+        Raises:
+            RuntimeError: it cannot be started.
+        """
 
     def wake(self, permit: str) -> None:
         """End the `Wait` of this permit."""
 
     def place(self) -> AbstractEventLoop | None:
         """The event loop that it performs in now; None for threads."""
+
+
+class NoPerformer:
+    """What there is until a runner is attached: nothing can be started."""
+
+    def start(self, plan: Callable[[], Plan[object]], name: str) -> Callable[[], object]:
+        """Refuse."""
+        raise RuntimeError(f"{name}: nobody performs {plan!r} in the background yet")
+
+    def wake(self, permit: str) -> None:
+        """Nobody waits."""
+
+    def place(self) -> None:
+        """No event loop."""
 
 
 K = TypeVar("K", bound=Kept)

@@ -59,6 +59,10 @@ async def stand_by_async(wakes: AsyncWakes, step: Wait) -> str | None:
     return await wakes.wait(step)
 
 
+def _goes_on() -> None:
+    """What a thread does whatever it is told."""
+
+
 class Runner:
     """Performs plans in the calling thread. Any number of threads may run plans at once.
 
@@ -96,9 +100,10 @@ class Runner:
             error = stopped.error
         raise error
 
-    def start(self, plan: Callable[[], Plan[object]], name: str) -> None:
-        """Perform a plan in the background, in a daemon thread of this name."""
+    def start(self, plan: Callable[[], Plan[object]], name: str) -> Callable[[], object]:
+        """Perform a plan in the background, in a daemon thread of this name, which nothing interrupts."""
         threading.Thread(target=lambda: self.run(plan()), name=name, daemon=True).start()
+        return _goes_on
 
     def wake(self, permit: str) -> None:
         """End the `Wait` of this permit."""
@@ -250,11 +255,12 @@ class AsyncRunner:
         """As `run`, to its end whatever further cancellations come: the caller is interrupted already."""
         return await drive_async(plan, self._perform, interrupted=True)
 
-    def start(self, plan: Callable[[], Plan[object]], name: str) -> None:
-        """Perform a plan in the background, in a task of the running event loop."""
+    def start(self, plan: Callable[[], Plan[object]], name: str) -> Callable[[], object]:
+        """Perform a plan in the background, in a task of the running event loop. What it gives cancels the task, from there."""
         task = asyncio.create_task(self.run(plan()), name=name, context=spans.elsewhere())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return lambda: task.get_loop().is_closed() or task.cancel()
 
     def wake(self, permit: str) -> None:
         """End the `Wait` of this permit in the running event loop."""

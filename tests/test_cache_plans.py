@@ -30,8 +30,9 @@ class Script:
         self.started: list[Any] = []
         self.plans.attach(self)
 
-    def start(self, plan: Any, name: str) -> None:
+    def start(self, plan: Any, name: str) -> Any:
         self.started.append((plan, name))
+        return lambda: None
 
     def wake(self, _: str) -> None: ...
 

@@ -17,7 +17,6 @@ import redis.asyncio
 import redisopt
 from redisopt.testing import ServerClock
 from tests.cache_faces import CacheFace, Computation
-from tests.fragile import Lateness
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 
@@ -351,63 +350,6 @@ def test_hooks_hear_of_computations_and_of_old_values(make_cache: Make, clock: S
     assert 0.1 <= ran[0].seconds < 5
     served = [each for each in heard if isinstance(each, redisopt.events.ServedOld)]
     assert [(each.key, round(each.age)) for each in served] == [("k", 30)] * 2
-
-
-# --- computations that hang
-
-
-@pytest.mark.parametrize("who", ["the same process", "another one"])
-def test_a_computation_that_hangs_is_replaced(make_cache: Make, caplog: pytest.LogCaptureFixture, who: str) -> None:
-    face, other = (make_cache(lease_ttl=0.3, compute_timeout=0.5, wait_timeout=5) for _ in range(2))
-    go_on = threading.Event()
-    hung = face.begin("k", lambda: go_on.wait(30) and "late")
-    wait_until(lambda: other.peek("k").computed_by)
-    wait_until(lambda: not other.peek("k").computed_by, 3.0)
-    assert (other if who == "another one" else face).compute("k", Computation(value="new")) == "new"
-    go_on.set()
-    assert hung.result(20) == "late"
-    assert face.get("k") == other.get("k") == "new"
-    assert "has taken more than compute_timeout (0.5 s)" in caplog.text
-
-
-def test_an_old_value_is_served_where_the_wait_takes_too_long(make_cache: Make) -> None:
-    """To those of the process that computes, too. Without `stale_if_error` it is a timeout."""
-    face, other, strict = (make_cache(stale_if_error=each) for each in (60, 60, 0))
-    face.set("k", "old", ttl=0.05)
-    time.sleep(0.1)
-    go_on = threading.Event()
-    leader = face.begin("k", lambda: go_on.wait(30) and "new")
-    wait_until(lambda: other.peek("k").computed_by)
-    assert [each.compute("k", Computation(), timeout=0.2) for each in (face, other)] == ["old", "old"]
-    with pytest.raises(redisopt.ResultTimeout, match=r"another call computes 'k', and was not over within 0.2 s"):
-        strict.compute("k", Computation(), timeout=0.2)
-    go_on.set()
-    assert leader.result(20) == "new"
-    assert other.compute("k", Computation()) == "new"
-
-
-def test_who_waits_here_and_then_in_redis_waits_no_longer_than_its_timeout(make_cache: Make) -> None:
-    """The first of a process waits in Redis; the next one takes over when that one gives up."""
-    face, other = make_cache(), make_cache()
-    go_on = threading.Event()
-    leader = other.begin("k", lambda: go_on.wait(60) and "late")
-    wait_until(lambda: other.peek("k").computed_by)
-    took: list[float] = []
-
-    def wait() -> Any:
-        began = time.monotonic()
-        waiting = face.begin("k", Computation(), timeout=1.5)
-        waiting.add_done_callback(lambda _: took.append(time.monotonic() - began))
-        time.sleep(0.2)
-        return waiting
-
-    with Lateness() as late:
-        for each in [wait() for _ in range(3)]:
-            assert isinstance(each.exception(20), redisopt.ResultTimeout)
-        wait_until(lambda: len(took) == 3)
-    go_on.set()
-    assert leader.result(20) == "late"
-    assert max(took) < 1.5 + 0.5 + late.seconds, took
 
 
 # --- negative answers

@@ -73,12 +73,13 @@ class Computing:
     def _renew(self, group: str, computations: Sequence[KeyLease]) -> Plan[Sequence[bool]]:
         goes_on: list[bool] = []
         for each in computations:
-            is_hung = now() - each.began > self.longest
-            goes_on.append(not is_hung and not each.is_abandoned)
+            each.is_hung = now() - each.began > self.longest
+            goes_on.append(not each.is_hung and not each.is_abandoned)
             if not goes_on[-1]:
                 self.leases.drop(group, each)
-            if is_hung:
+            if each.is_hung:
                 self.forget(each.place.name)
+                each.interrupt()
                 events.logger.warning(
                     "cache %r: computing %r has taken more than compute_timeout (%g s): its lease is renewed no more",
                     self._asking.name,

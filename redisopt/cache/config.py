@@ -93,7 +93,7 @@ class CacheConfig(Config):
         default=8,
         ge=1,
         le=1000,
-        description="Values that this process refreshes in the background at once; beyond it others do.",
+        description="Values that this process refreshes in the background at once, without those that hang; beyond it others do.",
     )
     on_unavailable: Literal["compute", "raise"] = Field(
         default="compute",

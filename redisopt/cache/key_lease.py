@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from redisopt.background import now
@@ -29,9 +30,11 @@ class KeyLease(Lease):
         loop: the event loop of one that does, None for threads.
         began: when.
         doer: who computes.
+        is_hung: whether it has taken longer than it may.
+        interrupt: called then.
     """
 
-    __slots__ = ("began", "caller", "doer", "loop", "place", "refreshes")
+    __slots__ = ("began", "caller", "doer", "interrupt", "is_hung", "loop", "place", "refreshes")
 
     def __init__(
         self,
@@ -49,6 +52,8 @@ class KeyLease(Lease):
         self.loop = loop
         self.began = now()
         self.doer: weakref.ref[Doer] | None = None
+        self.is_hung = False
+        self.interrupt: Callable[[], object] = lambda: None
 
     @property
     def is_abandoned(self) -> bool:

@@ -59,7 +59,7 @@ class Question:
 
     def ask(self) -> Plan[Answer]:
         """What Redis knows; on a Cluster no value whose tags were invalidated."""
-        refresh = bool(self.caller) and self._refreshing.has_room
+        refresh = bool(self.caller) and self._refreshing.has_room(self._place)
         while True:
             self.asked = now()
             answer = yield from call(

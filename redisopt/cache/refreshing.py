@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from redisopt import events
-from redisopt.background import Performer
+from redisopt.background import NoPerformer, Performer
 from redisopt.cache.asking import Asking
 from redisopt.cache.computing import Computing, Wish
 from redisopt.cache.counting import Counting
@@ -14,15 +14,21 @@ from redisopt.cache.layout import Place
 from redisopt.commands import Plan, Stopped
 from redisopt.identity import process_id
 
+MAX_HUNG = 64
+"""Refreshes that hang, whose threads cannot be ended, before no more are begun."""
+
 
 class Refreshing:
-    """What this process refreshes. Thread-safe; a forked child begins with nothing."""
+    """What this process refreshes. Thread-safe; a forked child begins with nothing.
+
+    One that hangs leaves its place to another value; its own is left to other processes until it is over.
+    """
 
     def __init__(self, asking: Asking, computing: Computing, counting: Counting) -> None:
         self._asking = asking
         self._computing = computing
         self._counting = counting
-        self._performer: Performer | None = None
+        self._performer: Performer = NoPerformer()
         self._begin()
 
     def _begin(self) -> None:
@@ -38,15 +44,23 @@ class Refreshing:
         """Have `performer` refresh values in the background."""
         self._performer = performer
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more value may be refreshed here."""
+    def has_room(self, place: Place) -> bool:
+        """Whether this value may be refreshed here, too."""
         self._enter()
-        return len(self._refreshes) < self._asking.config.max_refreshes
+        under_way = hung = 0
+        for each in list(self._refreshes):
+            if each.loop is not None and each.loop.is_closed():
+                self._refreshes.discard(each)
+            elif not each.is_hung:
+                under_way += 1
+            elif each.place.name == place.name:
+                return False
+            else:
+                hung += 1
+        return under_way < self._asking.config.max_refreshes and hung < MAX_HUNG
 
     def refresh(self, place: Place, caller: str, wish: Wish, asked: float) -> Plan[None]:
         """Compute a value in the background whose lease the caller has had since `asked`."""
-        assert self._performer is not None  # noqa: S101 - the faces attach one before there is a call
         self._enter()
         lease = KeyLease(
             place, caller, asked + self._asking.config.lease_ttl, refreshes=True, loop=self._performer.place()
@@ -62,16 +76,14 @@ class Refreshing:
                 events.logger.warning("cache %r: refreshing %r failed", self._asking.name, place.key, exc_info=cause)
 
         with self._lock:
-            for over in [each for each in self._refreshes if each.loop is not None and each.loop.is_closed()]:
-                self._refreshes.discard(over)
-            has_room = self.has_room
+            has_room = self.has_room(place)
             if has_room:
                 self._refreshes.add(lease)
         if not has_room:  # other threads were faster
             yield from self._computing.release(place, caller)
             return
         try:
-            self._performer.start(perform, f"redisopt-cache-{self._asking.name}-refresh")
+            lease.interrupt = self._performer.start(perform, f"redisopt-cache-{self._asking.name}-refresh")
         except RuntimeError as error:  # no thread is to be had
             self._refreshes.discard(lease)
             events.logger.warning("cache %r: %r is not refreshed: %s", self._asking.name, place.key, error)
@@ -82,8 +94,6 @@ class Refreshing:
     def stop(self) -> Plan[None]:
         """Give back what is being refreshed by threads, or in this event loop: others may do it at once."""
         self._enter()
-        here = self._performer and self._performer.place()
-        with self._lock:
-            refreshes = [each for each in self._refreshes if each.loop is here]
-        for lease in refreshes:
+        here = self._performer.place()
+        for lease in [each for each in list(self._refreshes) if each.loop is here]:
             yield from self._computing.release(lease.place, lease.caller)
