@@ -11,7 +11,7 @@ import queue
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from redisopt import events
 from redisopt.background import now
@@ -23,6 +23,11 @@ from redisopt.shifts import Job, Shift, Source
 
 TO_END = 2.0
 """Seconds that tasks which were cancelled have to end."""
+
+WORKS_ALREADY = "the worker works already: make another one, or stop it first"
+
+_TO_HEAR = 0.1
+"""Seconds that who takes jobs has at least to hear that it is to stop: a grace may be none at all."""
 
 
 class Worker:
@@ -45,6 +50,7 @@ class Worker:
         self._concurrency = concurrency
         self._grace = grace
         self._process = ""
+        self._told: float | None = None  # when to take nothing more
 
     def start(self) -> Self:
         """Work in the background from now on.
@@ -53,8 +59,8 @@ class Worker:
             ValueError: it works already.
         """
         if self.is_working:
-            raise ValueError("the worker works already: make another one, or stop it first")
-        self._process = process_id()
+            raise ValueError(WORKS_ALREADY)
+        self._told = None
         self._shift = Shift(self._concurrency)
         self._shift.wake = self._runner.wake
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -65,8 +71,13 @@ class Worker:
             for number in range(0 if alone else self._concurrency)
         ]
         self._taker = threading.Thread(target=self._take, name=self._name, daemon=True)
-        for thread in (self._taker, *self._threads):
-            thread.start()
+        try:
+            self._process = process_id()
+            for thread in (self._taker, *self._threads):
+                thread.start()
+        except BaseException:  # also Ctrl-C: whoever has no worker stops none
+            self.stop()
+            raise
         return self
 
     @property
@@ -74,27 +85,47 @@ class Worker:
         """Whether it was started in this process, and not stopped."""
         return self._process == process_id()
 
-    def stop(self) -> None:
+    def stop_taking(self) -> None:
+        """Take nothing more. A `stop` that follows waits until `grace` seconds after this."""
+        if self.is_working and self._told is None:
+            self._told = now()
+            self._shift.stop()
+
+    def stop(self, *, wait: bool = True) -> None:
         """Take nothing more, wait for what is under way for at most `grace` seconds, and give the rest back.
 
-        When called from a job of its own, it does not wait for that one.
+        When called from a job of its own, it does not wait for that one. Where Ctrl-C ends the wait, the rest is given
+        back as well.
+
+        Args:
+            wait: False gives back at once what is under way.
         """
         if not self.is_working:
             return
+        self.stop_taking()
+        told = now() if self._told is None else self._told
         self._process = ""
-        until = now() + self._grace
-        self._shift.stop()
-        current = threading.current_thread()
-        if self._taker is not current:
-            self._taker.join(max(0.1, until - now()))
+        try:
+            self._join(told, self._grace if wait else 0.0)
+        finally:
+            try:
+                for job in self._shift.jobs:
+                    with suppress(RedisOptError):  # then it is given back when its lease is over
+                        self._runner.run(job.give_back())
+            finally:
+                self._end()
+
+    def _join(self, told: float, grace: float) -> None:
+        """Wait for the threads; for the one that takes a moment at least, in which it can hear that it is to stop."""
+        until = told + grace
+        _join(self._taker, max(until, told + _TO_HEAR))
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
-            if thread is not current:
-                thread.join(max(0.0, until - now()))
-        for job in self._shift.jobs:
-            with suppress(RedisOptError):  # then it is given back when its lease is over
-                self._runner.run(job.give_back())
+            _join(thread, until)
+
+    def _end(self) -> None:
+        """What there is to do for the last time, when it has stopped."""
 
     def _take(self) -> None:
         self._runner.run(self._shift.work(self._source))
@@ -122,6 +153,12 @@ class Worker:
         self.stop()
 
 
+def _join(thread: threading.Thread, until: float) -> None:
+    """Wait for a thread, unless it is this one, or could not be started."""
+    if thread is not threading.current_thread() and thread.ident is not None:
+        thread.join(max(0.0, until - now()))
+
+
 class AsyncWorker:
     """As `Worker`, in tasks of the running event loop. What outlives `grace` is cancelled, and gives its work back."""
 
@@ -132,12 +169,14 @@ class AsyncWorker:
         self._concurrency = concurrency
         self._grace = grace
         self._taker: asyncio.Task[None] | None = None
+        self._told: float | None = None
 
     async def start(self) -> Self:
         """As `Worker.start`."""
         if self.is_working:
-            raise ValueError("the worker works already: make another one, or stop it first")
+            raise ValueError(WORKS_ALREADY)
         self._process = process_id()
+        self._told = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._shift = Shift(self._concurrency)
         self._shift.wake = self._runner.wake
@@ -153,26 +192,46 @@ class AsyncWorker:
             taker is not None and self._process == process_id() and not (taker.done() or taker.get_loop().is_closed())
         )
 
-    async def stop(self) -> None:
-        """As `Worker.stop`. A worker of another event loop that runs still is told to take nothing more, and not waited for."""
-        taker, self._taker = self._taker, None
-        if taker is None or self._process != process_id():
+    def stop_taking(self) -> None:
+        """As `Worker.stop_taking`; called in an event loop."""
+        taker = self._taker
+        if taker is None or self._process != process_id() or self._told is not None:
             return
+        self._told = now()
         loop = taker.get_loop()
-        if loop is not asyncio.get_running_loop():
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self._shift.stop)
+        if loop is asyncio.get_running_loop():
+            self._shift.stop()
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(self._shift.stop)
+
+    async def stop(self, *, caller: asyncio.Task[Any] | None = None) -> None:
+        """As `Worker.stop`. A worker of another event loop is told to take nothing more, and not waited for.
+
+        Args:
+            caller: a task that is not waited for, where that is another one than the current one.
+        """
+        if self._taker is None or self._process != process_id():
             return
-        self._shift.stop()
-        until = now() + self._grace
-        current = asyncio.current_task()
+        self.stop_taking()
+        told = now() if self._told is None else self._told
+        taker, self._taker = self._taker, None
+        loop = taker.get_loop()
         try:
-            await asyncio.wait([taker], timeout=max(0.1, until - now()))
-            others = [task for task in self._tasks if task is not current]
+            if loop is asyncio.get_running_loop():
+                await self._stop(taker, told, {asyncio.current_task(), caller})
+        finally:
+            if not loop.is_closed():
+                await self._end()
+
+    async def _stop(self, taker: asyncio.Task[None], told: float, callers: set[asyncio.Task[Any] | None]) -> None:
+        until = told + self._grace
+        try:
+            await asyncio.wait([taker], timeout=max(0.0, max(until, told + _TO_HEAR) - now()))
+            others = [task for task in self._tasks if task not in callers]
             if others:
                 await asyncio.wait(others, timeout=max(0.0, until - now()))
         finally:
-            left = [task for task in (taker, *self._tasks) if task is not current and not task.done()]
+            left = [task for task in (taker, *self._tasks) if task not in callers and not task.done()]
             for task in left:
                 task.cancel()
             if left:
@@ -180,6 +239,9 @@ class AsyncWorker:
             for job in self._shift.jobs:  # of handlers that do not heed their cancellation
                 with suppress(RedisOptError):
                     await self._runner.run(job.give_back())
+
+    async def _end(self) -> None:
+        """As `Worker._end`."""
 
     def _start(self, job: Job) -> None:
         task = asyncio.create_task(self._do(job), name=f"{self._name}-job")

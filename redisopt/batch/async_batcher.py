@@ -26,6 +26,7 @@ from redisopt.functions import checked_stop
 from redisopt.limiters import Limiter
 from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.runner import AsyncRunner
+from redisopt.worker_groups import AsyncWorkerGroup
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -252,9 +253,9 @@ class AsyncBatcher(AsyncFace[BatchConfig]):
 
     async def aclose(self) -> None:
         """See `Batcher.close`; stops the workers of the running event loop."""
+        for worker in list(self._workers):
+            worker.stopped = None
         try:
-            for worker in list(self._workers):
-                worker.stopped = None
-                await worker.stop()
+            await AsyncWorkerGroup(self._workers).stop()
         finally:
             await self._runner.aclose()

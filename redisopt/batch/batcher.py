@@ -23,6 +23,7 @@ from redisopt.functions import checked_stop
 from redisopt.limiters import Limiter
 from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.runner import Runner
+from redisopt.worker_groups import WorkerGroup
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -298,10 +299,10 @@ class Batcher(Face[BatchConfig]):
 
         The client stays open.
         """
+        for worker in list(self._workers):
+            worker.stopped = _nothing
         try:
-            for worker in list(self._workers):
-                worker.stopped = _nothing
-                worker.stop()
+            WorkerGroup(self._workers).stop()
         finally:
             self._runner.close()
 

@@ -34,14 +34,10 @@ class BatchWorker(Worker):
             self._runner.run(self._work.begin())
         return super().start()
 
-    def stop(self) -> None:
-        """See `Worker.stop`."""
-        worked = self.is_working
-        super().stop()
-        if worked:
-            with suppress(RedisOptError):
-                self._runner.run(self._work.end())
-            self.stopped()
+    def _end(self) -> None:
+        with suppress(RedisOptError):
+            self._runner.run(self._work.end())
+        self.stopped()
 
 
 class AsyncBatchWorker(AsyncWorker):
@@ -58,12 +54,8 @@ class AsyncBatchWorker(AsyncWorker):
             await self._runner.run(self._work.begin())
         return await super().start()
 
-    async def stop(self) -> None:
-        """See `AsyncWorker.stop`."""
-        worked = self.is_working
-        await super().stop()
-        if worked:
-            with suppress(RedisOptError):
-                await self._runner.run(self._work.end())
-            if self.stopped is not None:
-                await self.stopped()
+    async def _end(self) -> None:
+        with suppress(RedisOptError):
+            await self._runner.run(self._work.end())
+        if self.stopped is not None:
+            await self.stopped()

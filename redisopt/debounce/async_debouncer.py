@@ -23,6 +23,7 @@ from redisopt.monitor.async_monitor import AsyncPerformanceMonitor
 from redisopt.policies import Bound, Policy
 from redisopt.runner import AsyncRunner
 from redisopt.shifts import check_worker
+from redisopt.worker_groups import AsyncWorkerGroup
 from redisopt.workers import AsyncWorker
 
 P = ParamSpec("P")
@@ -210,7 +211,6 @@ class AsyncDebouncer(AsyncFace[DebounceConfig]):
     async def aclose(self) -> None:
         """See `Debouncer.close`."""
         try:
-            for worker in list(self._workers):
-                await worker.stop()
+            await AsyncWorkerGroup(self._workers).stop()
         finally:
             await self._runner.aclose()

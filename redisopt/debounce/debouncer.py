@@ -23,6 +23,7 @@ from redisopt.monitor.monitor import PerformanceMonitor
 from redisopt.policies import Bound, Policy
 from redisopt.runner import Runner
 from redisopt.shifts import check_worker
+from redisopt.worker_groups import WorkerGroup
 from redisopt.workers import Worker
 
 P = ParamSpec("P")
@@ -308,7 +309,6 @@ class Debouncer(Face[DebounceConfig]):
         The client stays open.
         """
         try:
-            for worker in list(self._workers):
-                worker.stop()
+            WorkerGroup(self._workers).stop()
         finally:
             self._runner.close()

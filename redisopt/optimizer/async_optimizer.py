@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import redis.asyncio
 
@@ -27,6 +26,7 @@ from redisopt.optimizer.plans import NOTHING, CallOptions, OptimizerPlans, optio
 from redisopt.retry.retrying import AsyncRetryPolicy
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.async_throttler import AsyncThrottler
+from redisopt.worker_groups import AsyncWorkerGroup
 
 R = TypeVar("R")
 
@@ -176,34 +176,12 @@ class AsyncOptimizer(AsyncFace[OptimizerConfig]):
 
     async def aclose(self) -> None:
         """See `Optimizer.close`."""
+        self._operations.stop_taking()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._runner.aclose)
             for made in (*self._plans.parts.made(), *self._operations.made()):
                 stack.push_async_callback(made.aclose)
 
 
-class AsyncOptimizerWorker:
+class AsyncOptimizerWorker(AsyncWorkerGroup):
     """The twin of `OptimizerWorker`."""
-
-    def __init__(self, workers: list[Any]) -> None:
-        self._workers = workers
-
-    async def start(self) -> Self:
-        """Work in tasks of the running event loop from now on."""
-        for worker in self._workers:
-            await worker.start()
-        return self
-
-    async def stop(self) -> None:
-        """See `OptimizerWorker.stop`."""
-        await asyncio.gather(*(worker.stop() for worker in self._workers))
-
-    async def __aenter__(self) -> Self:
-        """Start it."""
-        return await self.start()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        await self.stop()

@@ -198,6 +198,11 @@ class Operations:
         self._workers = [*(worker for worker in self._workers if worker.is_working), *workers]
         return workers
 
+    def stop_taking(self) -> None:
+        """Have all workers take nothing more, so that those that are stopped last do not go on meanwhile."""
+        for worker in self._workers:
+            worker.stop_taking()
+
     def having(self, what: str) -> dict[str, Any]:
         """Those that are batched, or debounced, by name."""
         return {

@@ -6,8 +6,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import redis
 
@@ -27,6 +26,7 @@ from redisopt.optimizer.plans import NOTHING, CallOptions, OptimizerPlans, optio
 from redisopt.retry.retrying import RetryPolicy
 from redisopt.runner import Runner
 from redisopt.throttle.throttler import Throttler
+from redisopt.worker_groups import WorkerGroup
 
 R = TypeVar("R")
 
@@ -211,6 +211,8 @@ class Optimizer(Face[OptimizerConfig]):
 
         Raises:
             ValueError: no operation is batched or debounced, or the argument is out of range.
+            ConfigConflict (when it starts): another process has other triggers for an operation, and `on_conflict` is "raise"; then
+                none of the operations is worked for.
         """
         return OptimizerWorker(self._operations.workers(concurrency))
 
@@ -232,35 +234,12 @@ class Optimizer(Face[OptimizerConfig]):
 
     def close(self) -> None:
         """Stop its workers, give back what its parts hold, and close the connections unless another primitive uses them."""
+        self._operations.stop_taking()
         with contextlib.ExitStack() as stack:
             stack.callback(self._runner.close)
             for made in (*self._plans.parts.made(), *self._operations.made()):
                 stack.callback(made.close)
 
 
-class OptimizerWorker:
-    """The workers of all operations. Enter it, or `start` and `stop` it."""
-
-    def __init__(self, workers: list[Any]) -> None:
-        self._workers = workers
-
-    def start(self) -> Self:
-        """Work in the background from now on."""
-        for worker in self._workers:
-            worker.start()
-        return self
-
-    def stop(self) -> None:
-        """Take nothing more, wait for what is under way for some seconds, and give the rest back."""
-        for worker in self._workers:
-            worker.stop()
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self.stop()
+class OptimizerWorker(WorkerGroup):
+    """The workers of all operations, which start and stop together. Enter it, or `start` and `stop` it."""
