@@ -800,6 +800,18 @@ def test_operations_are_checked_when_they_are_registered(twin: Kind) -> None:
         optimizer.operation(functools.partial(twin.function(lambda: 1)))
 
 
+@pytest.mark.parametrize("how", [{}, {"batch": True}, {"debounce": True}])
+def test_names_of_operations_have_no_dot(twin: Kind, client: redis.Redis, how: Any) -> None:
+    """Or v1.send of one optimizer would be what send of another one, "api.v1", is."""
+    optimizer = twin.make("Optimizer", "api", **SECTIONS)
+    with pytest.raises(ValueError, match=r"name 'v1\.send' of an operation has a dot"):
+        registered(twin, optimizer, lambda payload: payload, name="v1.send", **how)
+    assert not client.keys("*batch*")
+    other = twin.make("Optimizer", "api.v1", **SECTIONS)
+    operation = registered(twin, other, lambda payload: payload, name="send", batch=True)
+    assert operation.batcher.name == "api.v1.send"
+
+
 def test_one_error_to_ignore_needs_no_tuple(twin: Kind) -> None:
     optimizer = twin.make("Optimizer", "api", breaking={"minimum_calls": 1}, ignore=KeyError)
     with pytest.raises(KeyError):

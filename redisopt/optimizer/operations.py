@@ -64,7 +64,7 @@ class Registered:
         *,
         interruptible: bool,
     ) -> None:
-        self.name = checked_name(name)
+        self.name = _checked_name(name)
         self.function = function
         self.wanted = wanted
         self.batcher: Any = None
@@ -145,7 +145,8 @@ class Operations:
         """Have an operation known by its name.
 
         Raises:
-            ValueError: the function is of the other kind, the name is taken, or an option is unknown or needs a section.
+            ValueError: the function is of the other kind, the name is taken or has a dot, or an option is unknown or
+                needs a section.
         """
         awaited = self._kinds.awaited
         check_function(
@@ -252,6 +253,20 @@ class Operations:
             return await function(payload, about)
 
         return of_payload if count == 1 else of_both
+
+
+def _checked_name(name: str) -> str:
+    """The name of an operation. A dot stands between it and that of its optimizer, and so not in itself.
+
+    Raises:
+        ValueError: it is no name, or has a dot.
+    """
+    if "." in checked_name(name):
+        raise ValueError(
+            f"name {name!r} of an operation has a dot: what batches or debounces it is named after its optimizer and "
+            "itself, with a dot between them, so that another optimizer's operation could have the same"
+        )
+    return name
 
 
 def _patient(config: C) -> C:

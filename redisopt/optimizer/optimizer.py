@@ -189,12 +189,13 @@ class Optimizer(Face[OptimizerConfig]):
         run once for many calls; both over the whole fleet, by whoever has entered `worker`. With both, what was debounced is batched.
 
         Args:
-            name: default: that of the function.
+            name: default: that of the function. Without a dot: operation `send` of the optimizer `api` stands in Redis
+                as `api.send`.
             key, cache: texts, or functions of the call's arguments.
             fallback, options: as `optimize`.
 
         Raises:
-            ValueError: as `optimize`; the function is a coroutine function, or the name is taken.
+            ValueError: as `optimize`; the function is a coroutine function, or the name is taken or has a dot.
         """
         if function is None:
             return functools.partial(self.operation, name=name, key=key, cache=cache, fallback=fallback, **options)
@@ -211,8 +212,8 @@ class Optimizer(Face[OptimizerConfig]):
 
         Raises:
             ValueError: no operation is batched or debounced, or the argument is out of range.
-            ConfigConflict (when it starts): another process has other triggers for an operation, and `on_conflict` is "raise"; then
-                none of the operations is worked for.
+            ConfigConflict (when it starts): another process has other triggers for an operation, and `on_conflict` is
+                "raise"; then none of the operations is worked for.
         """
         return OptimizerWorker(self._operations.workers(concurrency))
 
