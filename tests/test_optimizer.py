@@ -22,7 +22,8 @@ from pydantic import ValidationError
 import redisopt
 from redisopt import OptimizerConfig
 from redisopt.optimizer.grouping import Grouping
-from redisopt.optimizer.plans import MEASURED, Options
+from redisopt.optimizer.options import Options
+from redisopt.optimizer.plans import MEASURED
 from tests.kinds import Kind
 from tests.outages import stopped
 from tests.servers import RunningServer

@@ -21,8 +21,9 @@ from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.looking import metrics_of
 from redisopt.optimizer.metrics import OptimizerMetrics
 from redisopt.optimizer.operations import Operations, Registered
+from redisopt.optimizer.options import NOTHING, CallOptions, options_of
 from redisopt.optimizer.parts import Callbacks, Kinds, make_parts
-from redisopt.optimizer.plans import NOTHING, CallOptions, OptimizerPlans, options_of
+from redisopt.optimizer.plans import OptimizerPlans
 from redisopt.retry.retrying import AsyncRetryPolicy
 from redisopt.runner import AsyncRunner
 from redisopt.throttle.async_throttler import AsyncThrottler
@@ -155,10 +156,12 @@ class AsyncOptimizer(AsyncFace[OptimizerConfig]):
         **options: Any,
     ) -> Any:
         """See `Optimizer.operation`; of a coroutine function."""
-        if function is None:
-            return functools.partial(self.operation, name=name, key=key, cache=cache, fallback=fallback, **options)
-        registered = self._operations.register(function, name, key, cache, fallback, options)
-        return AsyncOperation(self._runner, registered)
+
+        def register(function: Callable[..., Any]) -> AsyncOperation:
+            registered = self._operations.register(function, name, key, cache, fallback, options)
+            return AsyncOperation(self._runner, registered)
+
+        return register if function is None else register(function)
 
     def worker(self, concurrency: int = 1) -> AsyncOptimizerWorker:
         """See `Optimizer.worker`."""

@@ -18,8 +18,9 @@ from redisopt.debounce.config import DebounceConfig
 from redisopt.errors import REFUSALS, OperationTimeout, ResultCountError
 from redisopt.functions import check_function, takes
 from redisopt.keys import checked_name
+from redisopt.optimizer.options import NOTHING, Options, check_text, check_text_or_none, options_of, shown
 from redisopt.optimizer.parts import Kinds
-from redisopt.optimizer.plans import OptimizerPlans, Options, options_of
+from redisopt.optimizer.plans import OptimizerPlans
 from redisopt.policies import Fold
 
 C = TypeVar("C", BatchConfig, DebounceConfig)
@@ -35,9 +36,15 @@ class Wanted:
     fallback: Any
 
     def of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Options:
-        """The options of a call with these arguments."""
+        """The options of a call with these arguments.
+
+        Raises:
+            ValueError: key or cache is no text.
+        """
         key = self.key(*args, **kwargs) if callable(self.key) else self.key
         cache = self.cache(*args, **kwargs) if callable(self.cache) else self.cache
+        check_text("key", key)
+        check_text_or_none("cache", cache)
         return self.options._replace(key=key, cache=cache)
 
 
@@ -152,7 +159,14 @@ class Operations:
         check_function(
             function, "function", awaited=awaited, instead="an Optimizer" if awaited else "an AsyncOptimizer"
         )
+        if not isinstance(name, str):
+            raise ValueError(f"name must be a str, not {shown(name)}")
+        for option, value, check in (("key", key, check_text), ("cache", cache, check_text_or_none)):
+            if not callable(value):
+                check(option, value)
         wanted = Wanted(options_of(options), key, cache, fallback)
+        if fallback is not NOTHING:
+            self._plans.answered(fallback)
         found = name or getattr(function, "__name__", "")
         if not found:
             raise ValueError(f"name is needed, since {function!r} has none of its own")
@@ -161,7 +175,7 @@ class Operations:
         self._plans.check_sections(wanted.options, caches=cache is not None)
         registered = Registered(self._plans, found, function, wanted, interruptible=awaited)
         if registered.name in self._known:
-            raise ValueError(f"name {name!r} is taken by another operation of the optimizer {self._plans.name!r}")
+            raise ValueError(f"name {found!r} is taken by another operation of the optimizer {self._plans.name!r}")
         self._join(registered, wanted.options)
         self._known[registered.name] = registered
         return registered

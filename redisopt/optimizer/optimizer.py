@@ -21,8 +21,9 @@ from redisopt.optimizer.config import OptimizerConfig
 from redisopt.optimizer.looking import metrics_of
 from redisopt.optimizer.metrics import OptimizerMetrics
 from redisopt.optimizer.operations import Operations, Registered
+from redisopt.optimizer.options import NOTHING, CallOptions, options_of
 from redisopt.optimizer.parts import Callbacks, Kinds, make_parts
-from redisopt.optimizer.plans import NOTHING, CallOptions, OptimizerPlans, options_of
+from redisopt.optimizer.plans import OptimizerPlans
 from redisopt.retry.retrying import RetryPolicy
 from redisopt.runner import Runner
 from redisopt.throttle.throttler import Throttler
@@ -151,7 +152,7 @@ class Optimizer(Face[OptimizerConfig]):
 
         Raises:
             Whatever `operation` raises, and what the parts do, unless there is a fallback.
-            ValueError: an option is unknown, or needs a section that the config has not.
+            ValueError: an option is unknown, of another type, out of range, or needs a section that the config has not.
         """
         if isinstance(operation, str):
             plan = self._operations.named(operation, options).plan(args, {})
@@ -197,10 +198,12 @@ class Optimizer(Face[OptimizerConfig]):
         Raises:
             ValueError: as `optimize`; the function is a coroutine function, or the name is taken or has a dot.
         """
-        if function is None:
-            return functools.partial(self.operation, name=name, key=key, cache=cache, fallback=fallback, **options)
-        registered = self._operations.register(function, name, key, cache, fallback, options)
-        return Operation(self._runner, registered)
+
+        def register(function: Callable[..., Any]) -> Operation:
+            registered = self._operations.register(function, name, key, cache, fallback, options)
+            return Operation(self._runner, registered)
+
+        return register if function is None else register(function)
 
     # --- work
 

@@ -9,77 +9,22 @@ limits go around the batch, and the breaker and the timeout around each closure.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Callable
+from typing import Any
 
 from redisopt.commands import Plan, invoke
 from redisopt.functions import check_function
-from redisopt.keys import checked_key, checked_name
+from redisopt.keys import checked_name
 from redisopt.monitor.watching import Watch
 from redisopt.optimizer.config import OptimizerConfig
+from redisopt.optimizer.options import NOTHING, Options
 from redisopt.optimizer.parts import Parts
 from redisopt.pipeline.fallback import Fallback
-from redisopt.pipeline.pipeline import placed
 from redisopt.pipeline.timeout import Timeout
 from redisopt.policies import Fold, Policy
 
 MAX_KNOWN = 1000
 """Combinations of options whose policies are kept."""
-
-
-class _Nothing:
-    """No fallback: None is one."""
-
-    def __repr__(self) -> str:
-        return "nothing"
-
-
-NOTHING: Any = _Nothing()
-
-
-class Options(NamedTuple):
-    """What one call goes through, as `optimize` takes it. None stands for what the config says."""
-
-    batch: bool = False
-    throttle: bool = False
-    debounce: bool = False
-    cache: str | None = None
-    breaker: bool | None = None
-    retry: bool | None = None
-    timeout: float | None = None
-    key: str = ""
-    cost: int = 1
-    acquire_timeout: float | None = None
-
-
-class CallOptions(TypedDict, total=False):
-    """`Options` as keywords."""
-
-    batch: bool
-    throttle: bool
-    debounce: bool
-    cache: str | None
-    breaker: bool | None
-    retry: bool | None
-    timeout: float | None
-    key: str
-    cost: int
-    acquire_timeout: float | None
-
-
-def options_of(fields: Mapping[str, Any]) -> Options:
-    """The options that were given as keywords.
-
-    Raises:
-        ValueError: there is no such option.
-    """
-    try:
-        return Options(**fields)
-    except TypeError:
-        unknown = sorted(set(fields) - set(Options._fields))
-        raise ValueError(
-            f"there is no option {unknown[0]!r}: there are {', '.join(Options._fields)}, fallback"
-        ) from None
 
 
 _SECTIONS = {
@@ -106,17 +51,15 @@ class OptimizerPlans:
         self._awaited = awaited
         self._watch = Watch(parts.monitor, MEASURED, {}, awaited=awaited)
 
-    def check(self, option: str, value: object) -> bool:
+    def check(self, option: str, value: bool | None) -> bool:  # noqa: FBT001 - the value of an option
         """Whether a part is to be used: it was asked for, and is not switched off.
 
         Raises:
-            ValueError: the option is no bool, or the config has no such section.
+            ValueError: the config has no such section.
         """
         if value is None:
             section = getattr(self.config, _SECTIONS[option])
             return section is not None and section.enabled
-        if not isinstance(value, bool):
-            raise ValueError(f"{option} must be True or False, not {value!r}")
         return value and self._has(option)
 
     def _has(self, option: str) -> bool:
@@ -152,7 +95,6 @@ class OptimizerPlans:
 
     def around(self, options: Options, fallback: Any, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """`inner`, with all that a call asks for around it."""
-        checked_key(options.key)
         inside = self._known.get(options)
         if inside is None:
             inside = Fold(self._inside(options))
@@ -169,13 +111,23 @@ class OptimizerPlans:
     def _outside(self, options: Options, fallback: Any) -> list[Policy]:
         policies: list[Policy] = []
         if fallback is not NOTHING:
-            answer = fallback if isinstance(fallback, Fallback) else Fallback(fallback)
-            policies.append(placed(answer, None, awaited=self._awaited))
+            policies.append(self.answered(fallback))
         if self.parts.monitor is not None:
             policies.append(self._watch)
         if options.cache is not None and self._has("cache"):
             policies.append(self._of(self.parts.cache.policy(options.cache)))
         return policies
+
+    def answered(self, fallback: Any) -> Policy:
+        """What answers where all of it fails.
+
+        Raises:
+            ValueError: it is a function of other arguments, or a coroutine function outside of asyncio.
+        """
+        answer = fallback if isinstance(fallback, Fallback) else Fallback(fallback)
+        if answer.is_awaited and not self._awaited:
+            raise ValueError(f"fallback {fallback!r} is a coroutine function: use an AsyncOptimizer")
+        return answer
 
     def _inside(self, options: Options) -> list[Policy]:
         parts = self.parts
