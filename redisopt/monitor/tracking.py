@@ -222,6 +222,8 @@ class Tracking:
         self._series = {how: known for how, known in self._series.items() if known is not series}
         if ";" in series.member and series.member != names.other(series.name):
             self._sets[series.name] -= 1
+            if not self._sets[series.name]:
+                del self._sets[series.name]
 
     def done(self, part: Part, refused: Sequence[int]) -> None:
         """Redis has a part, but for the names of these numbers, from 1: the fleet has too many."""
