@@ -626,3 +626,17 @@ def test_a_client_or_callback_of_the_wrong_kind_is_refused(client: redis.Redis) 
         with pytest.raises(ValueError, match="function"):
             monitor.measured("op")(wrong)
     monitor.close()
+
+
+def test_an_exception_that_is_false_is_an_error(make_monitor: Make) -> None:
+    class Errors(Exception):
+        """Such as a group that may be empty."""
+
+        def __len__(self) -> int:
+            return 0
+
+    monitor = make_monitor()
+    for error in (Errors(), True, None, False):
+        monitor.track("op", 0.1, error)
+    assert monitor.report("op", local=True).errors == 2
+    assert monitor.report("op").errors == 2

@@ -180,7 +180,7 @@ class Measuring:
             name: of the operation.
             seconds: that it took, from 0 to 1e9. In quantiles what is shorter than a microsecond counts as that, and what is longer
                 than twelve days as those.
-            error: anything true, such as the exception, where it failed.
+            error: the exception, or anything but None and False, where it failed.
             labels: as `measure`.
 
         Raises:

@@ -123,7 +123,7 @@ class Tracking:
                 series.least = seconds
             if seconds > series.most:  # noqa: PLR1730
                 series.most = seconds
-            if error:
+            if error is not None and error is not False:  # an exception may be false, such as one with a length
                 series.errors += 1
         if not count & _LOOK_AGAIN or self.unattended:
             self.unattended = not self._begun()
