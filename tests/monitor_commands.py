@@ -15,4 +15,4 @@ def commands() -> list[Command[Any]]:
     """One of each."""
     asking = Asking("test", MonitorConfig())
     deltas = [Delta(member, Tally(1, 0, 0.5, 0.5, 0.5), b"") for member in ("op", "op;region=eu")]
-    return [asking.flush("lane", Part(1, deltas)), asking.pack(["op"]), asking.read(60, ["op;*", "other"])]
+    return [asking.flush("lane", Part(1, deltas, 0)), asking.pack(["op"]), asking.read(60, ["op;*", "other"])]

@@ -127,22 +127,25 @@ class MonitorPlans(Background[_Beats]):
     def _flush(self) -> Plan[None]:
         waited = self.tracking.part() is not None
         self.tracking.hand_out(_minute())
-        yield from self._send()
-        if waited:  # what has gathered since
+        moved = yield from self._send()
+        if waited or moved:  # what has gathered since, or counts as "other" now
             self.tracking.hand_out(_minute())
             yield from self._send()
 
-    def _send(self) -> Plan[None]:
+    def _send(self) -> Plan[bool]:
+        """Send what was handed out. Returns whether some of it is to be handed out once more."""
+        moved = False
         while (part := self.tracking.part()) is not None:
             try:
                 flushed = yield from call(self.asking.flush(self.tracking.lane, part))
             except RedisOptError:
                 self._failed += 1
                 raise
-            self.tracking.done(part, flushed.refused)
+            moved = self.tracking.done(part, flushed.refused) or moved
             to_pack = self._share([part.deltas[number - 1].member for number in flushed.to_pack])
             for first in range(0, len(to_pack), PACKED_AT_ONCE):
                 yield from call(self.asking.pack(to_pack[first : first + PACKED_AT_ONCE]))
+        return moved
 
     def _share(self, to_pack: list[str]) -> list[str]:
         """What to pack now of what there is."""

@@ -58,10 +58,11 @@ class Delta(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one script call carries, and the call's number."""
+    """What one script call carries, and the call's number; for the history, the minute in which it was handed out."""
 
     number: int
     deltas: Sequence[Delta]
+    minute: int
 
 
 class Tracking:
@@ -205,7 +206,7 @@ class Tracking:
             with self._lock:
                 self._moving = 0
                 for start in range(0, len(deltas), MOST_IN_PART):
-                    self._queue.append(Part(next(self._parts), deltas[start : start + MOST_IN_PART]))
+                    self._queue.append(Part(next(self._parts), deltas[start : start + MOST_IN_PART], minute))
                 for series in [each for each in self._members.values() if each.last < minute - FORGOTTEN]:
                     if not series.count:
                         self._forget(series)
@@ -213,7 +214,6 @@ class Tracking:
     def _delta(self, series: Series, counted: Tally, buckets: array[int], minute: int) -> Delta:
         delta = Delta(series.member, counted, loose(counts_of(buckets)))
         series.last = minute
-        series.history.add(minute, delta.tally, delta.packs)
         return delta
 
     def _forget(self, series: Series) -> None:
@@ -225,34 +225,54 @@ class Tracking:
             if not self._sets[series.name]:
                 del self._sets[series.name]
 
-    def done(self, part: Part, refused: Sequence[int]) -> None:
-        """Redis has a part, but for the names of these numbers, from 1: the fleet has too many."""
-        with self._lock:
-            if not self._queue or self._queue[0].number != part.number:
-                return  # somebody else was told so
-            self._queue.popleft()
-            counts = [delta.tally.count for delta in part.deltas]
-            self.flushed += sum(counts) - sum(counts[number - 1] for number in refused)
-            for number in refused:
-                self._refuse(part.deltas[number - 1])
+    def done(self, part: Part, refused: Sequence[int]) -> bool:
+        """Redis has a part, but for the names of these numbers, from 1: the fleet has too many.
 
-    def _refuse(self, delta: Delta) -> None:
-        """The fleet has no room for a name: with labels, it counts as "other" from now on; without, it is lost."""
+        Returns whether some of it counts as "other" now, and is to be handed out once more.
+        """
+        with self._handing:
+            with self._lock:
+                if not self._queue or self._queue[0].number != part.number:
+                    return False  # somebody else was told so
+                self._queue.popleft()
+                counts = [delta.tally.count for delta in part.deltas]
+                self.flushed += sum(counts) - sum(counts[number - 1] for number in refused)
+                moved = {number for number in refused if self._refuse(part.deltas[number - 1])}
+                own = [delta for number, delta in enumerate(part.deltas, 1) if number not in moved]
+                histories = [
+                    (self._members[delta.member].history, delta) for delta in own if delta.member in self._members
+                ]
+            for history, delta in histories:
+                history.add(part.minute, delta.tally, delta.packs)
+            return bool(moved)
+
+    def _refuse(self, delta: Delta) -> bool:
+        """The fleet has no room for a name: with labels, it counts as "other" from now on; without, it is lost.
+
+        Returns whether what was measured counts as "other" now, and so is in the history of that.
+        """
         series = self._members.get(delta.member)
-        if series is None or ";" not in delta.member or delta.member == names.other(series.name):
+        if series is None or ";" not in delta.member:
             self._dropped += delta.tally.count
-            return
+            return False
+        if delta.member == names.other(series.name):  # all of this had been folded
+            self.folded -= delta.tally.count
+            self._dropped += delta.tally.count
+            return False
         series.refused = True
         self._series = {how: known for how, known in self._series.items() if known is not series}
         member = names.other(series.name)
         into = self._members.get(member) or self._open(series.name, member)
-        self.folded += delta.tally.count if into is not self._overflow else 0
         into.add(delta.tally, unpack(delta.packs))
+        if into is self._overflow:
+            return False
+        self.folded += delta.tally.count
+        return True
 
     # --- looking
 
     def tallies(self, name: str, labels: Mapping[str, Any] | None, start: float, seconds: float) -> list[Tally]:
-        """What this process has measured of a name in a window."""
+        """What this process has measured of a name in a window; what the fleet refused counts as "other", as there."""
         member = names.member(name, labels)
         if self._process != process_id():
             self._begin()
@@ -264,4 +284,8 @@ class Tracking:
                     if (series.member == member if labels is not None else series.name == name)
                 ]
                 tallies = [series.counted().with_buckets(counts_of(series.buckets)) for series in found]
+                members = {series.member for series in found}
+                parts = [part for part in self._queue if part.minute * MINUTE >= start]
+            queued = [delta for part in parts for delta in part.deltas if delta.member in members]
+            tallies += [delta.tally.with_buckets(unpack(delta.packs)) for delta in queued]
             return tallies + [series.history.tally(start, seconds) for series in found]
