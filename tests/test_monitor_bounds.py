@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+import redis
+import redis.asyncio
 
+import redisopt
+from redisopt.monitor import slots
 from redisopt.monitor.config import MonitorConfig
-from redisopt.monitor.slots import MINUTE
+from redisopt.monitor.slots import MINUTE, Window
 from redisopt.monitor.tracking import FORGOTTEN, Tracking
-from tests.monitor_faces import MonitorFace
+from tests.monitor_faces import QUIET, MonitorFace
+from tests.servers import RunningServer
+from tests.waiting import wait_until
 
 Make = Callable[..., MonitorFace]
 
@@ -102,3 +111,98 @@ def test_what_waits_for_redis_is_in_the_report_of_here() -> None:
     assert (count(60), count(7200)) == (2, 3)
     flush(tracking, minute)
     assert (count(60), count(7200)) == (2, 3)
+
+
+# --- reports of many label sets
+
+
+SETS = 230
+
+
+def measure_many(monitor: MonitorFace) -> None:
+    for number in range(SETS):
+        monitor.track("op", 0.1, labels={"job": number})
+    monitor.track("op", 0.2)
+    monitor.track("other", 0.3, labels={"job": 0})
+    monitor.flush()
+
+
+@pytest.mark.parametrize("window", ["minute", "hour", "day"])
+def test_a_report_of_many_label_sets_is_read_in_parts(
+    make_monitor: Make, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of which is long, and none is left out."""
+    monitor = make_monitor(max_label_sets=1000)
+    measure_many(monitor)
+    asking, commands = monitor.real._plans.asking, []
+    real = asking.read
+
+    def read(*args: Any, **kwargs: Any) -> Any:
+        commands.append(real(*args, **kwargs))
+        parse, command = commands[-1].parse, commands[-1]
+
+        def checked(reply: Any) -> Any:
+            reading = parse(reply)
+            assert len(reading.found) * sum(slots.wanted(slots.seconds_of(window))) <= 1000
+            return reading
+
+        return command._replace(parse=checked)
+
+    monkeypatch.setattr(asking, "read", read)
+    report = monitor.report("op", window)
+    assert (report.count, report.max) == (SETS + 1, 0.2)
+    at_once = {"minute": 100, "hour": 16, "day": 11}[window]
+    assert len(commands) == math.ceil((SETS + 1) / at_once)
+    del commands[:]
+    assert monitor.report("op", window, labels={"job": 7}).count == 1
+    assert len(commands) == 1
+    assert sorted(monitor.names()) == ["op", "other"]
+    assert monitor.metrics().names == SETS + 2
+
+
+def test_the_event_loop_has_its_turn_between_parts_of_a_report(
+    server: RunningServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, seen, real = [0], [], slots.total
+
+    def total(*args: Any) -> Any:
+        seen.append(turns[0])
+        return real(*args)
+
+    async def turn() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with (
+            redis.asyncio.from_url(server.url) as own,
+            redisopt.AsyncPerformanceMonitor(own, "test", max_label_sets=1000, **QUIET) as monitor,
+        ):
+            for number in range(SETS):
+                monitor.track("op", 0.1, labels={"job": number})
+            await monitor.flush()
+            monkeypatch.setattr(slots, "total", total)
+            other = asyncio.create_task(turn())
+            assert (await monitor.report("op", "hour")).count == SETS
+            other.cancel()
+
+    asyncio.run(main())
+    assert len(seen) == SETS
+    assert len(set(seen)) >= SETS // 16
+
+
+def test_thresholds_are_of_all_label_sets(make_monitor: Make) -> None:
+    told: list[redisopt.Breach] = []
+    monitor = make_monitor(
+        max_label_sets=1000,
+        thresholds={"op.count": SETS, "other.count": 0, "none.count": 0, "op.errors": 1},
+        on_threshold=told.append,
+        flush_interval=0.1,
+    )
+    measure_many(monitor)
+    wait_until(lambda: len(told) >= 2, timeout=20)
+    assert {(breach.name, breach.field, breach.value) for breach in told[:2]} == {
+        ("op", "count", SETS + 1),
+        ("other", "count", 1),
+    }

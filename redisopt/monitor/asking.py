@@ -17,12 +17,30 @@ KEPT_MS = 25 * 3_600_000 + 120_000
 """How long a name is kept that is not measured any more: its last hour and the day before it."""
 
 
+MOST_READ, MOST_NAMES_READ = 1000, 100
+"""Minutes and hours that one script call reads, and names, so that nobody else waits for long: about a millisecond."""
+
+
 class Found(NamedTuple):
     """What the fleet has measured of one name with its labels, newest first."""
 
     member: str
     minutes: list[Slot]
     hours: list[Slot]
+
+
+class Reading(NamedTuple):
+    """What one call has read.
+
+    Attributes:
+        at: the server's time, in seconds.
+        found: what there is.
+        rest: names of which no more was read.
+    """
+
+    at: float
+    found: list[Found]
+    rest: list[str]
 
 
 class Flushed(NamedTuple):
@@ -62,14 +80,27 @@ class Asking:
     def _sets(self, base: str) -> str:
         return f"{self._tag}labels:{base}"
 
-    def read(self, seconds: float, wanted: Sequence[str]) -> Command[tuple[float, list[Found]]]:
-        """What there is of some names, for a window; and the server's time."""
-        keys = (self._keys[0], *(self._sets(names.base_of(each)) for each in wanted))
-        return Command("monitor_read", keys, (self._tag, *slots.wanted(seconds), *wanted), _read_found)
+    def read(self, seconds: float, wanted: Sequence[str], *, later: bool = False) -> Command[Reading]:
+        """What there is of some names, for a window, as far as one call may read it.
 
-    def names(self) -> Command[tuple[float, list[Found]]]:
+        Args:
+            seconds: of the window.
+            wanted: names, or all of them that have a name.
+            later: whether this goes on with what another call has begun: a minute may have turned since.
+        """
+        keys = (self._keys[0], *(self._sets(names.base_of(each)) for each in wanted))
+        minutes, hours = slots.wanted(seconds)
+        terms = (self._tag, minutes + later, hours, names_at_once(seconds))
+        return Command("monitor_read", keys, (*terms, *wanted), _read_reading)
+
+    def names(self) -> Command[list[str]]:
         """Which names there are."""
-        return Command("monitor_read", self._keys, (self._tag, 0, 0, "*"), _read_found)
+        return Command("monitor_read", self._keys, (self._tag, 0, 0, 0, "*"), lambda reply: _read_reading(reply).rest)
+
+
+def names_at_once(seconds: float) -> int:
+    """Of how many names one call reads a window."""
+    return min(MOST_NAMES_READ, MOST_READ // sum(slots.wanted(seconds)))
 
 
 def _read_flushed(reply: Any) -> Flushed:
@@ -78,7 +109,8 @@ def _read_flushed(reply: Any) -> Flushed:
     return Flushed([int(number) for number in refused.split()], [int(number) for number in to_pack.split()])
 
 
-def _read_found(reply: Any) -> tuple[float, list[Found]]:
+def _read_reading(reply: Any) -> Reading:
     now, *rows = reply
-    found = [Found(text(name), slots.read_all(minutes), slots.read_all(hours)) for name, minutes, hours in rows]
-    return int(now) / 1000, found
+    full = [row for row in rows if isinstance(row, list)]
+    found = [Found(text(name), slots.read_all(minutes), slots.read_all(hours)) for name, minutes, hours in full]
+    return Reading(int(now) / 1000, found, [text(row) for row in rows if not isinstance(row, list)])

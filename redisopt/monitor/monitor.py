@@ -35,8 +35,8 @@ class PerformanceMonitor(Measuring, Face[MonitorConfig]):
         name: what is monitored; the same in all processes that share it. No braces or control characters.
         config: a `MonitorConfig`; or give its fields as keywords.
         on_threshold: called with a `Breach` when a figure of the fleet's last minute goes above its threshold, once, and once when
-            it is back. In the background, after a flush; then one script call more is made each `flush_interval`, as long as
-            the monitor is open.
+            it is back. In the background, after a flush; then one script call more for each hundred label sets is made
+            each `flush_interval`, as long as the monitor is open.
 
     Raises:
         ValueError: the client is not a sync redis-py client, or the name is not allowed.
@@ -66,7 +66,10 @@ class PerformanceMonitor(Measuring, Face[MonitorConfig]):
         local: bool = False,
         labels: Mapping[str, str | float] | None = None,
     ) -> PerformanceReport:
-        """How an operation did in the last minute, hour or day, over the fleet. Flushes first, then one script call.
+        """How an operation did in the last minute, hour or day, over the fleet. Flushes first, then reads.
+
+        One script call reads a minute of 100 label sets, an hour of 16, or a day of 11: no call keeps the server for longer
+        than about a millisecond, and asyncio has its turn after each.
 
         A window begins with a whole minute of the server's clock, one longer than an hour with a whole hour: so "minute" covers
         60 to 120 seconds. What other processes have not flushed yet is not in it. An hour or a day of one label set takes this

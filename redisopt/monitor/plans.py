@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -12,10 +13,10 @@ from redisopt.commands import Plan, call
 from redisopt.errors import RedisOptError, Unavailable
 from redisopt.functions import check_function
 from redisopt.monitor import names, slots
-from redisopt.monitor.asking import Asking, Found
+from redisopt.monitor.asking import Asking, Found, names_at_once
 from redisopt.monitor.config import MonitorConfig
 from redisopt.monitor.report import Breach, MonitorMetrics, PerformanceReport, report_of
-from redisopt.monitor.sketch import merged
+from redisopt.monitor.sketch import Tally, merged
 from redisopt.monitor.slots import MINUTE, Window
 from redisopt.monitor.thresholds import Thresholds
 from redisopt.monitor.tracking import Tracking
@@ -109,12 +110,22 @@ class MonitorPlans(Background[_Beats]):
 
     def _check(self) -> Plan[None]:
         wanted = self.thresholds.names
-        at, found = yield from call(self.asking.read(MINUTE, [names.all_of(name) for name in wanted]))
-        reports = {}
-        for name in wanted:
-            base = names.member(name)
-            reports[name] = _report(at, MINUTE, [each for each in found if names.base_of(each.member) == base])
+        elapsed, tallies = yield from self._read(MINUTE, [names.all_of(name) for name in wanted])
+        reports = {name: report_of(tallies.get(names.member(name), Tally()), elapsed) for name in wanted}
         self.thresholds.check(reports)
+
+    def _read(self, seconds: float, wanted: Sequence[str]) -> Plan[tuple[float, dict[str, Tally]]]:
+        """What there is of some names in a window, by the name without labels; and how long the window is.
+
+        A part with each call, and added up before the next one: neither the server nor an event loop stands still.
+        """
+        reading = yield from call(self.asking.read(seconds, wanted))
+        start, at_once = slots.start_of(reading.at, seconds), names_at_once(seconds)
+        rest, tallies = reading.rest, _added_up({}, reading.found, start, seconds)
+        for first in range(0, len(rest), at_once):
+            more = yield from call(self.asking.read(seconds, rest[first : first + at_once], later=True))
+            tallies = _added_up(tallies, more.found, start, seconds)
+        return max(reading.at - start, 1e-3), tallies
 
     # --- asked for
 
@@ -166,8 +177,8 @@ class MonitorPlans(Background[_Beats]):
             start = slots.start_of(at, seconds)
             return report_of(merged(self.tracking.tallies(name, labels, start, seconds)), at - start)
         yield from self._flush_first()
-        at, found = yield from call(self.asking.read(seconds, [wanted]))
-        return _report(at, seconds, found)
+        elapsed, tallies = yield from self._read(seconds, [wanted])
+        return report_of(merged(tallies.values()), elapsed)
 
     def _flush_first(self) -> Plan[None]:
         """Before something is read; a server that is full takes nothing, and can be read all the same."""
@@ -181,12 +192,12 @@ class MonitorPlans(Background[_Beats]):
     def names(self) -> Plan[list[str]]:
         """What the fleet measures."""
         yield from self._flush_first()
-        _, found = yield from call(self.asking.names())
-        return sorted({names.plain(each.member) for each in found})
+        found = yield from call(self.asking.names())
+        return sorted({names.plain(member) for member in found})
 
     def metrics(self) -> Plan[MonitorMetrics]:
         """How the monitor does."""
-        _, found = yield from call(self.asking.names())
+        found = yield from call(self.asking.names())
         tracking = self.tracking
         return MonitorMetrics(
             len(found),
@@ -216,10 +227,13 @@ def _minute() -> int:
     return int(now() // MINUTE)
 
 
-def _report(at: float, seconds: float, found: Sequence[Found]) -> PerformanceReport:
-    start = slots.start_of(at, seconds)
-    tally = merged(slots.total(each.minutes, each.hours, start, seconds) for each in found)
-    return report_of(tally, max(at - start, 1e-3))
+def _added_up(known: Mapping[str, Tally], found: Sequence[Found], start: float, seconds: float) -> dict[str, Tally]:
+    """What is known of a window by the name without labels, and what was found in addition."""
+    tallies = dict(known)
+    for base, rows in itertools.groupby(found, lambda each: names.base_of(each.member)):
+        totals = (slots.total(row.minutes, row.hours, start, seconds) for row in rows)
+        tallies[base] = merged(itertools.chain([tallies.get(base, Tally())], totals))
+    return tallies
 
 
 def attach(plans: MonitorPlans, performer: Performer) -> None:
