@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import os
 import threading
 from collections.abc import Awaitable
 from time import perf_counter
@@ -19,6 +20,9 @@ Kind = Literal["wait", "redis"]
 
 profiled = 0
 """How many collect, in the whole process."""
+
+_forks = 0  # that lie between this process and the first one: those that were counted in a parent are not counted here
+_NOWHERE = -1
 
 _current: contextvars.ContextVar[Spans | None] = contextvars.ContextVar("redisopt_spans", default=None)
 _lock = threading.Lock()
@@ -32,11 +36,12 @@ class Spans:
         redis: seconds that script calls took.
     """
 
-    __slots__ = ("_outer", "_token", "redis", "wait")
+    __slots__ = ("_counted_in", "_outer", "_token", "redis", "wait")
 
     def __init__(self) -> None:
         self.wait = 0.0
         self.redis = 0.0
+        self._counted_in = _NOWHERE
 
     def begin(self) -> None:
         """Collect from now on. What is collected outside of it gets the same."""
@@ -45,12 +50,14 @@ class Spans:
         self._token = _current.set(self)
         with _lock:
             profiled += 1
+            self._counted_in = _forks
 
     def end(self) -> None:
         """Collect no more."""
         global profiled  # noqa: PLW0603
         with _lock:
-            profiled -= 1
+            profiled -= self._counted_in == _forks
+            self._counted_in = _NOWHERE
         with contextlib.suppress(ValueError):  # it ends in another task than it began in, whose end ends it there
             _current.reset(self._token)
 
@@ -60,6 +67,23 @@ class Spans:
         while spans is not None:
             setattr(spans, kind, getattr(spans, kind) + seconds)
             spans = spans._outer  # noqa: SLF001 - of its own class
+
+
+def _count_anew() -> None:
+    """In a forked child only those go on that its one thread is in. The lock may be held by another one."""
+    global profiled, _forks, _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    profiled = 0
+    _forks += 1
+    spans = _current.get()
+    while spans is not None:
+        if spans._counted_in != _NOWHERE:  # noqa: SLF001 - of this module
+            spans._counted_in = _forks  # noqa: SLF001
+            profiled += 1
+        spans = spans._outer  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_count_anew)
 
 
 class span:  # noqa: N801 - reads as a word: with span("redis")

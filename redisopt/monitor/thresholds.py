@@ -6,11 +6,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from redisopt import events
+from redisopt.identity import process_id
 from redisopt.monitor.report import Breach, PerformanceReport
 
 
 class Thresholds:
-    """The limits of one monitor, and which of them this process has seen breached."""
+    """The limits of one monitor, and which of them this process has seen breached. A forked child has seen none."""
 
     def __init__(
         self, monitor: str, limits: Mapping[str, float], on_threshold: Callable[[Breach], object] | None
@@ -18,6 +19,10 @@ class Thresholds:
         self._monitor = monitor
         self._limits = [(*_parted(threshold), limit) for threshold, limit in limits.items()]
         self._on_threshold = on_threshold
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = process_id()
         self._breached: dict[tuple[str, str], None] = {}
 
     @property
@@ -28,6 +33,8 @@ class Thresholds:
     @property
     def breached(self) -> tuple[str, ...]:
         """Those that are breached, as far as is known."""
+        if self._process != process_id():
+            self._begin()
         return tuple(f"{name}.{field}" for name, field in self._breached)
 
     @property
@@ -37,6 +44,8 @@ class Thresholds:
 
     def check(self, reports: Mapping[str, PerformanceReport]) -> None:
         """Look at the last minute, and tell of what has changed."""
+        if self._process != process_id():
+            self._begin()
         for name, field, limit in self._limits:
             value = float(getattr(reports[name], field))
             is_above, was_above = value > limit, (name, field) in self._breached
