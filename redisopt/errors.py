@@ -155,7 +155,10 @@ class Cancelled(RedisOptError):
 
 
 class ResultTimeout(RedisOptError, TimeoutError):
-    """What is waited for was not over within ``timeout``. It is still pending, or runs; it may be waited for again."""
+    """What is waited for was not over within ``timeout``. It is still pending, or runs; it may be waited for again.
+
+    So retries do not take it for a TimeoutError: only a `retry_on` that names it has it tried again.
+    """
 
 
 class OperationTimeout(RedisOptError, TimeoutError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -378,3 +379,69 @@ def test_a_full_server_keeps_the_budget(twin: Kind, client: redis.Redis) -> None
                 continue
             granted += 1
     assert granted == 2
+
+
+# --- what is pending still is no failure
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "tries"),
+    [
+        (None, 1),
+        (("TimeoutError", "OSError"), 1),
+        (("TimeoutError", "redisopt.ResultTimeout"), 3),
+        ((redisopt.RedisOptError,), 3),
+        ((Exception,), 3),
+    ],
+)
+def test_a_result_that_is_pending_still_is_not_asked_for_again(twin: Kind, retry_on: Any, tries: int) -> None:
+    """It is a TimeoutError for who waits, and yet no failure of what is called, unless its own name says so."""
+    retry = twin.make("RetryPolicy", "test", **QUICK, **({} if retry_on is None else {"retry_on": retry_on}))
+    for error, expected in ((redisopt.ResultTimeout, tries), (redisopt.OperationTimeout, 3)):
+        fails = Fails(10, error)
+        with pytest.raises(error):
+            twin.do(retry.execute, twin.function(fails))
+        assert len(fails.calls) == expected
+
+
+class Counted:
+    """How often it comes to what is inside."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def around(self, inner: Callable[[], Any]) -> Any:
+        self.tries += 1
+        return (yield from inner())
+
+
+def test_what_waits_for_a_window_is_not_submitted_again(twin: Kind) -> None:
+    retry, counted = twin.make("RetryPolicy", "test", **QUICK), Counted()
+    debouncer = twin.make("Debouncer", "test", wait=60, command_timeout=5.0)
+    pipeline = twin.make("Pipeline", [retry, counted, debouncer.policy(key="k", timeout=0.1)])
+    with pytest.raises(redisopt.ResultTimeout):
+        twin.do(pipeline.execute, twin.function(lambda: 1))
+    assert counted.tries == 1
+    twin.do(debouncer.cancel, "k")
+
+
+def test_who_waits_for_anothers_value_waits_once(twin: Kind) -> None:
+    retry, counted = twin.make("RetryPolicy", "test", **QUICK), Counted()
+    cache = twin.make("Cache", "test", ttl=60, command_timeout=5.0)
+    pipeline = twin.make("Pipeline", [retry, counted, cache.policy("k", timeout=0.1)])
+    begun, end = threading.Event(), threading.Event()
+
+    def compute() -> int:
+        begun.set()
+        end.wait(30)
+        return 1
+
+    with redis.from_url(twin.url) as own, redisopt.Cache(own, "test", ttl=60, command_timeout=5.0) as other:
+        thread = threading.Thread(target=other.get_or_compute, args=("k", compute))
+        thread.start()
+        assert begun.wait(10)
+        with pytest.raises(redisopt.ResultTimeout):
+            twin.do(pipeline.execute, twin.function(lambda: 2))
+        end.set()
+        thread.join()
+    assert counted.tries == 1

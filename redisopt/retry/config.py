@@ -21,7 +21,8 @@ class RetryConfig(Config):
     max_attempts: int = Field(default=3, ge=1, le=1000, description="Tries of one call in all, the first one included.")
     retry_on: ErrorTypes = Field(
         default=(ConnectionError, TimeoutError),
-        description="Errors that are worth another try. With respect_retry_after, HTTP responses of status 429 and 503 are, too.",
+        description="Errors that are worth another try. With respect_retry_after, HTTP responses of status 429 and 503 "
+        "are, too. ResultTimeout is not, as a TimeoutError: what was waited for is pending still. Name it to wait again.",
     )
     retry_for: float | None = Field(
         default=None,

@@ -14,9 +14,13 @@ from tenacity.wait import WaitBaseT
 
 from redisopt import events
 from redisopt.commands import Plan, Sleep, Stopped
+from redisopt.errors import ResultTimeout
 from redisopt.headers import read_headers
 from redisopt.retry.budget import RetryBudget
 from redisopt.retry.config import RetryConfig
+
+_TIMEOUTS = (TimeoutError, OSError)
+"""What a `ResultTimeout` is, too. It is no failure of what is called, which goes on: another try would begin it again."""
 
 
 class RetryPlans:
@@ -36,6 +40,7 @@ class RetryPlans:
         self.config = config
         self.budget = RetryBudget(name, config)
         self._looks_at_results = retry is not None
+        self._retry_pending_on = tuple(kind for kind in config.retry_on if kind not in _TIMEOUTS)
         self._retry = retry or tenacity.retry_if_exception(self._is_worth_it)
         self._wait = wait or tenacity.wait_random_exponential(multiplier=config.backoff_base, max=config.backoff_cap)
         self._stop = stop or self._bounds()
@@ -94,7 +99,8 @@ class RetryPlans:
         return None if self._stop(state) else state.upcoming_sleep
 
     def _is_worth_it(self, error: BaseException) -> bool:
-        if isinstance(error, self.config.retry_on):
+        is_pending = isinstance(error, ResultTimeout)
+        if isinstance(error, self._retry_pending_on if is_pending else self.config.retry_on):
             return True
         return self.config.respect_retry_after and says_to_come_back(error)
 

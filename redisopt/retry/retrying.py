@@ -29,6 +29,9 @@ class RetryPolicy(PolicyFace, Named[RetryConfig]):
     calls (`budget`), and `budget_minimum` a second. Only a retry costs Redis anything, one script call; while Redis is away, each
     process has a budget of its own.
 
+    A `ResultTimeout` of a debouncer, a batcher or a cache inside is not tried again, though it is a `TimeoutError`, unless
+    `retry_on` names it: what was waited for is pending still, and another try would submit it again.
+
     Only retry what may be done twice. Thread-safe, and safe to use in a forked child.
 
     Args:
