@@ -85,7 +85,8 @@ def ends(twin: Kind, optimizer: Any, combination: Combination, operation: Callab
 
 def keys_of(combination: Combination, of: str) -> dict[str, Any]:
     key = combination.key(of)
-    return {"key": key, "cache": key} if "cache" in combination.on else {"key": key}
+    of_part = {"key": key} if combination.on & {"throttle", "debounce", "batch"} else {}
+    return of_part | {"cache": key} if "cache" in combination.on else of_part
 
 
 def raise_it(error: Exception) -> Any:

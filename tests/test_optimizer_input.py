@@ -78,6 +78,14 @@ def named(error: BaseException, option: str, value: object) -> bool:
     return said.startswith(f"{option} ") and len(said) < 400 and (text[:20] in said or ascii(value)[:20] in said)
 
 
+@pytest.mark.parametrize("how", [{"cost": 2}, {"acquire_timeout": 1.0}, {"key": "user:42"}])
+def test_how_to_do_what_is_not_asked_for_is_refused(twin: Kind, optimizer: Any, how: dict[str, Any]) -> None:
+    """Whoever names a cost takes it that there is a limit."""
+    (option,) = how
+    with pytest.raises(ValueError, match=f"^{option}=.* does nothing without throttle=True"):
+        twin.do(optimizer.optimize, twin.function(lambda: 1), **how)
+
+
 def test_all_options_are_in_the_table() -> None:
     assert set(WRONG) == set(Options._fields)
 

@@ -273,4 +273,6 @@ class Asking:
         """Have a dead letter run again: 1; 0 where there is none, -1 where its key is busy."""
         tag = self.layout.tags[partition]
         keys = tuple(f"{tag}{part}" for part in ("state", "due", "dead"))
-        return Command("debounce_replay", keys, (window, self.layout.channel, partition, self.config.word), int, once=True)
+        return Command(
+            "debounce_replay", keys, (window, self.layout.channel, partition, self.config.word), int, once=True
+        )

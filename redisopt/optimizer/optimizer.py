@@ -141,7 +141,8 @@ class Optimizer(Face[OptimizerConfig]):
         Args:
             operation: a function; or the name of an operation that was registered, with options of its own. (For keyword arguments
                 of its own, use `functools.partial`.)
-            throttle: wait for a permit of the limits first; `key`, `cost` and `acquire_timeout` say which, and how long.
+            throttle: wait for a permit of the limits first; `key`, `cost` and `acquire_timeout` say which, and how long; given
+                without it, they are refused.
             debounce: of the calls of a `key` that come shortly after each other, in any process, the newest is run; all get
                 its value.
             batch: go through the limits together with other closures of this process.

@@ -60,14 +60,21 @@ def options_of(fields: Mapping[str, Any]) -> Options:
     """The options that were given as keywords.
 
     Raises:
-        ValueError: there is no such option, or a value is none for it.
+        ValueError: there is no such option, or a value is none for it; or it says how to do what is not asked for.
     """
     for option, value in fields.items():
         check = _CHECKS.get(option)
         if check is None:
             raise ValueError(f"there is no option {option!r}: there are {', '.join(Options._fields)}, fallback")
         check(option, value)
-    return Options(**fields)
+    options = Options(**fields)
+    for option, needed in _NEEDED.items():
+        value = getattr(options, option)
+        if value != Options._field_defaults[option] and not any(getattr(options, each) for each in needed):
+            raise ValueError(
+                f"{option}={shown(value)} does nothing without {' or '.join(f'{each}=True' for each in needed)}"
+            )
+    return options
 
 
 def check_text(option: str, value: object) -> None:
@@ -94,6 +101,10 @@ def shown(value: object) -> str:
     except Exception:  # a whole number of thousands of digits, or an object of the user's
         return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+_NEEDED = {"cost": ("throttle",), "acquire_timeout": ("throttle",), "key": ("throttle", "debounce", "batch")}
+"""What has to be asked for with an option: whoever names a cost takes it that there is a limit."""
 
 
 def _check_bool(option: str, value: object) -> None:

@@ -133,7 +133,7 @@ class OptimizerPlans:
         parts = self.parts
         policies: list[Policy] = []
         if self.check("debounce", options.debounce):
-            policies.append(self._of(parts.debouncer.policy(key=options.key)))
+            policies.append(self._of(parts.debouncer.policy(key=options.key, timeout=self.config.result_timeout)))
         if self.check("retry", options.retry):
             policies.append(self._of(parts.retry.policy()))
         limits: list[Policy] = []
