@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -59,10 +60,15 @@ class ServerClock:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._lock = threading.Lock()  # what runs in the background may pause, and so move it on, at any time
         self.set(START_MS)
 
     def set(self, now_ms: float) -> None:
         """Step to a time, forward or back."""
+        with self._lock:
+            self._set(now_ms)
+
+    def _set(self, now_ms: float) -> None:
         self.now_ms = now_ms
         seconds, micros = divmod(round(now_ms * 1000), 1_000_000)
         pipe: Any = self._client.pipeline(transaction=True)
@@ -70,7 +76,8 @@ class ServerClock:
 
     def advance(self, seconds: float) -> None:
         """Let time pass. A use counts from the next whole ms on, so its period is over 1 ms later than where the clock stood."""
-        self.set(self.now_ms + seconds * 1000)
+        with self._lock:
+            self._set(self.now_ms + seconds * 1000)
 
     def at(self, seconds: float) -> None:
         """Step to so many seconds after the start."""
