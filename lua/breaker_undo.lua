@@ -1,6 +1,7 @@
 --[[
-breaker_undo: take back call `number` of a lane, whose reply its caller will never read because it was interrupted. A probe is given
-back; a call that has not arrived yet will find its number used and do nothing. Safe to repeat, and allowed on a full server.
+breaker_undo: take back call `number` of a lane, whose reply its caller will never read because it was interrupted, or did not wait longer.
+A probe is given back; a call that has not arrived yet will find its number used and do nothing. Safe to repeat, and allowed on a full
+server.
 
 KEYS[1] state   HASH    the state, its number, counts and clock; lane of a client -> its latest call and reply
 KEYS[2] probes  ZSET    id of a call that tries a half-open breaker -> when its lease ends (ms)
@@ -24,9 +25,9 @@ Returns "undone", or "stale" where the lane is further already.
 -- @include save_circuit
 local lane, number = ARGV[1], tonumber(ARGV[2])
 
+redis.call('ZREM', KEYS[2], lane .. ':' .. number) -- whoever asks does not use it
 local circuit = read_circuit(lane)
 if answer_of(circuit.kept, number) == 'stale' then
   return 'stale'
 end
-redis.call('ZREM', KEYS[2], lane .. ':' .. number)
 return save_circuit(circuit, lane, number, 'undone')

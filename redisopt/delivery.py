@@ -134,7 +134,7 @@ def recover(call: Call, error: BaseException) -> Delivery:
             given_up = wire.unavailable(final, call.command)
             given_up.__cause__ = final
             if isinstance(given_up, Unavailable):
-                given_up.sent = call.sent
+                given_up.sent, given_up.lane = call.sent, call.lane
                 if wire.is_silence(final):
                     given_up.retry_after = yield Watch(call, given_up)
             raise given_up from final

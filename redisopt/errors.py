@@ -185,12 +185,14 @@ class Unavailable(RedisOptError):
     Attributes:
         retry_after: seconds until Redis is probed again; None where nobody probes it, so that the next call will tell.
         sent: whether the call may have reached Redis and taken effect: not where Redis could not be reached, or refused it.
+        lane: the lane and the number that it was sent under, if any: by them a script can take back what it did.
     """
 
     def __init__(self, message: str = "", *, retry_after: float | None = None, sent: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.sent = sent
+        self.lane: tuple[str | int | bytes, ...] = ()
 
 
 REFUSALS: tuple[type[RedisOptError], ...] = (Throttled, CircuitOpen, Unavailable)

@@ -233,11 +233,16 @@ def test_without_redis_the_value_is_computed_or_not() -> None:
 
 
 def test_what_may_have_got_a_lease_gives_it_back() -> None:
-    """The reply was lost for good: the value is computed without Redis."""
-    plan = Script().call()
-    next(plan)
-    plan.throw(Unavailable("no answer", sent=True))
-    assert plan.send(3).script == "cache_fail"
+    """The reply was lost for good: the value is computed without Redis, and the lease is owed from then on."""
+    script = Script()
+    plan = script.call()
+    asked = next(plan)
+    assert isinstance(plan.throw(Unavailable("no answer", sent=True)), Invoke)
+    (owed,) = script.plans._computing.owing._here()
+    assert (owed.script, owed.args[0]) == ("cache_fail", asked.args[0])
+    with pytest.raises(StopIteration) as done:
+        plan.send(3)
+    assert done.value.value == 3
 
 
 def test_a_full_server_is_not_away() -> None:

@@ -47,6 +47,10 @@ class Asking:
         """Whether a call may pass."""
         return self._allow
 
+    def undo(self, lane: tuple[Arg, ...]) -> Command[Any]:
+        """Take back an `allow` whose reply did not come, by its lane and number."""
+        return Command("breaker_undo", self._keys, lane, text, self._allow.constants)
+
     def record(self, generation: int, probe: str, outcome: int) -> Command[tuple[State, int]]:
         """How a call ended: 0 well, 1 failed, 2 slow, 3 both, or given back."""
         args = (generation, probe, outcome)

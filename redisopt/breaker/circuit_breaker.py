@@ -80,7 +80,7 @@ class CircuitBreaker(PolicyFace, Named[CircuitBreakerConfig]):
             name, CircuitBreakerConfig.given(config, fields), record, ignore, record_result, on_state_change
         )
         self._runner = Runner(client, self.config.command_timeout)
-        self._plans.leases.attach(self._runner, self._plans.leases.keep, f"redisopt-breaker-{name}-probes")
+        self._plans.attach(self._runner)
         self._policy = Bound(BreakerPolicy(self._plans), self._runner)
 
     # --- calls

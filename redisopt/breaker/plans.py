@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from redisopt import events
-from redisopt.background import now
+from redisopt.background import Performer, now
 from redisopt.breaker.asking import Asking
 from redisopt.breaker.config import CircuitBreakerConfig
 from redisopt.breaker.judging import Judge, Kinds
@@ -17,6 +17,7 @@ from redisopt.breaker.watching import StateCallback, Watching
 from redisopt.commands import Plan, Stopped, call
 from redisopt.errors import CircuitOpen, RedisOptError, Unavailable
 from redisopt.leases import Leases
+from redisopt.owing import Owing
 
 _GROUP = "probes"
 
@@ -28,6 +29,7 @@ class BreakerPlans:
         asking: which script is asked for what.
         judge: which calls count as failures.
         leases: of the probes that this process has under way.
+        owing: probes that nobody here makes, and that could not be given back yet.
     """
 
     def __init__(
@@ -46,6 +48,12 @@ class BreakerPlans:
         self._watching = Watching(name, on_state_change)
         self._outage = Outage(name, config, self._watching)
         self.leases: Leases[ProbeLease] = Leases(config.lease_ttl, self._renew)
+        self.owing = Owing()
+
+    def attach(self, performer: Performer) -> None:
+        """Have `performer` perform what goes on in the background."""
+        self.leases.attach(performer, self.leases.keep, f"redisopt-breaker-{self.name}-probes")
+        self.owing.attach(performer, self.owing.keep, f"redisopt-breaker-{self.name}-owed")
 
     # --- a call
 
@@ -78,6 +86,8 @@ class BreakerPlans:
         try:
             verdict = yield from call(self.asking.allow())
         except Unavailable as error:
+            if error.sent and error.lane:  # it may be a probe all the same, which nobody makes
+                self.owing.owe(self.asking.undo(error.lane), self.config.lease_ttl)
             return self._outage.allow(error)
         if self._outage.is_on:
             self._outage.over()
@@ -125,6 +135,8 @@ class BreakerPlans:
                 self.asking.record(ticket.generation, lease.id if lease is not None else "", outcome)
             )
         except Unavailable as error:
+            if lease is not None:  # others need not wait for its end
+                self.owing.owe(self.asking.record(ticket.generation, lease.id, GIVEN_BACK), self.config.lease_ttl)
             if self._outage.raises:
                 raise
             self._outage.record(ticket, outcome, error)

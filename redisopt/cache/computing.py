@@ -23,6 +23,7 @@ from redisopt.codec import PayloadError
 from redisopt.commands import Plan, Stopped, call
 from redisopt.errors import REFUSALS, RedisOptError, Unavailable
 from redisopt.leases import Leases
+from redisopt.owing import Owing
 
 _TOLD_EVERY = 60.0  # seconds between warnings of values that cannot be kept
 
@@ -56,6 +57,7 @@ class Computing:
 
     Attributes:
         leases: of what is being computed here.
+        owing: leases that nobody here uses, and that could not be given back yet.
         longest: seconds after which a computation counts as hung.
         forget: is told of a key whose computation hangs, for which nobody here is to wait any more.
     """
@@ -66,6 +68,7 @@ class Computing:
         self._copies = copies
         self._checking = checking
         self.leases: Leases[KeyLease] = Leases(asking.config.lease_ttl, self._renew)
+        self.owing = Owing()
         self._told_again = -inf
         self.longest = asking.config.compute_timeout or inf
         self.forget: Callable[[str], object] = lambda _: None
@@ -149,10 +152,16 @@ class Computing:
         self._counting.note("uncached")
         return Outcome(value=value, own=True)
 
+    def owe(self, place: Place, caller: str) -> None:
+        """This caller may have the lease, and does not use it: it is given back as soon as Redis answers."""
+        self.owing.owe(self._asking.fail(place, caller), self._asking.config.lease_ttl)
+
     def release(self, place: Place, caller: str, *, alone: float = 0.0) -> Plan[None]:
         """There will be no value: the next one may compute at once; for `alone` seconds all may."""
         try:
             yield from call(self._asking.fail(place, caller, alone=alone))
+        except Unavailable:
+            self.owe(place, caller)
         except RedisOptError as error:
             events.logger.debug(
                 "cache %r: a lease could not be given back, and ends by itself: %s", self._asking.name, error

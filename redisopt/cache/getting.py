@@ -192,6 +192,8 @@ class Getting:
         self, place: Place, caller: str, wish: Wish, error: Unavailable, flight: Flight
     ) -> Plan[Outcome]:
         config = self._asking.config
+        if error.sent:  # the lease may be ours all the same: others need not wait for its end
+            self._computing.owe(place, caller)
         refused = error.__cause__ is not None and is_full(error.__cause__)
         if config.on_unavailable == "raise" and not refused:
             raise error
@@ -209,8 +211,6 @@ class Getting:
             outcome = Outcome(error=raised)
         else:
             outcome = Outcome(self._encoded(value), value, own=True)
-        if error.sent:  # the lease may be ours all the same: others need not wait for its end
-            yield from self._computing.release(place, caller)
         return outcome
 
     def _tell_away(self, error: Unavailable) -> None:

@@ -46,6 +46,8 @@ class CachePlans:
         self._computing.forget = self._getting.flights.forget
         leases = self._computing.leases
         leases.attach(performer, leases.keep, f"redisopt-cache-{self.name}-leases")
+        owing = self._computing.owing
+        owing.attach(performer, owing.keep, f"redisopt-cache-{self.name}-owed")
         self._counting.attach(performer, self._counting.keep, f"redisopt-cache-{self.name}-counts")
         self._copies.attach(performer, self._copies.keep, f"redisopt-cache-{self.name}-copies")
 

@@ -1,0 +1,71 @@
+"""What a call may have taken whose reply did not come in time is given back as soon as Redis answers, and not when its lease ends."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import redisopt
+from tests.breaker_faces import BreakerFace
+from tests.cache_faces import CacheFace, Computation
+from tests.fragile import FragileServer
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.fleet, pytest.mark.parametrize("kind", ["sync", "async"])]
+
+LEASE = 60.0  # seconds, for which nobody here waits
+
+
+@pytest.fixture
+def fragile() -> Iterator[FragileServer]:
+    with FragileServer() as server:
+        yield server
+
+
+def test_a_key_whose_lease_came_too_late_is_computed_by_others(fragile: FragileServer, kind: str) -> None:
+    """The server stood still for longer than the call waited, and gave it the lease after that."""
+    face, other = (CacheFace(kind, fragile.url, lease_ttl=LEASE, command_timeout=each) for each in (0.3, 5.0))
+    face.compute("warm", Computation())
+    with fragile.away("hung"):
+        assert face.compute("key", Computation(value="alone")) == "alone"
+    assert other.compute("key", Computation(value="kept"), timeout=10.0) == "kept"
+    assert other.peek("key").exists
+    face.close()
+    other.close()
+
+
+def test_a_key_of_a_caller_that_is_told_so_is_computed_by_others(fragile: FragileServer, kind: str) -> None:
+    face = CacheFace(kind, fragile.url, lease_ttl=LEASE, command_timeout=0.3, on_unavailable="raise")
+    other = CacheFace(kind, fragile.url, lease_ttl=LEASE)
+    face.compute("warm", Computation())
+    with fragile.away("hung"), pytest.raises(redisopt.Unavailable):
+        face.compute("key", Computation())
+    assert other.compute("key", Computation(value="kept"), timeout=10.0) == "kept"
+    face.close()
+    other.close()
+
+
+@pytest.mark.parametrize("when", ["asked", "recorded"])
+def test_a_probe_that_nobody_makes_is_one_for_others(fragile: FragileServer, kind: str, when: str) -> None:
+    fields: Any = {
+        "minimum_calls": 1,
+        "open_for": 0.05,
+        "half_open_calls": 1,
+        "lease_ttl": LEASE,
+        "on_unavailable": "raise",
+    }
+    face = BreakerFace(kind, fragile.url, **fields | {"command_timeout": 0.3})
+    other = BreakerFace(kind, fragile.url, **fields)
+    face.call("badly")
+    time.sleep(0.06)
+    passage = face.allow() if when == "recorded" else None
+    ask = face.allow if passage is None else functools.partial(face.end, passage, "succeed")
+    with fragile.away("hung"), pytest.raises(redisopt.Unavailable):
+        ask()
+    wait_until(lambda: other.call() == "well", 10)
+    face.close()
+    other.close()
