@@ -12,9 +12,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, get_origin
+from typing import Annotated, Any, Self, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _LIST_COMMA = re.compile(r"(?<!\d),|,(?!\d)")  # not that of 1,000
 
@@ -30,6 +30,20 @@ class Config(BaseModel):
         le=60,
         description="Seconds that one call to Redis may take, its retries included, before it counts as unavailable.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_as_text(cls, fields: Any) -> Any:
+        """Of a field that may be None, the text "none" says so: neither TOML nor the environment has a None."""
+        if not isinstance(fields, dict):
+            return fields
+        return {name: None if _is_none(value) and cls._may_be_none(name) else value for name, value in fields.items()}
+
+    @classmethod
+    def _may_be_none(cls, name: str) -> bool:
+        field = cls.model_fields.get(name)
+        kinds = get_args(field.annotation) if field is not None else ()
+        return type(None) in kinds and str not in kinds
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -75,6 +89,8 @@ class Config(BaseModel):
     def from_toml(cls, path: str | Path, table: str = "") -> Self:
         """The config in a TOML file, of the table with this dotted name, such as ``"throttle.github"``; the whole file if "".
 
+        TOML has no null: of a field that may be None, ``"none"`` says so.
+
         Raises:
             ValueError: the file is not TOML, or has no such table.
             pydantic.ValidationError: a field is unknown, missing or out of range.
@@ -96,7 +112,7 @@ class Config(BaseModel):
         """The config of the environment variables that start with `prefix`, such as ``REDISOPT_GITHUB_``.
 
         ``REDISOPT_GITHUB_MAX_BURST_SIZE=50`` sets ``max_burst_size``; lists are separated by commas:
-        ``REDISOPT_GITHUB_RATES=10/s,5000/h``.
+        ``REDISOPT_GITHUB_RATES=10/s,5000/h``; ``none`` is None.
 
         Raises:
             ValueError: `prefix` is empty, and would mean the whole environment.
@@ -116,6 +132,10 @@ class Config(BaseModel):
                 else:
                     found[name] = split_list(text) if get_origin(field.annotation) in (tuple, list) else text
         return cls.from_dict(found)
+
+
+def _is_none(value: object) -> bool:
+    return isinstance(value, str) and value.strip().lower() == "none"
 
 
 def split_list(text: str) -> list[str]:

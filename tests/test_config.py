@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from redisopt import Rate, ThrottleConfig
+from redisopt import OptimizerConfig, Rate, RetryConfig, ThrottleConfig
 from redisopt.throttle.rate import MAX_LIMIT, MAX_PERIOD
 
 limits = st.integers(1, MAX_LIMIT)
@@ -265,6 +265,18 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
     monkeypatch.setenv("REDISOPT_TEST_RATES", "10/s")
 
     assert ThrottleConfig.from_env("REDISOPT_TEST_") == ThrottleConfig(rates=(Rate(10, 1),))
+
+
+def test_none_is_said_as_a_text_where_there_is_no_other_way(tmp_path: Path) -> None:
+    assert RetryConfig.from_env("API_", {"API_BUDGET": "none"}).budget is None
+    path = tmp_path / "api.toml"
+    path.write_text('[retrying]\nbudget = "None"\n[throttling]\nrates = ["1/s"]\ngroup = "none"\n')
+    config = OptimizerConfig.from_toml(path)
+    assert config.retrying is not None
+    assert config.throttling is not None
+    assert (config.retrying.budget, config.throttling.group) == (None, "none")
+    with pytest.raises(ValidationError, match="command_timeout"):
+        RetryConfig.from_env("API_", {"API_COMMAND_TIMEOUT": "none"})
 
 
 def test_a_limit_in_the_environment_may_have_thousands_separators() -> None:
