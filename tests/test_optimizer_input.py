@@ -154,3 +154,9 @@ def test_redis_cannot_be_reached_here(twin: Kind, optimizer: Any) -> None:
     """So that all errors above came before it was touched."""
     with pytest.raises(redisopt.Unavailable):
         twin.do(optimizer.optimize, twin.function(lambda: 1), throttle=True)
+
+
+@pytest.mark.parametrize("ignore", [5, [ValueError], (ValueError, 5), "ValueError"])
+def test_what_the_breaker_would_ignore_is_checked_before_there_is_one(twin: Kind, ignore: Any) -> None:
+    with pytest.raises(ValueError, match="ignore"):
+        twin.make("Optimizer", "bare", ignore=ignore)

@@ -34,8 +34,8 @@ class Judge:
         record_result: Callable[[Any], object] | None,
         slow_after: float | None,
     ) -> None:
-        self._is_recorded = _judge_of(record, "record")
-        self._is_ignored = _judge_of(ignore, "ignore")
+        self._is_recorded = judge_of(record, "record")
+        self._is_ignored = judge_of(ignore, "ignore")
         if record_result is not None:
             check_function(record_result, "record_result", awaited=False, instead="a plain function")
         self._is_bad_result = record_result
@@ -65,7 +65,12 @@ class Judge:
         return FAILED * failed + SLOW * slow
 
 
-def _judge_of(kinds: Any, field: str) -> Callable[[Any], object]:
+def judge_of(kinds: Any, field: str) -> Callable[[Any], object]:
+    """What says whether an exception, or a class of them, is one of these.
+
+    Raises:
+        ValueError: they are neither exception classes nor a function, naming the field.
+    """
     found = (kinds,) if isinstance(kinds, type) else kinds
     if isinstance(found, tuple | list):
         for kind in found:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from redisopt.batch.config import BatchConfig
 from redisopt.breaker.config import CircuitBreakerConfig
+from redisopt.breaker.judging import judge_of
 from redisopt.cache.config import CacheConfig
 from redisopt.debounce.config import DebounceConfig
 from redisopt.errors import REFUSALS
@@ -75,10 +76,14 @@ def make_parts(
         kinds, runner, name, config: of the optimizer.
         ignore: errors that are no failures of what the breaker guards.
         callbacks: for its parts.
+
+    Raises:
+        ValueError: `ignore` or a callback is none.
     """
     client = runner.client
     told = _checked(callbacks).get
     ignored = ignore if isinstance(ignore, tuple) else (ignore,)
+    judge_of(ignored, "ignore")  # also where there is no breaker yet
 
     def make(kind: Callable[..., Any], own: Any, **fields: Any) -> Any:
         return None if own is None else kind(client, name, own, **fields)
