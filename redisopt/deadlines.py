@@ -8,7 +8,7 @@ import contextvars
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 
@@ -30,7 +30,15 @@ class NoThread(Exception):
 
 
 class Late(Exception):
-    """What was called is not done in time."""
+    """What was called is not done in time.
+
+    Attributes:
+        running: what it will give: it runs on.
+    """
+
+    def __init__(self, seconds: float, running: Future[Any]) -> None:
+        super().__init__(f"not done within {seconds:.3f} s")
+        self.running = running
 
 
 class Overdue:
@@ -96,7 +104,7 @@ def wait_within(
         if too_late is not None:
             future.add_done_callback(lambda _: too_late())
         if isinstance(error, NotDone):
-            raise Late(f"not done within {seconds:.3f} s") from None
+            raise Late(seconds, future) from None
         raise
 
 

@@ -114,9 +114,11 @@ def drive_within(step: Within, perform: Callable[[Any], Any], overdue: Overdue) 
 
     try:
         return wait_within(step.seconds, run, overdue)
-    except Late:
+    except Late as late:
         over.set()
-        raise _timed_out(step) from None
+        error = _timed_out(step)
+        error.running = late.running
+        raise error from None
     except TooManyOverdue as error:
         raise OperationTimeout(f"not begun: {error}; each is a thread that cannot be interrupted") from None
     except NoThread as error:

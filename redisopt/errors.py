@@ -26,6 +26,11 @@ field, both raised before Redis is touched.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 
 class RedisOptError(Exception):
     """The root: catch this to catch whatever redisopt raises."""
@@ -162,7 +167,18 @@ class ResultTimeout(RedisOptError, TimeoutError):
 
 
 class OperationTimeout(RedisOptError, TimeoutError):
-    """The operation was not over within its ``timeout``. In a thread it runs on, since a thread cannot be interrupted."""
+    """The operation was not over within its ``timeout``. In a thread it runs on, since a thread cannot be interrupted.
+
+    Attributes:
+        running: what it will give, where it runs on; else None.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.running: Future[object] | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args  # what runs on here means nothing elsewhere
 
 
 class ResultExpired(RedisOptError):

@@ -7,6 +7,7 @@ from typing import Any
 
 from redisopt.commands import Invoke, Plan
 from redisopt.driving import time_left
+from redisopt.errors import OperationTimeout
 
 
 class ThrottlePolicy:
@@ -15,21 +16,18 @@ class ThrottlePolicy:
     Args:
         acquire: waits for the permit, for `timeout` seconds; the method of a throttler.
         timeout: of who asks; nobody waits longer than for the call as a whole.
-        let_go: the plan that releases it.
-        watched: goes around what is done under it.
+        under: performs a plan under the permit, and releases that.
     """
 
     def __init__(
         self,
         acquire: Callable[..., Any],
         timeout: float | None,
-        let_go: Callable[[Any], Plan[None]],
-        watched: Callable[[Callable[[], Plan[Any]]], Plan[Any]],
+        under: Callable[[Any, Callable[[], Plan[Any]]], Plan[Any]],
     ) -> None:
         self._acquire = acquire
         self._timeout = timeout
-        self._let_go = let_go
-        self._watched = watched
+        self._under = under
 
     def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """Wait for a permit, perform `inner`, and release it."""
@@ -37,17 +35,28 @@ class ThrottlePolicy:
         if left is not None:  # else whoever gave up would keep its place in the line
             timeout = left if timeout is None else min(timeout, left)
         permit = yield Invoke(self._acquire, (), {"timeout": timeout})
-        return (yield from holding(lambda: self._watched(inner), lambda: self._let_go(permit)))
+        return (yield from self._under(permit, inner))
 
 
-def holding(inner: Callable[[], Plan[Any]], let_go: Callable[[], Plan[None]]) -> Plan[Any]:
-    """Perform `inner`, and `let_go` after it, however it ends."""
+def holding(
+    inner: Callable[[], Plan[Any]],
+    let_go: Callable[[], Plan[None]],
+    in_background: Callable[[Callable[[], Plan[None]]], object],
+) -> Plan[Any]:
+    """Perform `inner`, and `let_go` after it, however it ends.
+
+    Where a timeout gave up a thread, which still does what the permit is for, it is let go when that ends, in the background.
+    """
     try:
         result = yield from inner()
     except GeneratorExit:
         raise
-    except BaseException:
-        yield from let_go()
+    except BaseException as error:
+        running = error.running if isinstance(error, OperationTimeout) else None
+        if running is None:
+            yield from let_go()
+        else:
+            running.add_done_callback(lambda _: in_background(let_go))
         raise
     yield from let_go()
     return result

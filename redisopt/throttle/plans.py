@@ -77,10 +77,12 @@ class ThrottlePlans(Generic[G]):
         self.ahead = Ahead(self.asking, self.keeping, self.deciding)
         self.shadow = Shadow(self.asking, self.deciding)
         self.telling = Telling(self.asking)
+        self._performer: Performer | None = None
         self.watch = Watch(monitor, "throttled_operation", {"throttler": name}, awaited=awaited)
 
     def attach(self, performer: Performer, make_permit: Callable[..., G]) -> None:
         """Have `performer` do what goes on in the background; `make_permit` takes the arguments of a `Grant` from the id on."""
+        self._performer = performer
         self.deciding.make_permit = self.outage_policy.make_permit = make_permit
         self.keeping.attach(performer, self.line.keep, f"redisopt-keep-{self.name}")
 
@@ -98,10 +100,16 @@ class ThrottlePlans(Generic[G]):
         self, permit: Grant, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Plan[Any]:
         """Call the user's function under a permit, and release that."""
-        return holding(
-            functools.partial(self.watch.around, functools.partial(invoke, function, *args, **kwargs)),
-            functools.partial(self.returning.let_go, permit),
-        )
+        return self.under(permit, functools.partial(invoke, function, *args, **kwargs))
+
+    def under(self, permit: Grant, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+        """Perform a plan under a permit, and release that."""
+        let_go = functools.partial(self.returning.let_go, permit)
+        return holding(functools.partial(self.watch.around, inner), let_go, self._in_background)
+
+    def _in_background(self, plan: Callable[[], Plan[None]]) -> None:
+        if self._performer is not None:
+            self._performer.start(plan, f"redisopt-release-{self.name}")
 
     def peek(self, cost: int, key: str) -> Plan[Decision[G]]:
         """What `try_acquire` would say."""

@@ -258,9 +258,7 @@ class Throttler(Face[ThrottleConfig]):
         """
         Terms(cost, key, timeout, weight, priority).check(self._plans.asking)
         acquire = functools.partial(self.acquire, cost, key, priority=priority, weight=weight)
-        return Bound(
-            ThrottlePolicy(acquire, timeout, self._plans.returning.let_go, self._plans.watch.around), self._runner
-        )
+        return Bound(ThrottlePolicy(acquire, timeout, self._plans.under), self._runner)
 
     def request(self, cost: int = 1, key: str = "", *, weight: int = 1) -> Request:
         """What to ask of this limiter in an `acquire_all`; charges nothing yet. Arguments as `try_acquire`."""
