@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from redisopt.commands import Command, Invoke, Listen, Plan, Step, Wait, Within
@@ -52,20 +52,31 @@ class Bound:
         """The policy's."""
         return repr(self.policy)
 
-    def for_client(self, client: object) -> Policy:
-        """The policy for plans that are performed with `client`: with another one than ours, what it asks goes its own way."""
-        return self.policy if client is self.runner.client else _Elsewhere(self)
+    def for_runner(self, runner: Performs) -> Policy:
+        """The policy for plans that `runner` performs: where its client is another one than ours, what we ask goes its own way."""
+        return self.policy if runner.client is self.runner.client else _Elsewhere(self, runner)
 
 
 class _Elsewhere:
-    """A policy whose server is another one than that of the calls that it goes around."""
+    """A policy whose server is another one than that of the calls that it goes around.
 
-    def __init__(self, bound: Bound) -> None:
+    Args:
+        bound: the policy, and who performs what it asks itself.
+        outer: performs the calls that it goes around.
+    """
+
+    def __init__(self, bound: Bound, outer: Performs) -> None:
         self._bound = bound
+        self._outer = outer
 
     def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """The plan, whose own calls of Redis are made by its own runner."""
-        return _translated(self._bound.around(lambda: _translated(inner(), _Inner)), self._translate)
+        return _translated(self._bound.around(lambda: _translated(inner(), self._inner)), self._translate)
+
+    def _inner(self, step: Step) -> _Inner:
+        if isinstance(step, Invoke):
+            return _Inner(step.function, step.args, step.kwargs, step.final, step=step)
+        return _Inner(_perform_alone, (self._outer, step), None, isinstance(step, Command), step=step)
 
     def _translate(self, step: Any) -> Step:
         if isinstance(step, _Inner):
@@ -73,16 +84,23 @@ class _Elsewhere:
         if isinstance(step, Within):
             return Within(lambda: _translated(step.plan(), self._translate), step.seconds)
         if isinstance(step, Command | Wait | Listen):
-            return Invoke(self._bound.runner.run, (_single(step),), final=isinstance(step, Command))
+            return Invoke(_perform_alone, (self._bound.runner, step), final=isinstance(step, Command))
         own: Step = step
         return own
 
 
 @dataclass(frozen=True, slots=True)
-class _Inner:
-    """A step of the inner plan, on its way through a policy that performs its own elsewhere."""
+class _Inner(Invoke):
+    """A step of the inner plan, on its way through a policy that performs its own elsewhere.
 
-    step: Step
+    Where the policy performs the inner plan itself, in the background, it never comes out at the other side: its runner then performs
+    this as what it is, a call of the runner that the step is meant for.
+
+    Attributes:
+        step: the step.
+    """
+
+    step: Step = field(kw_only=True)
 
 
 class Fold:
@@ -104,6 +122,10 @@ class Fold:
 
 def _perform(inner: Callable[[], Plan[Any]]) -> Plan[Any]:
     return inner()
+
+
+def _perform_alone(runner: Performs, step: Step) -> Any:
+    return runner.run(_single(step))
 
 
 def _single(step: Step) -> Plan[Any]:

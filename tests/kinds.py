@@ -26,7 +26,14 @@ class Kind:
         self.url = url
         self._loop = loop
         self._made: list[Any] = []
-        self.client: Any = redis.from_url(url) if name == "sync" else redis.asyncio.from_url(url)
+        self._clients: list[Any] = []
+        self.client = self.client_of(url)
+
+    def client_of(self, url: str) -> Any:
+        """A client of that server, which is closed when the test is over."""
+        client: Any = redis.from_url(url) if self.name == "sync" else redis.asyncio.from_url(url)
+        self._clients.append(client)
+        return client
 
     def make(self, class_name: str, *args: Any, client: Any = None, **fields: Any) -> Any:
         """An object of the class, or of its twin, which is closed when the test is over."""
@@ -62,14 +69,16 @@ class Kind:
         if self.name == "sync":
             for made in self._made:
                 made.close()
-            self.client.close()
+            for client in self._clients:
+                client.close()
         else:
             self._loop.run(self._aclose())
 
     async def _aclose(self) -> None:
         for made in self._made:
             await made.aclose()
-        await self.client.aclose()
+        for client in self._clients:
+            await client.aclose()
 
 
 async def _awaited(result: Any) -> Any:

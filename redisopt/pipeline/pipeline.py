@@ -29,17 +29,13 @@ class _Folded:
     def __init__(self, runner: Runner | AsyncRunner, policies: Iterable[Part]) -> None:
         if isinstance(policies, str | bytes) or not isinstance(policies, Iterable):
             raise ValueError(f"policies must be a list of policies, not {policies!r}")
-        self._client = runner.client
-        self._awaited = isinstance(runner, AsyncRunner)
-        self._parts = [_part(each, self._client, awaited=self._awaited) for each in policies]
+        self._runner = runner
+        self._parts = [_part(each, runner) for each in policies]
 
     def policy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Policy:
         """All in one, for a call with these arguments."""
         return Fold(
-            [
-                part if hasattr(part, "around") else placed(part(*args, **kwargs), self._client, awaited=self._awaited)
-                for part in self._parts
-            ]
+            [part if hasattr(part, "around") else _placed(part(*args, **kwargs), self._runner) for part in self._parts]
         )
 
     def __repr__(self) -> str:
@@ -124,8 +120,8 @@ class AsyncPipeline(AsyncPolicyFace):
         return f"AsyncPipeline({self._folded!r})"
 
 
-def placed(policy: object, client: object, *, awaited: bool) -> Policy:
-    """A policy for plans that are performed with `client`, by a runner for tasks or for threads.
+def checked(policy: object, *, awaited: bool) -> Policy:
+    """It, if it is a policy for plans that a runner for tasks performs, or with `awaited` False one for threads.
 
     Raises:
         ValueError: it is no policy, or of the other kind.
@@ -138,25 +134,29 @@ def placed(policy: object, client: object, *, awaited: bool) -> Policy:
         raise ValueError(f"policies has {policy!r}, whose around must be a generator, not a coroutine function")
     if isinstance(policy, Fallback) and not awaited and policy.is_awaited:
         raise ValueError(f"policies has {policy!r}, whose answer is a coroutine function: use an AsyncPipeline")
-    if isinstance(policy, Bound):
-        if isinstance(policy.runner, AsyncRunner) is not awaited:
-            wanted = "an Async class, such as AsyncThrottler" if awaited else "a sync class, such as Throttler"
-            raise ValueError(f"policies must be of {wanted}, not {policy.policy!r}")
-        return policy.for_client(client)
+    if isinstance(policy, Bound) and isinstance(policy.runner, AsyncRunner) is not awaited:
+        wanted = "an Async class, such as AsyncThrottler" if awaited else "a sync class, such as Throttler"
+        raise ValueError(f"policies must be of {wanted}, not {policy.policy!r}")
     found: Any = policy
     return found  # type: ignore[no-any-return]
 
 
-def _part(part: Part, client: object, *, awaited: bool) -> Policy | Callable[..., Policy]:
+def _placed(policy: object, runner: Runner | AsyncRunner) -> Policy:
+    """A policy for plans that `runner` performs. Raises as `checked`."""
+    found = checked(policy, awaited=isinstance(runner, AsyncRunner))
+    return found.for_runner(runner) if isinstance(found, Bound) else found
+
+
+def _part(part: Part, runner: Runner | AsyncRunner) -> Policy | Callable[..., Policy]:
     if isinstance(part, type) or callable(getattr(part, "around", None)):
-        return placed(part, client, awaited=awaited)
+        return _placed(part, runner)
     own = getattr(part, "policy", None)
     if callable(own):
         try:
             policy = own()
         except TypeError as error:
             raise ValueError(f"policies has {part!r}, which is not one by itself: use its policy(…): {error}") from None
-        return placed(policy, client, awaited=awaited)
+        return _placed(policy, runner)
     if not callable(part):
         raise ValueError(f"policies must have policies in it, such as throttler.policy(), not {part!r}")
     return part
