@@ -11,9 +11,10 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+import weakref
+from collections.abc import Callable, Coroutine, Generator
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from redisopt.commands import Abandoned, Command, Invoke, Within
 from redisopt.deadlines import Late, NoThread, Overdue, TooManyOverdue, wait_within
@@ -23,7 +24,19 @@ R = TypeVar("R")
 
 now = time.monotonic
 
-_deadline: contextvars.ContextVar[float] = contextvars.ContextVar("redisopt_deadline", default=inf)
+
+class _Deadline(NamedTuple):
+    """When a plan is waited for no longer, and the thread or task in which it is performed.
+
+    Whatever is begun there sees it too, by its copy of the context: what goes on by itself, such as a refresh in the background, has
+    no deadline though, or another one. Held weakly, as such a copy may live for long.
+    """
+
+    at: float
+    holder: weakref.ref[threading.Thread | asyncio.Task[Any]]
+
+
+_deadline: contextvars.ContextVar[_Deadline | None] = contextvars.ContextVar("redisopt_deadline", default=None)
 
 MAX_ABANDONED = 64
 """Plans of one object that nobody waits for any more and that still run, each in a thread, before no more are begun."""
@@ -55,7 +68,7 @@ def drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
 
 
 async def drive_async(
-    plan: Generator[Any, Any, R], perform: Callable[[Any, bool], Awaitable[Any]], *, interrupted: bool = False
+    plan: Generator[Any, Any, R], perform: Callable[[Any, bool], Coroutine[Any, Any, Any]], *, interrupted: bool = False
 ) -> R:
     """As `drive`. Once interrupted, the plan is giving back what it holds: a further cancel is absorbed."""
     try:
@@ -82,12 +95,14 @@ def _close(plan: Generator[Any, Any, Any]) -> None:
             plan.throw(GeneratorExit)
 
 
-async def _to_its_end(step: Awaitable[R]) -> R:
+async def _to_its_end(step: Coroutine[Any, Any, R]) -> R:
     """Await `step` to its end, bounded as every step is, whatever further cancellations come.
 
-    They are not passed on: the plan is already on its way out with the first one.
+    They are not passed on: the plan is already on its way out with the first one. It has the deadline of who awaits it.
     """
-    task = asyncio.ensure_future(step)
+    deadline, context = _deadline_here(), contextvars.copy_context()
+    task = asyncio.create_task(step, context=context)
+    context.run(_set_deadline, deadline, task)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([task])
@@ -100,7 +115,7 @@ def drive_within(step: Within, perform: Callable[[Any], Any], overdue: Overdue) 
     Raises:
         OperationTimeout: it is not over; or too many that were given up still run.
     """
-    over, deadline = threading.Event(), min(_deadline.get(), now() + step.seconds)
+    over, deadline = threading.Event(), min(_deadline_here(), now() + step.seconds)
 
     def perform_unless_over(inner: Any) -> Any:
         if over.is_set() and not isinstance(inner, Command) and not (isinstance(inner, Invoke) and inner.final):
@@ -108,7 +123,7 @@ def drive_within(step: Within, perform: Callable[[Any], Any], overdue: Overdue) 
         return perform(inner)
 
     def run() -> Any:
-        _deadline.set(deadline)  # in the thread's own context
+        _set_deadline(deadline, threading.current_thread())  # in the thread's own context
         with contextlib.suppress(Abandoned):
             return drive(step.plan(), perform_unless_over)
 
@@ -128,9 +143,11 @@ def drive_within(step: Within, perform: Callable[[Any], Any], overdue: Overdue) 
         raise
 
 
-async def drive_within_async(step: Within, perform: Callable[[Any, bool], Awaitable[Any]]) -> Any:
+async def drive_within_async(step: Within, perform: Callable[[Any, bool], Coroutine[Any, Any, Any]]) -> Any:
     """As `drive_within`, in the task itself: the plan is cancelled."""
-    token = _deadline.set(min(_deadline.get(), now() + step.seconds))
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - coroutines of the runner are awaited in one
+    token = _set_deadline(min(_deadline_here(), now() + step.seconds), task)
     try:
         async with asyncio.timeout(step.seconds) as bound:
             return await drive_async(step.plan(), perform)
@@ -139,13 +156,37 @@ async def drive_within_async(step: Within, perform: Callable[[Any, bool], Awaita
             raise
         raise _timed_out(step) from None
     finally:
-        _deadline.reset(token)
+        with contextlib.suppress(
+            ValueError
+        ):  # this coroutine is closed in another context, such as that of the collector
+            _deadline.reset(token)
 
 
 def time_left() -> float | None:
     """Seconds that whoever performs a plan in this thread or task still waits for it; None for as long as it takes."""
-    deadline = _deadline.get()
+    deadline = _deadline_here()
     return None if deadline == inf else max(0.0, deadline - now())
+
+
+def _set_deadline(at: float, holder: threading.Thread | asyncio.Task[Any]) -> contextvars.Token[_Deadline | None]:
+    return _deadline.set(_Deadline(at, weakref.ref(holder)))
+
+
+def _deadline_here() -> float:
+    """That of the plan which is performed in this thread or task."""
+    deadline = _deadline.get()
+    if deadline is None:
+        return inf
+    holder = deadline.holder()
+    is_ours = holder is not None and (holder is threading.current_thread() or holder is _current_task())
+    return deadline.at if is_ours else inf
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop runs here
+        return None
 
 
 def _timed_out(step: Within) -> OperationTimeout:
