@@ -154,6 +154,8 @@ class Runner:
         raise TypeError(f"a plan yielded {step!r}, which is no step")
 
     def _perform_timed(self, step: Step) -> Any:
+        if isinstance(step, Within):
+            return drive_within(step, self._perform_timed, self._abandoned)
         with spans.span(_kind(step)):
             return self._perform(step)
 
@@ -253,7 +255,7 @@ class AsyncRunner:
 
     async def finish(self, plan: Plan[R]) -> R:
         """As `run`, to its end whatever further cancellations come: the caller is interrupted already."""
-        return await drive_async(plan, self._perform, interrupted=True)
+        return await drive_async(plan, self._perform_timed if spans.profiled else self._perform, interrupted=True)
 
     def start(self, plan: Callable[[], Plan[object]], name: str) -> Callable[[], object]:
         """Perform a plan in the background, in a task of the running event loop. What it gives cancels the task, from there."""
@@ -315,6 +317,8 @@ class AsyncRunner:
         raise TypeError(f"a plan yielded {step!r}, which is no step")
 
     async def _perform_timed(self, step: Step, interrupted: bool) -> Any:  # noqa: FBT001
+        if isinstance(step, Within):
+            return await drive_within_async(step, self._perform_timed)
         with spans.span(_kind(step)):
             return await self._perform(step, interrupted)
 

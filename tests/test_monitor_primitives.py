@@ -12,6 +12,9 @@ import redis
 import redis.asyncio
 
 import redisopt
+from redisopt.commands import Plan, Sleep, sleep
+from redisopt.runner import AsyncRunner
+from tests.kinds import Kind
 from tests.live_faces import LoopThread
 from tests.servers import RunningServer
 
@@ -204,6 +207,42 @@ async def test_a_profile_of_one_task_has_nothing_of_the_others(server: RunningSe
         assert outer.wait == profile.wait
         assert quick.seconds < 0.1
         assert (await monitor.report("op.wait")).count == 1
+
+
+class Slow:
+    """A policy that waits before it begins."""
+
+    def around(self, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
+        yield Sleep(0.05)
+        return (yield from inner())
+
+
+def test_a_profile_sees_what_goes_on_inside_a_timeout(twin: Kind) -> None:
+    """Also where that has a thread of its own."""
+    monitor = twin.make("PerformanceMonitor", "api", flush_interval=3600, **PATIENT)
+    breaker = twin.make("CircuitBreaker", "api", **PATIENT)
+    pipeline = twin.make("Pipeline", [redisopt.Timeout(60), redisopt.Timeout(50), Slow(), breaker])
+    act = twin.function(lambda: None)
+
+    async def profile() -> Any:
+        async with monitor.profile("op") as profile:
+            await pipeline.execute(act)
+        return profile
+
+    if twin.name == "async":
+        found = twin.do(profile)
+    else:
+        with monitor.profile("op") as found:
+            pipeline.execute(act)
+    assert found.wait >= 0.049  # clocks differ
+    assert 0 < found.redis < found.seconds
+
+
+async def test_a_profile_sees_what_an_interrupted_call_gives_back(server: RunningServer, client: redis.Redis) -> None:
+    async with redis.asyncio.from_url(server.url) as mine, redisopt.AsyncPerformanceMonitor(mine, "api") as monitor:
+        with monitor.profile("op") as profile:
+            await AsyncRunner(mine, 5.0).finish(sleep(0.01))
+        assert profile.wait >= 0.009
 
 
 def test_nobody_profiles_once_it_is_over(client: redis.Redis) -> None:
