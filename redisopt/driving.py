@@ -41,6 +41,9 @@ _deadline: contextvars.ContextVar[_Deadline | None] = contextvars.ContextVar("re
 MAX_ABANDONED = 64
 """Plans of one object that nobody waits for any more and that still run, each in a thread, before no more are begun."""
 
+TO_END = 2.0
+"""Seconds that tasks which were cancelled have to end, before whoever stops or closes goes on without them."""
+
 
 def drive(plan: Generator[Any, Any, R], perform: Callable[[Any], Any]) -> R:
     """Perform the plan's steps one by one; an error or an interruption arrives in the plan at the step under way.

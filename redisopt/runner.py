@@ -24,7 +24,7 @@ from redisopt.async_wakes import AsyncWakes
 from redisopt.commands import Command, Invoke, Listen, Plan, Sleep, Step, Stopped, Wait, Within
 from redisopt.deadlines import Overdue
 from redisopt.delivery import Call, Check, DeliveryStep, Drop, Exchange, Redirect, Watch, recover
-from redisopt.driving import MAX_ABANDONED, drive, drive_async, drive_within, drive_within_async
+from redisopt.driving import MAX_ABANDONED, TO_END, drive, drive_async, drive_within, drive_within_async
 from redisopt.links import Link, Links
 from redisopt.silence import Silence
 from redisopt.turns import AsyncLink, drop
@@ -281,13 +281,17 @@ class AsyncRunner:
         return self._links.silence(self._timeout)
 
     async def aclose(self) -> None:
-        """Close the client's idle links, unless another primitive uses them. Whoever calls all the same connects for it."""
+        """Close the client's idle links, unless another primitive uses them. Whoever calls all the same connects for it.
+
+        What runs in the background of this event loop is cancelled, and waited for no longer than two seconds.
+        """
         self._closed = True
-        here = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
+        loop, current = asyncio.get_running_loop(), asyncio.current_task()
+        here = [task for task in self._tasks if task.get_loop() is loop and task is not current]
         for task in here:
             task.cancel()
         if here:
-            await asyncio.wait(here)
+            await asyncio.wait(here, timeout=TO_END)
         await self._wakes.aclose()
         self._links.leave(self)
         await probes.stop(self._links)

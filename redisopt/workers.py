@@ -16,13 +16,11 @@ from typing import Any, Self
 from redisopt import events
 from redisopt.background import now
 from redisopt.commands import Plan
+from redisopt.driving import TO_END
 from redisopt.errors import RedisOptError
 from redisopt.identity import process_id
 from redisopt.runner import AsyncRunner, Runner
 from redisopt.shifts import Job, Shift, Source
-
-TO_END = 2.0
-"""Seconds that tasks which were cancelled have to end."""
 
 WORKS_ALREADY = "the worker works already: make another one, or stop it first"
 

@@ -13,8 +13,8 @@ import redis
 import redis.asyncio
 
 import redisopt
+from redisopt.driving import TO_END
 from redisopt.shifts import Shift
-from redisopt.workers import TO_END
 from tests.servers import RunningServer
 from tests.waiting import wait_until
 

@@ -136,7 +136,7 @@ class AsyncCache(AsyncFace[CacheConfig]):
     # --- the end
 
     async def aclose(self) -> None:
-        """See `Cache.close`. What is being refreshed in this event loop is cancelled."""
+        """See `Cache.close`. What is being refreshed in this event loop is cancelled, and waited for no longer than two seconds."""
         try:
             await self._runner.run(self._plans.end())
         finally:
