@@ -8,6 +8,8 @@ came from: keep them short.
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
@@ -230,6 +232,15 @@ class Hook(Protocol):
 
 
 _hooks: tuple[Hook, ...] = ()
+_lock = threading.RLock()  # for who changes them; comparing hooks runs their own code
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - a forked child has none of the threads that may hold it
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def add_hook(hook: Hook) -> None:
@@ -241,7 +252,8 @@ def add_hook(hook: Hook) -> None:
     if not callable(hook):
         raise ValueError(f"hook must be a callable of one event, not {hook!r}")
     global _hooks  # noqa: PLW0603 - one registry per process
-    _hooks = (*_hooks, hook)
+    with _lock:
+        _hooks = (*_hooks, hook)
 
 
 def remove_hook(hook: Hook) -> None:
@@ -251,9 +263,10 @@ def remove_hook(hook: Hook) -> None:
         ValueError: `hook` is not registered.
     """
     global _hooks  # noqa: PLW0603
-    if hook not in _hooks:
-        raise ValueError(f"hook {hook!r} is not registered")
-    _hooks = tuple(other for other in _hooks if other != hook)  # not `is`: a bound method is made anew at each look
+    with _lock:
+        if hook not in _hooks:
+            raise ValueError(f"hook {hook!r} is not registered")
+        _hooks = tuple(other for other in _hooks if other != hook)  # not `is`: a bound method is made anew at each look
 
 
 def listening() -> bool:

@@ -25,7 +25,15 @@ _forks = 0  # that lie between this process and the first one: those that were c
 _NOWHERE = -1
 
 _current: contextvars.ContextVar[Spans | None] = contextvars.ContextVar("redisopt_spans", default=None)
-_lock = threading.Lock()
+_lock = threading.RLock()  # the collector may end a forgotten block at any instant, also in here
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - a forked child has none of the threads that may hold it
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Spans:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import threading
 from typing import Any
 
@@ -12,6 +13,7 @@ import redis
 import redis.asyncio
 
 import redisopt
+from redisopt import events, spans
 from redisopt.identity import process_id
 from tests.fleet import LIMIT, PLENTY, charged, fork_each, lanes, permit_of
 from tests.servers import RunningServer
@@ -103,3 +105,32 @@ def test_a_forked_child_that_closes_its_throttler_leaves_no_connection_open(
     assert charged(throttler) == 6
     throttler.close()
     other.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("held", [spans, events], ids=["spans", "events"])
+def test_a_child_is_not_held_up_by_what_a_thread_of_its_parent_was_doing(held: Any, client: redis.Redis) -> None:
+    """Forked at the instant at which another thread began to profile, or to add a hook."""
+    monitor = redisopt.PerformanceMonitor(client, "fleet", flush_interval=3600)
+    holds, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with held._lock:
+            holds.set()
+            go_on.wait(60)
+
+    def be_a_child(results: Any) -> None:
+        signal.alarm(30)  # ends it where it hangs
+        with monitor.profile("op"):
+            redisopt.add_hook(lambda _: None)
+        results.send((process_id(), []))
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holds.wait(20)
+    try:
+        fork_each([be_a_child], [])
+    finally:
+        go_on.set()
+        thread.join()
+        monitor.close()

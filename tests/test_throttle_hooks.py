@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
 import redisopt
 from redisopt import ThrottleTimeout
-from redisopt.events import Event, Granted, Refused
+from redisopt.events import Event, Granted, Hook, Refused
 from tests.clock import ServerClock
 from tests.faces import Face
 from tests.lines import join
@@ -179,6 +180,41 @@ def test_a_hook_that_was_removed_hears_nothing_more(make_throttler: Make, clock:
     assert listener.heard == []
     with pytest.raises(ValueError, match="not registered"):
         redisopt.remove_hook(listener.listen)
+
+
+def test_no_hook_is_lost_where_another_thread_removes_one() -> None:
+    """While that one looks for its own: each time that it compares two, a thread adds one more."""
+    adding: list[threading.Thread] = []
+    added: list[Hook] = []
+
+    def own(event: Event) -> None:
+        """What is removed."""
+
+    class Slow:
+        """Compares itself for as long as it takes to add a hook, or longer than that would take."""
+
+        def __call__(self, event: Event) -> None:
+            pass
+
+        def __eq__(self, other: object) -> bool:
+            if other is own:
+                added.append(Listener().listen)
+                adding.append(threading.Thread(target=redisopt.add_hook, args=(added[-1],)))
+                adding[-1].start()
+                adding[-1].join(0.3)
+            return self is other
+
+        __hash__ = object.__hash__
+
+    slow = Slow()
+    redisopt.add_hook(slow)
+    redisopt.add_hook(own)
+    redisopt.remove_hook(own)
+    for thread in adding:
+        thread.join()
+    assert added
+    for hook in (*added, slow):
+        redisopt.remove_hook(hook)  # it raises where it is not there
 
 
 class Listener:
