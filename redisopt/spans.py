@@ -28,14 +28,6 @@ _current: contextvars.ContextVar[Spans | None] = contextvars.ContextVar("redisop
 _lock = threading.RLock()  # the collector may end a forgotten block at any instant, also in here
 
 
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603 - a forked child has none of the threads that may hold it
-    _lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
-
-
 class Spans:
     """The times of what goes on while it is entered; of tasks that run at once they add up.
 
@@ -80,7 +72,7 @@ class Spans:
 def _count_anew() -> None:
     """In a forked child only those go on that its one thread is in. The lock may be held by another one."""
     global profiled, _forks, _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     profiled = 0
     _forks += 1
     spans = _current.get()
