@@ -198,6 +198,46 @@ def test_a_task_that_is_cancelled_leaves_the_others_their_results(server: Runnin
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("lasting", [0, 10])
+def test_a_worker_whose_start_was_cancelled_is_started_by_the_next_call(
+    server: RunningServer, client: redis.Redis, lasting: int
+) -> None:
+    """Also by one that came while it was being started."""
+
+    async def main() -> None:
+        async with redis.asyncio.from_url(server.url) as async_client:
+
+            @redisopt.async_batched(async_client, "test", max_size=4, max_delay=0.01, **PATIENT)
+            async def double(items: list[int]) -> list[int]:
+                return [2 * item for item in items]
+
+            first = asyncio.create_task(double(1))
+            await asyncio.sleep(0)
+            others = [asyncio.create_task(double(item)) for item in range(lasting)]
+            await asyncio.sleep(0)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert await double(2, timeout=10) == 4
+            assert await asyncio.wait_for(asyncio.gather(*others), 10) == doubled(list(range(lasting)))
+            await double.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_function_of_an_item_works_again_after_its_batcher_was_closed(
+    server: RunningServer, client: redis.Redis
+) -> None:
+    @redisopt.batched(client, "test", max_size=10, max_delay=0.01, **PATIENT)
+    def double(items: list[int]) -> list[int]:
+        return [2 * item for item in items]
+
+    assert double(1, timeout=10) == 2
+    double.batcher.close()
+    assert double(2, timeout=10) == 4
+    double.close()
+
+
 def test_maps_at_the_same_time_are_worked_for_until_the_last_one_ends(make_batcher: MakeBatcher) -> None:
     batcher = make_batcher(doubled, max_size=10, max_delay=0.01)
     results: dict[int, Any] = {}

@@ -169,7 +169,7 @@ class AsyncBatcher(AsyncFace[BatchConfig]):
         """Of the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._of_loops:
-            self._of_loops[loop] = AsyncHelping(self._others_work, self.worker)
+            self._of_loops[loop] = AsyncHelping(self.worker, self._others_work)
         return self._of_loops[loop]
 
     def _others_work(self) -> bool:

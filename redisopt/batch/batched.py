@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
@@ -14,9 +13,9 @@ import redis.asyncio
 from redisopt.batch.async_batcher import AsyncBatcher
 from redisopt.batch.batcher import Batcher
 from redisopt.batch.config import BatchConfig
+from redisopt.batch.helping import AsyncHelping, Helping
 from redisopt.identity import process_id
 from redisopt.shifts import check_worker
-from redisopt.workers import AsyncWorker, Worker
 
 R = TypeVar("R")
 
@@ -36,29 +35,17 @@ class Batched(Generic[R]):
         if concurrency != 0:
             check_worker(concurrency, 0, 0)
         self._concurrency = concurrency
-        self._lock = threading.Lock()
-        self._worker: Worker | None = None
-        self._process = process_id()
+        self._helping = Helping(lambda: batcher.worker(concurrency), standing=True)
 
     def __call__(self, item: Any, /, key: str = "", *, timeout: float | None = None) -> R:
         """The result of one item. Raises what `Batcher.call` raises."""
-        self._work()
+        if self._concurrency:
+            self._helping.look()
         return self.batcher.call(item, key, timeout=timeout)  # type: ignore[no-any-return]
-
-    def _work(self) -> None:
-        if self._process != process_id():  # a forked child has none of its parent's threads
-            self._process, self._lock, self._worker = process_id(), threading.Lock(), None
-        if self._concurrency and self._worker is None:
-            with self._lock:
-                if self._worker is None:
-                    worker = self.batcher.worker(self._concurrency)
-                    worker.start()
-                    self._worker = worker
 
     def close(self) -> None:
         """Stop its worker."""
         self.batcher.close()
-        self._worker = None
 
 
 class AsyncBatched(Generic[R]):
@@ -72,27 +59,31 @@ class AsyncBatched(Generic[R]):
         if concurrency != 0:
             check_worker(concurrency, 0, 0)
         self._concurrency = concurrency
-        self._workers: dict[asyncio.AbstractEventLoop, AsyncWorker] = {}
+        self._of_loops: dict[asyncio.AbstractEventLoop, AsyncHelping] = {}
         self._process = process_id()
 
     async def __call__(self, item: Any, /, key: str = "", *, timeout: float | None = None) -> R:
         """The result of one item. Raises what `AsyncBatcher.call` raises."""
-        await self._work()
+        if self._concurrency:
+            await self._helping().look()
         return await self.batcher.call(item, key, timeout=timeout)  # type: ignore[no-any-return]
 
-    async def _work(self) -> None:
+    def _helping(self) -> AsyncHelping:
+        """Of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._process != process_id():
-            self._process, self._workers = process_id(), {}
-        if self._concurrency and loop not in self._workers:
-            self._workers = {other: worker for other, worker in self._workers.items() if not other.is_closed()}
-            worker = self._workers[loop] = self.batcher.worker(self._concurrency)
-            await worker.start()
+            self._process, self._of_loops = process_id(), {}
+        known = self._of_loops.get(loop)
+        if known is None:
+            self._of_loops = {other: each for other, each in self._of_loops.items() if not other.is_closed()}
+            known = AsyncHelping(lambda: self.batcher.worker(self._concurrency), standing=True)
+            self._of_loops[loop] = known
+        return known
 
     async def aclose(self) -> None:
         """Stop its worker in the running event loop."""
         await self.batcher.aclose()
-        self._workers.pop(asyncio.get_running_loop(), None)
+        self._of_loops.pop(asyncio.get_running_loop(), None)
 
 
 def batched(

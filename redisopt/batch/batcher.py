@@ -79,7 +79,7 @@ class Batcher(Face[BatchConfig]):
         self._runner = Runner(client, given.command_timeout)
         self._plans.attach(self._runner)
         self._workers: weakref.WeakSet[BatchWorker] = weakref.WeakSet()
-        self._helping = Helping(self._others_work, self.worker)
+        self._helping = Helping(self.worker, self._others_work)
 
     @property
     def name(self) -> str:

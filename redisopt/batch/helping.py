@@ -1,7 +1,11 @@
-"""Callers of `map` that work as well: where nobody does in their process, one worker for all of them, until the last one ends."""
+"""One worker for those who need it: callers of `map` where nobody else works in their process, and functions that are `batched`.
+
+Whoever needs it first starts it. Where that fails, or is cancelled, the next one tries again.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -10,41 +14,60 @@ from redisopt.batch.worker import AsyncBatchWorker, BatchWorker
 from redisopt.identity import process_id
 
 
+def nobody() -> bool:
+    """That no other workers work."""
+    return False
+
+
 class Helping:
-    """The maps of one batcher that are under way, for threads. Enter it for each of them.
+    """What needs a worker of one batcher, in threads. Enter it for each map: the last one to end stops the worker.
 
     Args:
-        others_work: whether other workers of the batcher work.
         make: a worker.
+        others_work: whether other workers of the batcher work.
+        standing: whether it is needed from the first `look` on, and nobody has to enter.
+
+    Attributes:
+        worker: that was started.
     """
 
-    def __init__(self, others_work: Callable[[], bool], make: Callable[[], BatchWorker]) -> None:
-        self._others_work = others_work
+    def __init__(
+        self, make: Callable[[], BatchWorker], others_work: Callable[[], bool] = nobody, *, standing: bool = False
+    ) -> None:
         self._make = make
+        self._others_work = others_work
+        self._standing = standing
         self._begin()
 
     def _begin(self) -> None:
         self._process, self._lock = process_id(), threading.Lock()
-        self._maps = 0
+        self._needed = int(self._standing)
         self.worker: BatchWorker | None = None
 
+    @property
+    def _works(self) -> bool:
+        return self.worker is not None and self.worker.is_working
+
     def look(self) -> None:
-        """Work, if there is a map under way and nobody works."""
+        """Work, if somebody needs it and nobody does so."""
+        if self._process != process_id():  # a forked child has none of its parent's threads
+            self._begin()
+        if self._works:
+            return
         with self._lock:
-            if self._maps and self.worker is None and not self._others_work():
+            if self._needed and not self._works and not self._others_work():
                 self.worker = self._make().start()
 
     def __enter__(self) -> None:
         """A map begins."""
-        if self._process != process_id():  # a forked child has none of its parent's threads
+        if self._process != process_id():
             self._begin()
         with self._lock:
-            self._maps += 1
+            self._needed += 1
         try:
             self.look()
         except BaseException:
-            with self._lock:
-                self._maps -= 1
+            self.__exit__(None, None, None)
             raise
 
     def __exit__(
@@ -53,8 +76,8 @@ class Helping:
         """It ends."""
         over = None
         with self._lock:
-            self._maps -= 1
-            if not self._maps:
+            self._needed -= 1
+            if not self._needed:
                 over, self.worker = self.worker, None
         if over is not None:
             over.stop()
@@ -63,37 +86,49 @@ class Helping:
 class AsyncHelping:
     """As `Helping`, for the tasks of one event loop."""
 
-    def __init__(self, others_work: Callable[[], bool], make: Callable[[], AsyncBatchWorker]) -> None:
-        self._others_work = others_work
+    def __init__(
+        self, make: Callable[[], AsyncBatchWorker], others_work: Callable[[], bool] = nobody, *, standing: bool = False
+    ) -> None:
         self._make = make
-        self._maps = 0
+        self._others_work = others_work
+        self._needed = int(standing)
+        self._lock = asyncio.Lock()
         self.worker: AsyncBatchWorker | None = None
 
+    @property
+    def _works(self) -> bool:
+        return self.worker is not None and self.worker.is_working
+
     async def look(self) -> None:
-        """As `Helping.look`."""
-        if self._maps and self.worker is None and not self._others_work():
-            self.worker = self._make()
-            try:
-                await self.worker.start()
-            except BaseException:
-                self.worker = None
-                raise
+        """As `Helping.look`. Who comes while another one starts the worker waits for it, and starts one where that fails."""
+        if self._works:
+            return
+        async with self._lock:
+            if self._needed and not self._works and not self._others_work():
+                worker = self._make()
+                await worker.start()
+                self.worker = worker
+        await self._end()
 
     async def __aenter__(self) -> None:
         """As `Helping.__enter__`."""
-        self._maps += 1
+        self._needed += 1
         try:
             await self.look()
         except BaseException:
-            self._maps -= 1
+            await self.__aexit__(None, None, None)
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """As `Helping.__exit__`."""
-        self._maps -= 1
-        if not self._maps:
+        self._needed -= 1
+        await self._end()
+
+    async def _end(self) -> None:
+        """Stop the worker if nobody needs it any more, as where it was started while the last map ended."""
+        if not self._needed:
             over, self.worker = self.worker, None
             if over is not None:
                 await over.stop()
