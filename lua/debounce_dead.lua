@@ -9,10 +9,11 @@ ARGV[2] count  at most 100
 
 Returns for each an array: window id, encoded key, payload, collect, attempts, error, when it died (ms), number of collected payloads.
 ]]
+-- @include max_call_bytes
 local dead, start, count = KEYS[1], ARGV[1], ARGV[2]
 local rows, bytes = {}, 0
 for i, window in ipairs(redis.call('ZRANGE', dead, start, start + count - 1)) do
-  if bytes >= 4 * 1024 * 1024 then
+  if bytes >= max_call_bytes() then
     break
   end
   local letter = dead .. ':' .. window

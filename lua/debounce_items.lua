@@ -10,11 +10,12 @@ ARGV[3] count   at most 1,000
 
 Returns the next payloads, one at least where there is any; none where another has the run.
 ]]
+-- @include max_call_bytes
 local fence, start, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if fence ~= '' and redis.call('HGET', KEYS[1], 'run_fence') ~= fence then
   return {}
 end
-local most = 4 * 1024 * 1024
+local most = max_call_bytes()
 local payloads, bytes, step = {}, 0, 1
 while #payloads < count and bytes < most do
   local some = redis.call('LRANGE', KEYS[2], start + #payloads, start + math.min(count, #payloads + step) - 1)

@@ -4,9 +4,10 @@
 -- @include hmget_all
 -- @include hdel_all
 -- @include is_kept
+-- @include max_call_bytes
 local function forget_outcomes(outcomes, finished, ids, now, ttl)
   local swept, bytes = 0, 0
-  while swept < 2 * #ids + 64 and bytes < 4194304 do
+  while swept < 2 * #ids + 64 and bytes < max_call_bytes() do
     local entry = redis.call('LINDEX', finished, 0)
     if not entry or tonumber(string.match(entry, '^%d+')) > now then
       break

@@ -22,7 +22,7 @@ CHUNK = 500
 """Items of one script call; it holds up the server for some milliseconds at most."""
 
 MAX_CALL_BYTES = 4 * 1024 * 1024
-"""Payload of one script call, but for one item that is larger."""
+"""Payload of one script call, but for one item that is larger. Scripts answer about as much (`max_call_bytes`)."""
 
 
 class Settled(NamedTuple):
@@ -135,7 +135,7 @@ class Asking:
         return Command("batch_read", names, (last, last_gone, self._result_ttl), replies.read_reading)
 
     def fetch(self, ids: Sequence[str]) -> Command[list[bytes]]:
-        """Where items stand: b"waits", b"runs", b"unknown" or the outcome."""
+        """Where the first of these items stand, one at least: b"waits", b"runs", b"unknown" or the outcome."""
         return Command("batch_fetch", self._keys("items", "held", "outcomes", "state"), tuple(ids), replies.read_list)
 
     # --- working
@@ -210,9 +210,9 @@ class Asking:
             "batch_tell", self._keys("state", "due", "forced", "since"), (what, partition, stamp), replies.read_told
         )
 
-    def dead(self, after: int, count: int, ids: Sequence[str] = ()) -> Command[list[tuple[str, bytes]]]:
-        """A page of the dead letter, or what it has of these ids."""
-        return Command("batch_dead", self._keys("dead", "dead_at"), (after, count, *ids), replies.read_pairs)
+    def dead(self, after: int, count: int, ids: Sequence[str] = ()) -> Command[tuple[int, list[tuple[str, bytes]]]]:
+        """A page of the dead letter, or what it has of the first of these ids: how many were looked at, and those found."""
+        return Command("batch_dead", self._keys("dead", "dead_at"), (after, count, *ids), replies.read_dead)
 
     def replay(self, partition: str, level: int, ids: Sequence[str]) -> Command[int]:
         """Have dead items of a partition and level run again."""

@@ -205,10 +205,12 @@ class Inbox:
                 self._waiting[permit] = item
             others = [item.id for item in itertools.islice(self._expected.values(), LOOKED_AT) if item.added]
         ids = list(dict.fromkeys([*(item.id for _, item in waiting), *others]))[:LOOKED_AT]
-        found = yield from call(self._asking.fetch(ids))
-        for item_id, outcome in zip(ids, found, strict=True):
-            if outcome not in (b"waits", b"runs"):
-                self._deliver(item_id, b"" if outcome == b"unknown" else outcome)
+        while ids:
+            found = yield from call(self._asking.fetch(ids))
+            for item_id, outcome in zip(ids, found, strict=False):
+                if outcome not in (b"waits", b"runs"):
+                    self._deliver(item_id, b"" if outcome == b"unknown" else outcome)
+            ids = ids[len(found) :]
 
     def _deliver(self, item_id: str, outcome: bytes) -> None:
         with self._lock:

@@ -167,12 +167,12 @@ class Mapping:
         yield from self._fetch(waiting[:LOOKED_AT])
 
     def _fetch(self, ids: Sequence[str]) -> Plan[None]:
-        if not ids:
-            return
-        found = yield from call(self._asking.fetch(ids))
-        for item_id, stored in zip(ids, found, strict=True):
-            if stored not in (b"waits", b"runs"):
-                self._note(item_id, b"" if stored == b"unknown" else stored)
+        while ids:
+            found = yield from call(self._asking.fetch(ids))
+            for item_id, stored in zip(ids, found, strict=False):
+                if stored not in (b"waits", b"runs"):
+                    self._note(item_id, b"" if stored == b"unknown" else stored)
+            ids = ids[len(found) :]
 
     def _note(self, item_id: str, found: bytes) -> None:
         place = self._places.get(item_id)

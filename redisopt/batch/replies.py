@@ -72,7 +72,7 @@ class Reading(NamedTuple):
     """What has come for an adder.
 
     Attributes:
-        last, last_gone: where the next reading goes on.
+        last, last_gone: where the next reading goes on, as only the script knows.
         more: whether there is more to read at once.
         standing: total, done, failed, retried, begin and now (ms) of its run; empty where it is none.
         outcomes: by id; b"" for one that is forgotten.
@@ -135,6 +135,11 @@ def read_run(reply: Any) -> tuple[int, str]:
 def read_cancelled(reply: Any) -> tuple[str, list[str]]:
     """A letter for each item, and partitions."""
     return text(reply[0]), [text(each) for each in reply[1:]]
+
+
+def read_dead(reply: Any) -> tuple[int, list[tuple[str, bytes]]]:
+    """How many of the dead letter were looked at, and those found, by id."""
+    return int(reply[0]), read_pairs(reply[1:])
 
 
 def read_reading(reply: Any) -> Reading:

@@ -105,9 +105,10 @@ class Telling:
                 raise ValueError(f"{name} must be a whole number, at least 0, not {number!r}")
         found: list[DeadItem] = []
         while len(found) < count:
-            page = yield from call(self._asking.dead(after + len(found), min(count - len(found), CHUNK)))
-            if not page:
+            looked_at, page = yield from call(self._asking.dead(after, min(count - len(found), CHUNK)))
+            if not looked_at:
                 break
+            after += looked_at
             found += [self._dead(item_id, text) for item_id, text in page]
         return found
 
@@ -131,15 +132,20 @@ class Telling:
             if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
                 raise ValueError(f"ids must be a list of ids, such as replay([id]), not {ids!r}")
             wanted = [given_id(each) for each in ids]
-            for start in range(0, len(wanted), CHUNK):
-                page = yield from call(self._asking.dead(0, 0, wanted[start : start + CHUNK]))
+            at = 0
+            while at < len(wanted):
+                looked_at, page = yield from call(self._asking.dead(0, 0, wanted[at : at + CHUNK]))
+                at += looked_at
                 replayed += yield from self._replay(page)
             return replayed
         left, after = (yield from call(self._asking.look())).dead, 0  # those that die again meanwhile stay
-        while left > 0 and (page := (yield from call(self._asking.dead(after, min(left, CHUNK))))):
-            left -= len(page)
+        while left > 0:
+            looked_at, page = yield from call(self._asking.dead(after, min(left, CHUNK)))
+            if not looked_at:
+                break
+            left -= looked_at
             number = yield from self._replay(page)
-            after += len(page) - number
+            after += looked_at - number
             replayed += number
         return replayed
 
