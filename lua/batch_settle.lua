@@ -148,10 +148,10 @@ for at = first_other, #ARGV, 6 do
   end
 end
 
+hset_all(outcomes, ended) -- first: where that fails, the items are held still
 hdel_all(held, freed)
 hdel_all(items, over)
 hdel_all(tries, over)
-hset_all(outcomes, ended)
 rpush_all(again, back)
 if last then
   redis.call('ZREM', leases, claim)

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 import redisopt
+from redisopt.batch import settling
 from redisopt.scripts import script
 from tests.batches import BatchFace, Notes, doubled, noted
 from tests.fragile import Lateness
@@ -92,6 +93,61 @@ def test_a_settlement_of_retries_is_known_when_it_is_sent_again(
     assert (metrics.done, metrics.retried, metrics.reclaimed) == (4, 4, 0)
     assert len(notes.runs()) == 2
     assert "too late" not in caplog.text
+
+
+def large_settlements(fate: Any) -> Callable[[Words], Any]:
+    """What becomes of those that carry a large result."""
+    sha = script("batch_settle").sha.encode()
+
+    def decide(words: Words) -> Any:
+        return fate if is_script(words) and words[1] == sha and sum(map(len, words)) > 50_000 else Fate.PASS
+
+    return decide
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_result_that_cannot_be_sent_fails_its_item_though_the_lease_is_renewed(
+    server: RunningServer, proxy: Proxy, notes: Notes, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over a link that is too slow for it: the worker goes on with others, and the item is not held for good."""
+    monkeypatch.setattr(settling, "_GIVES_UP", 0.5)
+    batcher = BatchFace(
+        kind, proxy.url, "test", noted(server.url, lambda items: [b"x" * item for item in items]),
+        max_size=1, max_delay=0.0, lease_ttl=1.0, max_attempts=2, backoff_base=0.01, command_timeout=0.5,
+    )  # fmt: skip
+    with proxy.during(large_settlements(Fate.CUT_REQUEST)), batcher.worker():
+        large, small = batcher.add_many([100_000, 10])
+        with pytest.raises(redisopt.BatchItemFailed, match="could not be stored") as failed:
+            batcher.result(large, 30)
+        assert len(batcher.result(small)) == 10
+    metrics = batcher.metrics()
+    batcher.close()
+
+    assert (failed.value.error_type, failed.value.attempts) == ("ResultLost", 2)
+    assert (metrics.failed, metrics.dead, metrics.running, metrics.reclaimed) == (1, 1, 0, 0)
+    assert sorted(item for run in notes.runs() for item in run.items) == [10, 100_000, 100_000]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_what_no_repetition_settles_is_not_repeated(
+    server: RunningServer, client: redis.Redis, notes: Notes, kind: str
+) -> None:
+    """Each attempt fails at once, and the last one as a delivery that was lost: there is a bound to it."""
+    outcomes = "redisopt:v1:{batch:test}:outcomes"
+    batcher = BatchFace(
+        kind, server.url, "test", noted(server.url, doubled),
+        max_size=1, max_delay=0.0, lease_ttl=0.5, max_attempts=1, max_deliveries=2,
+    )  # fmt: skip
+    batcher.add(1)
+    client.set(outcomes, "somebody else's", ex=600)
+    with batcher.worker():
+        wait_until(lambda: batcher.metrics().reclaimed >= 2, 20)
+        runs = len(notes.runs())
+        client.delete(outcomes)
+        wait_until(lambda: batcher.metrics().failed == 1, 10)
+    batcher.close()
+
+    assert runs == 2
 
 
 def claims_lost(seconds: float) -> Callable[[Words], Any]:

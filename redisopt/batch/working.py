@@ -16,8 +16,9 @@ from redisopt.batch.adding import Adding
 from redisopt.batch.asking import Asking
 from redisopt.batch.config import MAX_SIZE, LimitBy
 from redisopt.batch.contract import Handler
-from redisopt.batch.processing import Held, Processing
+from redisopt.batch.processing import Processing
 from redisopt.batch.replies import Claimed, Due, Elsewhere, Idle
+from redisopt.batch.settling import Held
 from redisopt.commands import Invoke, Plan, call
 from redisopt.errors import ConfigConflict, CostExceedsLimit, RedisOptError, Throttled, Unavailable
 from redisopt.identity import next_permit_id
