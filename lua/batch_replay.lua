@@ -34,9 +34,10 @@ local queue = {
 }
 local offset
 queue.now, offset = logical_ms(queue.state)
-local ids, records = {}, {}
+local ids, records, seen = {}, {}, {}
 for i = 6, #ARGV do
-  local text = redis.call('HGET', dead, ARGV[i])
+  local text = not seen[ARGV[i]] and redis.call('HGET', dead, ARGV[i])
+  seen[ARGV[i]] = true
   if text and redis.call('HEXISTS', items, ARGV[i]) == 0 then
     ids[#ids + 1], records[#records + 1] = ARGV[i], string.match(text, '^[^\n]*\n[^\n]*\n%d+ (.*)$')
   end

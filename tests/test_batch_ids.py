@@ -250,3 +250,26 @@ def test_a_dead_item_whose_id_was_added_anew_stays(make_batcher: MakeBatcher) ->
         assert batcher.replay(["x"]) == 1
         wait_until(lambda: is_idle(batcher))
         assert not batcher.dead()
+
+
+def test_a_dead_item_that_is_named_twice_runs_once_more(
+    make_batcher: MakeBatcher, server: RunningServer, notes: Notes
+) -> None:
+    broken = [True]
+    batcher = make_batcher(
+        noted(server.url, lambda items: [ValueError("no") if broken else item for item in items]),
+        max_delay=0.0,
+        max_attempts=1,
+    )
+    with batcher.worker(concurrency=2):
+        with pytest.raises(redisopt.BatchItemFailed):
+            batcher.call("x", id="x")
+        batcher.pause()
+        broken.clear()
+        assert batcher.replay(iter(["x", "y", "x"])) == 1
+        assert batcher.metrics().pending == 1
+        batcher.resume()
+        assert batcher.result("x") == "x"
+        wait_until(lambda: is_idle(batcher))
+
+    assert [run.items for run in notes.runs()] == [["x"], ["x"]]

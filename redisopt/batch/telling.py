@@ -131,7 +131,7 @@ class Telling:
         if ids is not None:
             if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
                 raise ValueError(f"ids must be a list of ids, such as replay([id]), not {ids!r}")
-            wanted = [given_id(each) for each in ids]
+            wanted = list(dict.fromkeys(given_id(each) for each in ids))  # twice is once
             at = 0
             while at < len(wanted):
                 looked_at, page = yield from call(self._asking.dead(0, 0, wanted[at : at + CHUNK]))
