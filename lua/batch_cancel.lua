@@ -10,23 +10,34 @@ KEYS[6] finished  LIST    "<ms> <id> ...": when outcomes are forgotten
 KEYS[7] counts    HASH    partition -> how many wait in its ready lists; also the channel on which adders hear of room
 KEYS[8] bytes     HASH    partition -> and of how many bytes
 KEYS[9] gone      STREAM  ids that ended without a run
+KEYS[10] answers  HASH    lane of a client -> its latest call and reply
 
-ARGV[1] ttl   ms that outcomes are kept
-ARGV[2..] id
+ARGV[1] lane    of the caller
+ARGV[2] number  of this call in its lane, rising; the same one is answered alike
+ARGV[3] ttl     ms that outcomes are kept
+ARGV[4..] id
 
-Returns a list: a letter for each, "c" cancelled, "r" runs, "o" has an outcome already, "u" unknown; and the partitions of
-those that were cancelled, which are to be looked at, since nothing may be due there any more.
+Returns a line: a letter for each, "c" cancelled, "r" runs, "o" has an outcome already, "u" unknown; and behind spaces the
+partitions of those that were cancelled, which are to be looked at, since nothing may be due there any more. Or "stale" for a call
+that its caller gave up.
 ]]
 -- @include logical_ms
 -- @include forget_outcomes
 -- @include keep_state
+-- @include answer_of
+-- @include keep_answer
 local state, items, held, tries, outcomes, finished = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local counts, bytes, gone, ttl = KEYS[7], KEYS[8], KEYS[9], tonumber(ARGV[1])
+local counts, bytes, gone, answers = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local lane, number, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local now, offset = logical_ms(state)
 
+local known = answer_of(redis.call('HGET', answers, 'lane:' .. lane), number)
+if known then
+  return known
+end
 redis.call('HDEL', items, '') -- allowed on a full server, and then so is the rest
 local letters, cancelled, partitions, noted = {}, {}, {}, {}
-for i = 2, #ARGV do
+for i = 4, #ARGV do
   local id = ARGV[i]
   local record = redis.call('HGET', items, id)
   if not record then
@@ -61,4 +72,6 @@ if #cancelled > 0 then
   redis.call('PUBLISH', counts, '0')
   forget_outcomes(outcomes, finished, cancelled, now, ttl)
 end
-return { table.concat(letters), unpack(partitions) }
+local reply = table.concat({ table.concat(letters), unpack(partitions) }, ' ')
+keep_answer(answers, now, lane, number, reply)
+return reply

@@ -12,30 +12,40 @@ KEYS[7] due       ZSET  partition -> when its next batch is due (ms); also the c
 KEYS[8] dead      HASH  id -> "<ms> <attempts> <lost>", a newline, the error, a newline and the record
 KEYS[9] dead_at   ZSET  id -> when it was given up (ms)
 KEYS[10] ready    LIST  entries "<ms when it was added>:<id>" of the partition and level
+KEYS[11] answers  HASH  lane of a client -> its latest call and reply
 
-ARGV[1] partition
-ARGV[2] size       items that make a batch due
-ARGV[3] max        bytes that make one due, 0 for any
-ARGV[4] delay      ms after which the first item makes one due
-ARGV[5] level      of priority, from 0
-ARGV[6..] id
+ARGV[1] lane       of the caller
+ARGV[2] number     of this call in its lane, rising; the same one is answered alike
+ARGV[3] partition
+ARGV[4] size       items that make a batch due
+ARGV[5] max        bytes that make one due, 0 for any
+ARGV[6] delay      ms after which the first item makes one due
+ARGV[7] level      of priority, from 0
+ARGV[8..] id
 
-Returns how many run again.
+Returns how many run again; or "stale" for a call that its caller gave up.
 ]]
 -- @include logical_ms
 -- @include enqueue
 -- @include hdel_all
 -- @include keep_state
-local items, outcomes, dead, dead_at = KEYS[2], KEYS[3], KEYS[8], KEYS[9]
+-- @include answer_of
+-- @include keep_answer
+local items, outcomes, dead, dead_at, answers = KEYS[2], KEYS[3], KEYS[8], KEYS[9], KEYS[11]
+local lane, number = ARGV[1], tonumber(ARGV[2])
 local queue = {
   state = KEYS[1], items = items, counts = KEYS[4], bytes = KEYS[5], since = KEYS[6], due = KEYS[7], ready = KEYS[10],
-  partition = ARGV[1], size = tonumber(ARGV[2]), max = tonumber(ARGV[3]), delay = tonumber(ARGV[4]),
-  level = tonumber(ARGV[5]),
+  partition = ARGV[3], size = tonumber(ARGV[4]), max = tonumber(ARGV[5]), delay = tonumber(ARGV[6]),
+  level = tonumber(ARGV[7]),
 }
 local offset
 queue.now, offset = logical_ms(queue.state)
+local known = answer_of(redis.call('HGET', answers, 'lane:' .. lane), number)
+if known then
+  return known
+end
 local ids, records, seen = {}, {}, {}
-for i = 6, #ARGV do
+for i = 8, #ARGV do
   local text = not seen[ARGV[i]] and redis.call('HGET', dead, ARGV[i])
   seen[ARGV[i]] = true
   if text and redis.call('HEXISTS', items, ARGV[i]) == 0 then
@@ -46,10 +56,11 @@ if #ids > 0 then
   enqueue(queue, ids, records)
   redis.call('HINCRBY', queue.state, 'replayed', #ids)
   keep_state(queue.state, queue.now, offset)
+  keep_answer(answers, queue.now, lane, number, tostring(#ids))
 end
 hdel_all(dead, ids)
 hdel_all(outcomes, ids)
 for _, id in ipairs(ids) do
   redis.call('ZREM', dead_at, id)
 end
-return #ids
+return tostring(#ids)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.fleet
 @pytest.fixture
 def proxy(server: RunningServer, client: redis.Redis) -> Iterator[Proxy]:
     """Before the server, which knows the scripts already."""
-    for name in ("batch_settle", "batch_claim", "batch_release"):
+    for name in ("batch_settle", "batch_claim", "batch_release", "batch_cancel", "batch_replay"):
         client.script_load(script(name).source)
     with Proxy(server.url) as proxy:
         yield proxy
@@ -93,6 +93,34 @@ def test_a_settlement_of_retries_is_known_when_it_is_sent_again(
     assert (metrics.done, metrics.retried, metrics.reclaimed) == (4, 4, 0)
     assert len(notes.runs()) == 2
     assert "too late" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_cancel_and_a_replay_are_answered_alike_when_they_are_sent_again(
+    server: RunningServer, proxy: Proxy, kind: str
+) -> None:
+    batcher = BatchFace(
+        kind, proxy.url, "test", lambda items: [redisopt.Fatal("no")] * len(items), max_size=1, max_delay=60
+    )
+    ids = [ticket.name for ticket in batcher.add_many(range(3), "ada")]
+    for _ in range(2):
+        with proxy.during(on_calls_of("batch_cancel", Fate.CUT_REPLY, 1)):
+            assert batcher.cancel(ids.pop())
+    assert not batcher.cancel("unknown")
+    batcher.add_many(range(600), "ada")
+    with proxy.during(on_calls_of("batch_cancel", Fate.CUT_REPLY, 1)):
+        assert batcher.cancel_key("ada") == 601
+    with batcher.worker():
+        dead = batcher.add_many(range(3), ids=["a", "b", "c"])
+        wait_until(lambda: batcher.metrics().dead == len(dead))
+    with proxy.during(on_calls_of("batch_replay", Fate.CUT_REPLY, 1)):
+        assert batcher.replay(["a", "b"]) == 2
+    with proxy.during(on_calls_of("batch_replay", Fate.CUT_REPLY, 1)):
+        assert batcher.replay() == 1
+    assert batcher.metrics().cancelled == 603
+    with batcher.worker():
+        wait_until(lambda: batcher.metrics().dead == len(dead))
+    batcher.close()
 
 
 def large_settlements(fate: Any) -> Callable[[Words], Any]:

@@ -197,8 +197,8 @@ class Asking:
 
     def cancel(self, ids: Sequence[str]) -> Command[tuple[str, list[str]]]:
         """Cancel items that wait: a letter for each, and the partitions that are to be looked at."""
-        parts = ("state", "items", "held", "tries", "outcomes", "finished", "counts", "bytes", "gone")
-        return Command("batch_cancel", self._keys(*parts), (self._result_ttl, *ids), replies.read_cancelled)
+        parts = ("state", "items", "held", "tries", "outcomes", "finished", "counts", "bytes", "gone", "answers")
+        return Command("batch_cancel", self._keys(*parts), (self._result_ttl, *ids), replies.read_cancelled, once=True)
 
     def waiting(self, partition: str, start: int) -> Command[list[str]]:
         """A page of the items of a partition that wait."""
@@ -217,8 +217,8 @@ class Asking:
     def replay(self, partition: str, level: int, ids: Sequence[str]) -> Command[int]:
         """Have dead items of a partition and level run again."""
         parts = ("state", "items", "outcomes", "counts", "bytes", "since", "due", "dead", "dead_at")
-        names = (*self._keys(*parts), self._ready(partition, level)[1])
-        return Command("batch_replay", names, (partition, *self._triggers, level, *ids), int)
+        names = (*self._keys(*parts), self._ready(partition, level)[1], self._key("answers"))
+        return Command("batch_replay", names, (partition, *self._triggers, level, *ids), int, once=True)
 
     def look(self) -> Command[Look]:
         """How the batcher stands."""

@@ -134,7 +134,8 @@ def read_run(reply: Any) -> tuple[int, str]:
 
 def read_cancelled(reply: Any) -> tuple[str, list[str]]:
     """A letter for each item, and partitions."""
-    return text(reply[0]), [text(each) for each in reply[1:]]
+    letters, *partitions = text(reply).split(" ")
+    return letters, partitions
 
 
 def read_dead(reply: Any) -> tuple[int, list[tuple[str, bytes]]]:
