@@ -13,7 +13,7 @@ import redis
 import redisopt
 from redisopt.batch import settling
 from redisopt.scripts import script
-from tests.batches import BatchFace, Notes, doubled, noted
+from tests.batches import PATIENT, BatchFace, Notes, doubled, noted
 from tests.fragile import Lateness
 from tests.proxy import Delayed, Fate, Proxy, Words, is_script
 from tests.servers import RunningServer
@@ -232,6 +232,32 @@ def test_a_worker_that_stops_gives_back_a_claim_without_a_reply_and_its_permit(
         assert time.monotonic() - began < 3 + late.seconds
     batcher.close()
     other.close()
+
+
+def test_a_batch_that_is_given_back_unrun_gives_its_permit_back(
+    server: RunningServer, client: redis.Redis, make_batcher: Any
+) -> None:
+    """As one that a worker claims while it is told to stop: neither its slot nor its rate is taken."""
+    batcher = make_batcher(
+        doubled, max_size=1, max_delay=0.0, throttle={"rates": ["10/60s"], "max_concurrent": 1, "command_timeout": 5.0}
+    )
+    with redisopt.Throttler(client, "test", rates=["10/60s"], max_concurrent=1, **PATIENT) as limit:
+        ours = limit.acquire()
+        with batcher.worker() as worker:
+            ticket = batcher.add(1)
+            wait_until(lambda: limit.metrics().queue_length == 1)
+            stopping = threading.Thread(target=lambda: batcher._call(worker.stop))
+            stopping.start()
+            wait_until(lambda: worker._shift.stopping)
+            ours.release()
+            stopping.join(20)
+        assert sorted(each.remaining for each in limit.peek().limits) == [
+            1,
+            9,
+        ]  # the slot, and all of the rate but ours
+    assert batcher.metrics().pending == 1
+    with batcher.worker():
+        assert batcher.result(ticket) == 2
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

@@ -198,7 +198,13 @@ class Work:
             yield from self._return(wanted.permit, 0)
 
     def _job(self, held: Held, permit: Any) -> Job:
+        begun = False
+
         def perform() -> Plan[None]:
+            nonlocal begun
+            if held.lost and not held.left:
+                return  # it was given back meanwhile, and the permit with it
+            begun = True
             try:
                 if permit is not None and self._limit_by == "items" and len(held.claimed.items) < permit.cost:
                     yield from self._return(permit, len(held.claimed.items))
@@ -207,7 +213,12 @@ class Work:
                 if permit is not None:
                     yield from self._release(permit)
 
-        return Job(perform, lambda: self._processing.give_back(held))
+        def give_back() -> Plan[None]:
+            yield from self._processing.give_back(held)
+            if permit is not None and not begun:
+                yield from self._return(permit, 0)  # else when the handler is over
+
+        return Job(perform, give_back)
 
     # --- joined with a limiter
 
