@@ -331,6 +331,24 @@ def test_a_batch_whose_reply_cannot_be_read_in_time_is_left_to_others_or_taken_i
     good.close()
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_claim_that_ends_with_an_error_is_not_renewed_for_good(
+    server: RunningServer, proxy: Proxy, client: redis.Redis, kind: str
+) -> None:
+    """Of a claim that was made, and whose lease each further call renews before it fails."""
+    tries, leases = "redisopt:v1:{batch:test}:tries", "redisopt:v1:{batch:test}:leases"
+    batcher = BatchFace(kind, proxy.url, "test", doubled, max_delay=0.0, lease_ttl=30.0, command_timeout=0.3)
+    ticket = batcher.add(1)
+    with proxy.during(claims_lost(60)), batcher.worker():
+        wait_until(lambda: client.zcard(leases), 10)
+        client.set(tries, "somebody else's", ex=600)
+        proxy.fate = lambda _: Fate.PASS
+        wait_until(lambda: not client.zcard(leases), 15)
+        client.delete(tries)
+        assert batcher.result(ticket, 20) == 2
+    batcher.close()
+
+
 @pytest.mark.parametrize("way", [Fate.CUT_REQUEST, Delayed(0.6)])
 def test_a_cancel_while_a_batch_is_settled_loses_neither_results_nor_the_batch(
     server: RunningServer, proxy: Proxy, notes: Notes, way: Any

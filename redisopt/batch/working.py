@@ -27,7 +27,7 @@ from redisopt.shifts import LOOK_EVERY, Job
 
 _PATIENCE = 1.0  # seconds that a worker waits in a throttler's line before it looks again whether it is to stop
 _HOPS = 16  # partitions that are looked at in a row
-_TRIES = 3  # calls of which no reply came, before a claim that may have been made is given back
+_TRIES = 3  # calls of which no reply came, or an error, before a claim that may have been made is given back
 
 
 class _Wanted:
@@ -38,7 +38,7 @@ class _Wanted:
         partition: of which items are claimed.
         permit: for it, which is as good as used for as long as the claim may have been made; None without a limiter.
         most: items.
-        tries: how many calls had no reply.
+        tries: how many calls had no reply, or an error for one.
     """
 
     __slots__ = ("id", "most", "partition", "permit", "tries")
@@ -155,8 +155,8 @@ class Work:
             claimed = yield from self._asking.claiming(wanted.id, wanted.partition, wanted.most)
         except GeneratorExit:
             raise
-        except RedisOptError as error:
-            wanted.tries += isinstance(error, Unavailable) and error.sent
+        except RedisOptError as error:  # it may have been made, also where the script ended with an error
+            wanted.tries += not isinstance(error, Unavailable) or error.sent
             raise
         except BaseException:
             yield from self._abandon(wanted)
@@ -175,12 +175,12 @@ class Work:
         return claimed if isinstance(claimed, Idle) else None
 
     def _give_up(self, wanted: _Wanted) -> Plan[None]:
-        """Time and again no reply came, and each call has renewed the lease: have others run the items, and ask for fewer."""
+        """Time and again there was no reply, and each call may have renewed the lease: have others run the items, and ask for fewer."""
         yield from call(self._asking.release(wanted.id, wanted.partition))
         self._wanted = None
         self._most = max(1, min(self._most, wanted.most, self._asking.config.max_size) // 2)
         events.logger.warning(
-            "a batch of %r could not be read within command_timeout: it is given back, and %d items are asked for at most",
+            "a batch of %r could not be read, or not within command_timeout: it is given back, and %d items are asked for at most",
             self._asking.name,
             self._most,
         )
