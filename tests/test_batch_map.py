@@ -14,6 +14,11 @@ import redis
 import redis.asyncio
 
 import redisopt
+from redisopt.batch import mapping
+from redisopt.batch.adding import Wish
+from redisopt.batch.asking import Asking
+from redisopt.batch.replies import Reading
+from redisopt.commands import Command, Wait
 from tests.batches import PATIENT, BatchFace, Notes, doubled, noted
 from tests.fragile import Lateness
 from tests.servers import RunningServer
@@ -271,6 +276,42 @@ def test_a_map_goes_on_when_the_worker_of_its_process_stops(make_batcher: MakeBa
 
     assert results == [doubled(list(range(50)))]
     assert not batcher.real.works
+
+
+def test_a_turn_of_a_large_map_costs_no_more_than_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but one of many items have ended, and that one is waited for: a look does not go through all."""
+    monkeypatch.setattr(mapping, "LOOK_EVERY", -1.0)
+    total, turns = 200_000, 0
+    wishes = [Wish(f"r.0.{number}", "=", 0, b"x") for number in range(total)]
+    found = {each.id: b"done 9 1\nx" for each in wishes[:-1]}
+    nothing = Reading("0-1", "0-0", more=False, standing=[], outcomes={})
+    plan = mapping.Mapping(Asking("test", redisopt.BatchConfig()), "r", "0", wishes, None).run("0-0", 60)
+    answers: dict[str, Any] = {
+        "batch_run": [(total, "0")],
+        "batch_read": [nothing._replace(outcomes=found)],
+        "batch_add": ["n"],
+    }
+    step, began, took = next(plan), 0.0, 0.0
+    ended: Any = None
+    while ended is None:
+        answer: Any = None
+        if isinstance(step, Command):
+            known = answers.get(step.script)
+            answer = known.pop() if known else [b"waits"] if step.script == "batch_fetch" else nothing
+        if isinstance(step, Wait):
+            turns += 1
+            began = began or time.process_time()
+            if turns == 100:
+                took = time.process_time() - began
+                answers["batch_read"] = [nothing._replace(outcomes={wishes[-1].id: b"cancelled 9\n"})]
+        try:
+            step = plan.send(answer)
+        except StopIteration as over:
+            ended = over.value
+
+    assert len(ended.outcomes) == total
+    assert turns == 100
+    assert took < 0.5
 
 
 # --- runs that are begun again

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import deque
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
@@ -58,11 +59,13 @@ class Mapping:
         self._wishes = wishes
         self._places = {wish.id: place for place, wish in enumerate(wishes)}
         self._outcomes: dict[int, bytes] = {}
+        self._gone = 0  # of these, those that ended without a run
         self._on_progress = on_progress
         self._pace = Pace(len(wishes), self._tell)
         self._last, self._last_gone = "0-0", "0-0"
         self._standing: list[int] = []
-        self._to_add: list[Wish] = []
+        self._to_add: deque[Wish] = deque()
+        self._waiting: dict[str, None] = {}  # ids of those that were added and have no outcome, in their order
         self._permit = f"{self._adder}/{next(_numbers)}"
 
     def run(self, last_gone: str, timeout: float) -> Plan[Ended]:
@@ -86,12 +89,13 @@ class Mapping:
             pass
         # What has ended and was forgotten since, or is to run again, is added, unless it waits.
         self._outcomes = {place: found for place, found in self._outcomes.items() if found}
-        self._to_add = [wish for place, wish in enumerate(self._wishes) if place not in self._outcomes]
+        self._gone = sum(map(_is_gone, self._outcomes.values()))
+        self._to_add = deque(wish for place, wish in enumerate(self._wishes) if place not in self._outcomes)
         failure, latest, heard = None, now(), now()
         while len(self._outcomes) < total:
             before, to_add, failure = len(self._outcomes), len(self._to_add), None
             try:
-                self._to_add = yield from self._add(self._to_add)
+                yield from self._add()
                 more = yield from self._read()
                 if not more and now() > heard + LOOK_EVERY:
                     heard = now()
@@ -112,8 +116,7 @@ class Mapping:
         return Ended(list(self._outcomes), [self._outcomes[place] for place in range(total)])
 
     def _report(self, *, last: bool = False) -> None:
-        gone = sum(1 for each in self._outcomes.values() if not each.startswith((b"done", b"failed")))
-        self._pace.report(self._standing, gone, now(), last=last)
+        self._pace.report(self._standing, self._gone, now(), last=last)
 
     def _tell(self, progress: Progress) -> None:
         name, run = self._asking.name, self._adder.removeprefix(items.RUN)
@@ -122,10 +125,20 @@ class Mapping:
         if self._on_progress is not None:
             events.notify(self._on_progress, progress)
 
-    def _add(self, to_add: list[Wish]) -> Plan[list[Wish]]:
-        """Add some of what is left, as much as there is room for; returns the rest."""
+    def _add(self) -> Plan[None]:
+        """Add some of what is left, as much as there is room for. Interrupted, all of that is added once more."""
+        window = list(itertools.islice(self._to_add, WINDOW))
+        added = yield from self._add_some(window)
+        for each in window:
+            self._to_add.popleft()
+            if each.id in added and self._places[each.id] not in self._outcomes:
+                self._waiting[each.id] = None
+        self._to_add.extendleft(each for each in reversed(window) if each.id not in added)
+
+    def _add_some(self, wishes: Sequence[Wish]) -> Plan[set[str]]:
+        """Add these until there is no more room; returns the ids of those that were."""
         by_place: dict[tuple[str, int], list[Wish]] = {}
-        for each in to_add[:WINDOW]:
+        for each in wishes:
             by_place.setdefault((each.partition, each.level), []).append(each)
         added: set[str] = set()
         for (partition, level), some in by_place.items():
@@ -134,8 +147,8 @@ class Mapping:
                 number = yield from self._add_chunk(partition, level, chunk)
                 added.update(item_id for item_id, _ in chunk[:number])
                 if number < len(chunk):
-                    return [each for each in to_add if each.id not in added]
-        return to_add[WINDOW:]
+                    return added
+        return added
 
     def _add_chunk(self, partition: str, level: int, chunk: Sequence[tuple[str, bytes]]) -> Plan[int]:
         """Add as many of these as there is room for; returns how many."""
@@ -161,10 +174,7 @@ class Mapping:
 
     def _look(self) -> Plan[None]:
         """No word has come for a while: look by id at those that should have ended next."""
-        not_added = {wish.id for wish in self._to_add}
-        ended = self._outcomes
-        waiting = [it.id for place, it in enumerate(self._wishes) if place not in ended and it.id not in not_added]
-        yield from self._fetch(waiting[:LOOKED_AT])
+        yield from self._fetch(list(itertools.islice(self._waiting, LOOKED_AT)))
 
     def _fetch(self, ids: Sequence[str]) -> Plan[None]:
         while ids:
@@ -178,6 +188,13 @@ class Mapping:
         place = self._places.get(item_id)
         if place is not None and place not in self._outcomes:
             self._outcomes[place] = found
+            self._gone += _is_gone(found)
+            self._waiting.pop(item_id, None)
+
+
+def _is_gone(found: bytes) -> bool:
+    """Whether an item ended without a run."""
+    return not found.startswith((b"done", b"failed"))
 
 
 def digest(wishes: Sequence[Wish]) -> str:
