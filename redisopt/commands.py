@@ -117,13 +117,14 @@ class Abandoned(BaseException):
 
 
 class Stopped(Exception):
-    """A StopIteration that the user's function raised, on its way through the plans.
+    """A StopIteration, or in threads a GeneratorExit, that the user's function raised, on its way through the plans.
 
-    No generator can raise a StopIteration: it would end as a RuntimeError in the first `yield from`. So plans see this
-    in its place, and the runner raises `error` itself outside of them all.
+    No generator can raise a StopIteration: it would end as a RuntimeError in the first `yield from`. And a GeneratorExit would tell
+    the plans that they are closed, and may give nothing back any more. So they see this in its place, and the runner raises
+    `error` itself outside of them all.
     """
 
-    def __init__(self, error: StopIteration) -> None:
+    def __init__(self, error: StopIteration | GeneratorExit) -> None:
         super().__init__(error)
         self.error = error
 

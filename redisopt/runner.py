@@ -141,7 +141,7 @@ class Runner:
         if isinstance(step, Invoke):
             try:
                 result = step.function(*step.args, **step.kwargs or {})
-            except StopIteration as error:
+            except (StopIteration, GeneratorExit) as error:
                 raise Stopped(error) from None
             if type(result) is CoroutineType:
                 result.close()

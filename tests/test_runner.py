@@ -11,6 +11,7 @@ import pytest
 import redis
 import redis.asyncio
 
+import redisopt
 from redisopt import AsyncThrottler
 from redisopt.commands import Plan, Sleep, call, invoke
 from redisopt.driving import drive
@@ -27,6 +28,25 @@ def perform(face: Face, plan: Plan[Any]) -> Any:
 
 
 # --- the user's function
+
+
+def test_a_generator_exit_of_the_function_gives_back_what_it_holds(client: redis.Redis) -> None:
+    """It does not mean that the plans are closed: they could say nothing any more, and leases would last until their end."""
+
+    def leave() -> None:
+        raise GeneratorExit
+
+    fields: Any = {"lease_ttl": 60, "command_timeout": 5.0}
+    with (
+        redisopt.Throttler(client, "test", max_concurrent=1, **fields) as throttler,
+        redisopt.Cache(client, "test", failure_ttl=0, **fields) as cache,
+    ):
+        with pytest.raises(GeneratorExit):
+            throttler.execute(leave)
+        assert throttler.metrics().active_operations == 0
+        with pytest.raises(GeneratorExit):
+            cache.get_or_compute("key", leave)
+        assert cache.get_or_compute("key", lambda: "computed", timeout=2) == "computed"
 
 
 def exhausted() -> Any:

@@ -128,7 +128,7 @@ class Processing:
         except GeneratorExit:
             raise
         except Stopped as stopped:
-            return stopped.error
+            return stopped.error if isinstance(stopped.error, StopIteration) else stopped
         except BatchItemError as error:
             return (yield from self._run_without(held, handler, items, values, error))
         except ResultCountError as error:
