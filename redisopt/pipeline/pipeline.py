@@ -120,12 +120,13 @@ class AsyncPipeline(AsyncPolicyFace):
         return f"AsyncPipeline({self._folded!r})"
 
 
-def checked(policy: object, *, awaited: bool) -> Policy:
-    """It, if it is a policy for plans that a runner for tasks performs, or with `awaited` False one for threads.
+def _placed(policy: object, runner: Runner | AsyncRunner) -> Policy:
+    """A policy for plans that `runner` performs.
 
     Raises:
         ValueError: it is no policy, or of the other kind.
     """
+    awaited = isinstance(runner, AsyncRunner)
     around = getattr(policy, "around", None)
     if isinstance(policy, type) or not callable(around):
         has_one = " (use its policy())" if hasattr(policy, "policy") else ""
@@ -134,17 +135,13 @@ def checked(policy: object, *, awaited: bool) -> Policy:
         raise ValueError(f"policies has {policy!r}, whose around must be a generator, not a coroutine function")
     if isinstance(policy, Fallback) and not awaited and policy.is_awaited:
         raise ValueError(f"policies has {policy!r}, whose answer is a coroutine function: use an AsyncPipeline")
-    if isinstance(policy, Bound) and isinstance(policy.runner, AsyncRunner) is not awaited:
-        wanted = "an Async class, such as AsyncThrottler" if awaited else "a sync class, such as Throttler"
-        raise ValueError(f"policies must be of {wanted}, not {policy.policy!r}")
+    if isinstance(policy, Bound):
+        if isinstance(policy.runner, AsyncRunner) is not awaited:
+            wanted = "an Async class, such as AsyncThrottler" if awaited else "a sync class, such as Throttler"
+            raise ValueError(f"policies must be of {wanted}, not {policy.policy!r}")
+        return policy.for_runner(runner)
     found: Any = policy
     return found  # type: ignore[no-any-return]
-
-
-def _placed(policy: object, runner: Runner | AsyncRunner) -> Policy:
-    """A policy for plans that `runner` performs. Raises as `checked`."""
-    found = checked(policy, awaited=isinstance(runner, AsyncRunner))
-    return found.for_runner(runner) if isinstance(found, Bound) else found
 
 
 def _part(part: Part, runner: Runner | AsyncRunner) -> Policy | Callable[..., Policy]:
