@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -109,6 +110,20 @@ def test_a_function_that_gets_no_permit_leaves_its_window_to_the_next_caller(
     granted.append(True)
     assert face.execute(giving(face, "b"), timeout=2) == "b"
     assert permit.given == ["release"]
+
+
+def test_a_permit_is_held_by_what_runs_on_after_a_timeout(server: RunningServer, client: redis.Redis) -> None:
+    go_on = threading.Event()
+    with (
+        redisopt.Throttler(client, "runs", max_concurrent=1, command_timeout=5.0) as throttler,
+        redisopt.Debouncer(client, "test", wait=0.0, throttler=throttler, command_timeout=5.0) as debouncer,
+    ):
+        pipeline = redisopt.Pipeline(client, [debouncer, redisopt.Timeout(0.1)])
+        with pytest.raises(redisopt.OperationTimeout):
+            pipeline.execute(go_on.wait, 10)
+        assert throttler.metrics().active_operations == 1
+        go_on.set()
+        wait_until(lambda: throttler.metrics().active_operations == 0)
 
 
 def test_a_worker_with_a_limiter_empties_a_full_server(

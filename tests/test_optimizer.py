@@ -179,7 +179,10 @@ def test_what_the_config_has_not_is_refused_by_name(twin: Kind, option: str) -> 
     assert twin.do(optimizer.optimize, twin.function(lambda: 1), **{option: False}) == 1
 
 
-def test_a_permit_is_held_by_what_runs_on_after_its_timeout(server: RunningServer, client: redis.Redis) -> None:
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_permit_is_held_by_what_runs_on_after_its_timeout(
+    server: RunningServer, client: redis.Redis, batch: bool
+) -> None:
     """A thread cannot be interrupted: the far side is still called, and the next try has to wait for its end."""
     go_on, calls = threading.Event(), []
 
@@ -188,10 +191,11 @@ def test_a_permit_is_held_by_what_runs_on_after_its_timeout(server: RunningServe
         go_on.wait(10)
 
     fields: Any = {"throttling": {"max_concurrent": 1}, "retrying": {"max_attempts": 3}, "command_timeout": 5.0}
+    fields["batching"] = {"max_size": 2, "max_delay": 0.01}
     with redisopt.Optimizer(client, "api", timeout=0.1, **fields) as optimizer:
         throttler: Any = optimizer.throttler
         with pytest.raises(redisopt.RedisOptError):
-            optimizer.optimize(call, throttle=True, acquire_timeout=0.3)
+            optimizer.optimize(call, throttle=True, batch=batch, acquire_timeout=0.3)
         assert len(calls) == 1
         assert throttler.metrics().active_operations == 1
         go_on.set()

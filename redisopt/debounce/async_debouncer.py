@@ -75,9 +75,7 @@ class AsyncDebouncer(AsyncFace[DebounceConfig]):
         )
         self._runner = AsyncRunner(client, self.config.command_timeout)
         self._workers: weakref.WeakSet[AsyncWorker] = weakref.WeakSet()
-        self._plans.awaiting.wake = self._runner.wake
-        leases = self._plans.executing.leases
-        leases.attach(self._runner, leases.keep, f"redisopt-debounce-{name}-leases")
+        self._plans.attach(self._runner)
 
     @property
     def name(self) -> str:

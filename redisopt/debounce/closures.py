@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from redisopt import events
@@ -24,6 +25,7 @@ from redisopt.debounce.permits import Permits
 from redisopt.debounce.replies import Claimed, Fate, Taken
 from redisopt.debounce.submitting import Submitting, check_timeout
 from redisopt.errors import RedisOptError, ResultTimeout
+from redisopt.holding import holding
 from redisopt.identity import next_permit_id, process_id
 from redisopt.policies import Policy
 
@@ -226,15 +228,14 @@ class Closures:
         except BaseException:
             yield from self._executing.give_back(run)  # it was not started: the next caller may have better luck
             raise
-        try:
-            value = yield from self._perform(run, operation)
-        except GeneratorExit:
-            raise
-        except BaseException:
-            yield from permits.release(permit)
-            raise
-        yield from permits.release(permit)
-        return value
+        return (
+            yield from holding(
+                partial(self._perform, run, operation),
+                partial(permits.release, permit),
+                permits.performer,
+                "redisopt-release",
+            )
+        )
 
     def _perform(self, run: HeldRun, operation: Callable[[], Plan[Any]]) -> Plan[Any]:
         try:

@@ -86,9 +86,7 @@ class Debouncer(Face[DebounceConfig]):
         )
         self._runner = Runner(client, self.config.command_timeout)
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-        self._plans.awaiting.wake = self._runner.wake
-        leases = self._plans.executing.leases
-        leases.attach(self._runner, leases.keep, f"redisopt-debounce-{name}-leases")
+        self._plans.attach(self._runner)
 
     @property
     def name(self) -> str:

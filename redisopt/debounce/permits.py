@@ -6,16 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 from redisopt import events
+from redisopt.background import Performer
 from redisopt.commands import Invoke, Plan
 from redisopt.limiters import Limiter
 
 
 class Permits:
-    """The plans that take permits of one limiter, and give them back."""
+    """The plans that take permits of one limiter, and give them back.
+
+    Attributes:
+        performer: performs what goes on in the background.
+    """
 
     def __init__(self, name: str, limiter: Limiter) -> None:
         self._name = name
         self._limiter = limiter
+        self.performer: Performer | None = None
 
     def acquire(self, timeout: float | None = None) -> Plan[Any]:
         """Wait for a permit.

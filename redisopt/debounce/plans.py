@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redisopt.awaiting import Awaiting
+from redisopt.background import Performer
 from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
 from redisopt.debounce.closures import Closures
@@ -81,6 +82,14 @@ class DebouncePlans:
         self.controlling = Controlling(self.asking, self.agreeing, self.submitting, watch)
         self.handler: Callable[..., Any] | None = None
         self._registered: Callable[..., Any] | None = None
+
+    def attach(self, performer: Performer) -> None:
+        """Have `performer` perform what goes on in the background, and wake who waits."""
+        self.awaiting.wake = performer.wake
+        leases = self.executing.leases
+        leases.attach(performer, leases.keep, f"redisopt-debounce-{self.name}-leases")
+        if self._permits is not None:
+            self._permits.performer = performer
 
     def register(self, handler: Callable[..., Any], *, awaited: bool) -> None:
         """Have `handler` called for what is due.

@@ -19,6 +19,7 @@ from redisopt import events
 from redisopt.background import Performer, now
 from redisopt.commands import Plan, Wait
 from redisopt.errors import Cancelled
+from redisopt.holding import when_over
 from redisopt.identity import process_id
 from redisopt.policies import Fold, Policy
 
@@ -127,9 +128,14 @@ class Grouping:
                 self._pending -= 1
                 self._running += 1
                 batch.started += 1
-            return (yield from inner())
-        finally:
-            self._leave(batch, running=running)
+            result = yield from inner()
+        except BaseException as error:
+            # What runs on after a timeout still does what the batch has its permit for.
+            if not when_over(error, self._performer, lambda: self._leave(batch, running=True)):
+                self._leave(batch, running=running)
+            raise
+        self._leave(batch, running=True)
+        return result
 
     def _join(self, key: Any, shared: list[Policy]) -> _Batch:
         if self._process != process_id():

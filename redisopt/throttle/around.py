@@ -7,7 +7,6 @@ from typing import Any
 
 from redisopt.commands import Invoke, Plan
 from redisopt.driving import time_left
-from redisopt.errors import OperationTimeout
 
 
 class ThrottlePolicy:
@@ -36,27 +35,3 @@ class ThrottlePolicy:
             timeout = left if timeout is None else min(timeout, left)
         permit = yield Invoke(self._acquire, (), {"timeout": timeout})
         return (yield from self._under(permit, inner))
-
-
-def holding(
-    inner: Callable[[], Plan[Any]],
-    let_go: Callable[[], Plan[None]],
-    in_background: Callable[[Callable[[], Plan[None]]], object],
-) -> Plan[Any]:
-    """Perform `inner`, and `let_go` after it, however it ends.
-
-    Where a timeout gave up a thread, which still does what the permit is for, it is let go when that ends, in the background.
-    """
-    try:
-        result = yield from inner()
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        running = error.running if isinstance(error, OperationTimeout) else None
-        if running is None:
-            yield from let_go()
-        else:
-            running.add_done_callback(lambda _: in_background(let_go))
-        raise
-    yield from let_go()
-    return result

@@ -15,9 +15,9 @@ from redisopt.background import Performer
 from redisopt.commands import Plan, invoke
 from redisopt.errors import Unavailable
 from redisopt.functions import check_function
+from redisopt.holding import holding
 from redisopt.monitor.watching import Monitor, Watch
 from redisopt.throttle.ahead import Ahead
-from redisopt.throttle.around import holding
 from redisopt.throttle.asking import Asking
 from redisopt.throttle.config import ThrottleConfig
 from redisopt.throttle.deciding import Deciding
@@ -105,11 +105,8 @@ class ThrottlePlans(Generic[G]):
     def under(self, permit: Grant, inner: Callable[[], Plan[Any]]) -> Plan[Any]:
         """Perform a plan under a permit, and release that."""
         let_go = functools.partial(self.returning.let_go, permit)
-        return holding(functools.partial(self.watch.around, inner), let_go, self._in_background)
-
-    def _in_background(self, plan: Callable[[], Plan[None]]) -> None:
-        if self._performer is not None:
-            self._performer.start(plan, f"redisopt-release-{self.name}")
+        watched = functools.partial(self.watch.around, inner)
+        return holding(watched, let_go, self._performer, f"redisopt-release-{self.name}")
 
     def peek(self, cost: int, key: str) -> Plan[Decision[G]]:
         """What `try_acquire` would say."""
