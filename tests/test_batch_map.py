@@ -119,6 +119,25 @@ def test_a_map_that_nobody_works_for_ends(make_batcher: MakeBatcher) -> None:
         wait_until(lambda: worker.metrics().done == 1)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), KeyboardInterrupt()])
+def test_a_map_whose_worker_cannot_be_started_raises_that(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("redisopt-batch"):
+            raise error
+        begin(thread)
+
+    with redisopt.Batcher(client, "test", handler=doubled, max_delay=0.0, **PATIENT) as batcher:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            with pytest.raises(type(error)):
+                batcher.map([1], timeout=3)
+        assert batcher.map([2]) == [4]
+
+
 def test_progress_shows_as_a_bar(make_batcher: MakeBatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", io.StringIO())
     batcher = make_batcher(doubled, max_delay=0.0)
@@ -127,6 +146,33 @@ def test_progress_shows_as_a_bar(make_batcher: MakeBatcher, monkeypatch: pytest.
 
 
 # --- batched
+
+
+def test_a_call_while_it_is_closed_starts_no_worker_that_outlives_that(
+    server: RunningServer, client: redis.Redis
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    @redisopt.batched(client, "test", max_size=1, max_delay=0.0, **PATIENT)
+    def wait(items: list[int]) -> list[int]:
+        begun.set()
+        go_on.wait(10)
+        return items
+
+    first = threading.Thread(target=wait, args=(1,))
+    first.start()
+    assert begun.wait(10)
+    closing = threading.Thread(target=wait.close)
+    closing.start()
+    wait_until(lambda: not wait.batcher.works)
+    with pytest.raises(redisopt.ResultTimeout):
+        wait(2, timeout=0.2)
+    go_on.set()
+    for thread in (first, closing):
+        thread.join(10)
+    assert not wait.batcher.works
+    assert wait(3) == 3, "a call after that starts one again"
+    wait.close()
 
 
 def test_a_function_of_a_list_becomes_one_of_an_item(server: RunningServer, client: redis.Redis) -> None:

@@ -45,7 +45,8 @@ class Batched(Generic[R]):
 
     def close(self) -> None:
         """Stop its worker."""
-        self.batcher.close()
+        with self._helping.resting():
+            self.batcher.close()
 
 
 class AsyncBatched(Generic[R]):
@@ -82,7 +83,8 @@ class AsyncBatched(Generic[R]):
 
     async def aclose(self) -> None:
         """Stop its worker in the running event loop."""
-        await self.batcher.aclose()
+        with self._helping().resting():
+            await self.batcher.aclose()
         self._of_loops.pop(asyncio.get_running_loop(), None)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from redisopt.batch.worker import AsyncBatchWorker, BatchWorker
@@ -57,6 +58,17 @@ class Helping:
         with self._lock:
             if self._needed and not self._works and not self._others_work():
                 self.worker = self._make().start()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """While it is entered nobody needs a worker: what is being closed starts none."""
+        with self._lock:
+            needed, self._needed = self._needed, 0
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._needed += needed
 
     def __enter__(self) -> None:
         """A map begins."""
@@ -109,6 +121,15 @@ class AsyncHelping:
                 await worker.start()
                 self.worker = worker
         await self._end()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """As `Helping.resting`."""
+        needed, self._needed = self._needed, 0
+        try:
+            yield
+        finally:
+            self._needed += needed
 
     async def __aenter__(self) -> None:
         """As `Helping.__enter__`."""

@@ -12,6 +12,10 @@ from redisopt.runner import AsyncRunner, Runner
 from redisopt.workers import AsyncWorker, Worker
 
 
+def _nobody_is_told() -> None:
+    """That it has stopped."""
+
+
 class BatchWorker(Worker):
     """Works in threads.
 
@@ -22,7 +26,7 @@ class BatchWorker(Worker):
     def __init__(self, runner: Runner, work: Work, name: str, *, concurrency: int, grace: float) -> None:
         super().__init__(runner, work, name, concurrency=concurrency, grace=grace)
         self._work = work
-        self.stopped: Callable[[], None] = lambda: None
+        self.stopped: Callable[[], None] = _nobody_is_told
 
     def start(self) -> Self:
         """See `Worker.start`.
@@ -32,7 +36,11 @@ class BatchWorker(Worker):
         """
         if not self.is_working:
             self._runner.run(self._work.begin())
-        return super().start()
+        stopped, self.stopped = self.stopped, _nobody_is_told  # one that could not start has not worked
+        try:
+            return super().start()
+        finally:
+            self.stopped = stopped
 
     def _end(self) -> None:
         with suppress(RedisOptError):
@@ -52,7 +60,11 @@ class AsyncBatchWorker(AsyncWorker):
         """See `BatchWorker.start`."""
         if not self.is_working:
             await self._runner.run(self._work.begin())
-        return await super().start()
+        stopped, self.stopped = self.stopped, None
+        try:
+            return await super().start()
+        finally:
+            self.stopped = stopped
 
     async def _end(self) -> None:
         with suppress(RedisOptError):
