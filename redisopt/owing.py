@@ -45,8 +45,8 @@ class Owing(Background[_Owed]):
         """What runs in the background while anything is owed."""
         return self.beat(lambda: EVERY, self._left, self._pay)
 
-    def _left(self) -> list[list[Command[Any]]]:
-        """All that is owed, as one thing to do: where Redis does not answer one call, it does not answer the next."""
+    def _left(self) -> list[list[tuple[Command[Any], float]]]:
+        """All that is owed, as one thing to do."""
         self._enter()
         with self._lock:
             owed = self._here()
@@ -55,14 +55,18 @@ class Owing(Background[_Owed]):
             if not owed:
                 self._rest()
                 return []
-            return [list(owed)]
+            return [list(owed.items())]
 
-    def _pay(self, owed: list[Command[Any]]) -> Plan[None]:
-        for command in owed:
+    def _pay(self, owed: list[tuple[Command[Any], float]]) -> Plan[None]:
+        for command, until in owed:
+            if until < now():
+                continue
             try:
                 yield from call(command)
-            except Unavailable:
-                return
+            except Unavailable as error:
+                if error.sent:
+                    return  # it took all its time, and so would the others
+                continue  # that cost nothing, and on a Cluster another node may be there
             except RedisOptError as error:
                 events.logger.debug("%s failed: what it would give back ends by itself: %s", command.script, error)
             with self._lock:

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 import redisopt
+from redisopt.commands import Command
+from redisopt.owing import Owing
 from tests.breaker_faces import BreakerFace
 from tests.cache_faces import CacheFace, Computation
 from tests.fragile import FragileServer
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.fleet, pytest.mark.parametrize("kind", ["sync", "async"])]
+on_both = pytest.mark.parametrize("kind", ["sync", "async"])
 
 LEASE = 60.0  # seconds, for which nobody here waits
 
@@ -26,6 +28,8 @@ def fragile() -> Iterator[FragileServer]:
         yield server
 
 
+@pytest.mark.fleet
+@on_both
 def test_a_key_whose_lease_came_too_late_is_computed_by_others(fragile: FragileServer, kind: str) -> None:
     """The server stood still for longer than the call waited, and gave it the lease after that."""
     face, other = (CacheFace(kind, fragile.url, lease_ttl=LEASE, command_timeout=each) for each in (0.3, 5.0))
@@ -38,6 +42,8 @@ def test_a_key_whose_lease_came_too_late_is_computed_by_others(fragile: FragileS
     other.close()
 
 
+@pytest.mark.fleet
+@on_both
 def test_a_key_of_a_caller_that_is_told_so_is_computed_by_others(fragile: FragileServer, kind: str) -> None:
     face = CacheFace(kind, fragile.url, lease_ttl=LEASE, command_timeout=0.3, on_unavailable="raise")
     other = CacheFace(kind, fragile.url, lease_ttl=LEASE)
@@ -49,6 +55,8 @@ def test_a_key_of_a_caller_that_is_told_so_is_computed_by_others(fragile: Fragil
     other.close()
 
 
+@pytest.mark.fleet
+@on_both
 @pytest.mark.parametrize("when", ["asked", "recorded"])
 def test_a_probe_that_nobody_makes_is_one_for_others(fragile: FragileServer, kind: str, when: str) -> None:
     fields: Any = {
@@ -69,3 +77,15 @@ def test_a_probe_that_nobody_makes_is_one_for_others(fragile: FragileServer, kin
     wait_until(lambda: other.call() == "well", 10)
     face.close()
     other.close()
+
+
+def test_what_cannot_be_given_back_keeps_nothing_else_from_it() -> None:
+    """On a Cluster one node may be away, and others not; a call that was not sent cost nothing. What was sent took all its time."""
+    owing = Owing()
+    now = time.monotonic()
+    debts = [Command(f"debt {number}", ("key",), (), str) for number in range(4)]
+    plan = owing._pay([(debts[0], now + 9), (debts[1], now - 1), (debts[2], now + 9), (debts[3], now + 9)])
+    assert next(plan) is debts[0]
+    assert plan.throw(redisopt.Unavailable("its node is away")) is debts[2]
+    with pytest.raises(StopIteration):
+        plan.throw(redisopt.Unavailable("no answer", sent=True))

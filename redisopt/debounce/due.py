@@ -124,10 +124,16 @@ class Due:
                 yield from permits.give_back(permit)
 
     def _job(self, run: HeldRun) -> Job:
-        return Job(partial(self._executing.perform, run, self._handler), partial(self._executing.give_back, run))
+        def perform() -> Plan[None]:
+            if not run.given_back:
+                yield from self._executing.perform(run, self._handler)
+
+        return Job(perform, partial(self._executing.give_back, run))
 
     def _job_with_permit(self, run: HeldRun, permits: Permits, permit: Any) -> Job:
         def perform() -> Plan[None]:
+            if run.given_back:
+                return  # and its permit with it
             try:
                 yield from self._executing.perform(run, self._handler)
             finally:

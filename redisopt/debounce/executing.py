@@ -36,9 +36,15 @@ class _Unread(Exception):
 
 
 class HeldRun(Run):
-    """A run that this process holds, how it stands in Redis, and whether its handler was called."""
+    """A run that this process holds.
 
-    __slots__ = ("called", "claimed")
+    Attributes:
+        claimed: how it stands in Redis.
+        called: whether its handler was called.
+        given_back: whether it is somebody else's: its handler must not be called any more.
+    """
+
+    __slots__ = ("called", "claimed", "given_back")
 
     def __init__(self, claimed: Claimed, good_until: float) -> None:
         edge: Any = claimed.edge
@@ -53,7 +59,7 @@ class HeldRun(Run):
             good_until,
         )
         self.claimed = claimed
-        self.called = False
+        self.called = self.given_back = False
 
 
 _workers = itertools.count(1)
@@ -122,8 +128,16 @@ class Executing:
             raise
         claims.number += 1
         runs = self._held(claimed, asked)
-        for run in runs[limit:]:
-            yield from self.give_back(run)  # it was taken when more could be done at once
+        try:
+            for run in runs[limit:]:
+                yield from self.give_back(run)  # it was taken when more could be done at once
+        except GeneratorExit:
+            raise
+        except BaseException:
+            for run in runs:
+                if not run.given_back:
+                    yield from self.give_back(run)
+            raise
         return seconds, runs[:limit]
 
     def look(self, partition: int) -> Plan[float | None]:
@@ -155,6 +169,8 @@ class Executing:
         try:
             try:
                 payload = yield from self._payload(run.claimed)
+                if run.given_back:
+                    return
                 run.called = True
                 value = yield from self.watch.around(partial(invoke, handler, payload, run))
             except GeneratorExit:
@@ -178,6 +194,7 @@ class Executing:
 
     def give_back(self, run: HeldRun) -> Plan[None]:
         """Somebody else is to have it, at once. It does not count as an attempt. What runs at most once has failed instead."""
+        run.given_back = True
         try:
             if run.called and self._asking.config.delivery == "at_most_once":
                 yield from call(
