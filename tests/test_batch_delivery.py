@@ -358,7 +358,7 @@ def test_a_cancel_while_a_batch_is_settled_loses_neither_results_nor_the_batch(
     batcher = BatchFace("async", proxy.url, "test", noted(server.url, doubled), command_timeout=2.0, **fields)
     other = BatchFace("async", server.url, "test", noted(server.url, doubled), **fields)
     with Lateness() as late:
-        with proxy.during(on_calls_of("batch_settle", way, 20 if way is Fate.CUT_REQUEST else 1)):
+        with proxy.during(on_calls_of("batch_settle", way, 8 if way is Fate.CUT_REQUEST else 1)):
             with batcher.worker(grace=0.2):
                 tickets = other.add_many(range(4))
                 notes.wait_for(1)

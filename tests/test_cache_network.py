@@ -456,8 +456,8 @@ def test_on_a_cluster_values_are_spread_over_all_nodes(on_cluster: Make, cluster
 
 
 def test_on_a_cluster_callers_wait_for_one_and_leases_are_renewed(on_cluster: Make) -> None:
-    face, other = on_cluster(lease_ttl=0.4), on_cluster(lease_ttl=0.4)
-    slow = Computation(1.0)
+    face, other = on_cluster(lease_ttl=1.0), on_cluster(lease_ttl=1.0)
+    slow = Computation(2.5)
     leaders = [face.begin(f"k{number}", slow) for number in range(6)]
     wait_until(lambda: slow.calls == 6)
     waiting = [other.begin(f"k{number}", slow) for number in range(6)]

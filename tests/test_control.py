@@ -143,7 +143,7 @@ def test_a_fleet_follows_an_update(server: RunningServer, client: redis.Redis) -
     told: list[int] = []
 
     def update() -> None:
-        wait_until(lambda: throttler.metrics().operations_per_second > 20, 10)
+        wait_until(lambda: throttler.metrics().operations_per_second > 20, 40)
         throttler.update(rates=["10/s"])
         seconds, micros = client.time()
         told.append(seconds * 1000 + micros // 1000)
@@ -151,7 +151,7 @@ def test_a_fleet_follows_an_update(server: RunningServer, client: redis.Redis) -
     thread = threading.Thread(target=update)
     thread.start()
     granted = sorted(ms for each in run_fleet(obey, *[(server.url, 4.0)] * 4) for ms in each)
-    thread.join(10)
+    thread.join(40)
     after = [ms for ms in granted if ms > told[0] + 1000]
     assert all(later - ms >= 1000 for ms, later in zip(after, after[10:], strict=False))
     assert len(after) >= 10
