@@ -571,7 +571,7 @@ def test_who_waits_on_a_full_server_is_not_refused(make_debouncer: Make, client:
         asking = face.real._plans.asking
         asked = asking.result(asking.layout.place(""), ticket.window)
         assert face.do(face.real._runner.run, call(asked)).status == "pending"
-        holder = next(iter(face.real._plans.closures._open.values())).id
+        holder = next(iter(face.real._plans.closures._callers._open.values())).id
         window = face.peek("f").window
         asked = asking.take(asking.layout.closures("f"), window, holder, "attempt")
         assert face.do(face.real._runner.run, call(asked)).status == "pending"

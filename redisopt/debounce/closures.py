@@ -7,8 +7,6 @@ come when the window is due, the next one does, a moment later. No timer runs an
 
 from __future__ import annotations
 
-import itertools
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +17,7 @@ from redisopt.background import now
 from redisopt.commands import Plan, call
 from redisopt.debounce.agreeing import Agreeing
 from redisopt.debounce.asking import Asking
+from redisopt.debounce.callers import Caller, Callers, Holder
 from redisopt.debounce.executing import Executing, HeldRun, as_text
 from redisopt.debounce.layout import Place
 from redisopt.debounce.permits import Permits
@@ -26,10 +25,7 @@ from redisopt.debounce.replies import Claimed, Fate, Taken
 from redisopt.debounce.submitting import Submitting, check_timeout
 from redisopt.errors import RedisOptError, ResultTimeout
 from redisopt.holding import holding
-from redisopt.identity import next_permit_id, process_id
 from redisopt.policies import Policy
-
-_numbers = itertools.count(1)
 
 
 class _Ours:
@@ -39,45 +35,6 @@ class _Ours:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-
-
-class _Holder:
-    """Callers of one key, of this process, that wait together: in Redis they are one.
-
-    Where the last of them that waits for a window gives up, the next caller is of another holder: so what the last one says
-    cannot be taken for that of a caller that came meanwhile.
-
-    Attributes:
-        id: under which they wait.
-        joining: how many of them do not know their window yet.
-        waiting: those of each window, in order of calling.
-        unanswered: attempts to take each window whose answer never came.
-    """
-
-    __slots__ = ("id", "joining", "unanswered", "waiting")
-
-    def __init__(self, holder: str) -> None:
-        self.id = holder
-        self.joining = 0
-        self.waiting: dict[str, list[_Caller]] = {}
-        self.unanswered: dict[str, list[str]] = {}
-
-
-class _Caller:
-    """One call.
-
-    Attributes:
-        holder: with whom it waits.
-        joining: the id of its call.
-        window: that it waits for, "" until it is known.
-    """
-
-    __slots__ = ("holder", "joining", "window")
-
-    def __init__(self, holder: _Holder, joining: str) -> None:
-        self.holder = holder
-        self.joining = joining
-        self.window = ""
 
 
 class _Debounced:
@@ -113,13 +70,7 @@ class Closures:
         self._executing = executing
         self._permits = permits
         self._on_debounce = on_debounce
-        self._number = next(_numbers)
-        self._begin()
-
-    def _begin(self) -> None:
-        self._process = process_id()
-        self._lock = threading.Lock()
-        self._open: dict[str, _Holder] = {}  # whom the next caller of each key joins
+        self._callers = Callers()
 
     def policy(self, key: str, timeout: float | None) -> Policy:
         """What goes on around the calls of a key."""
@@ -136,12 +87,12 @@ class Closures:
         place = self._asking.layout.closures(key)
         if now() >= self._agreeing.until:
             yield from self._agreeing.ensure()
-        caller = self._enter(place)
+        caller = self._callers.enter(place)
         try:
             asked = now()
             joining = self._asking.join(place, caller.holder.id, caller.joining, self._asking.config.wait)
             placed, fence = yield from call(joining)
-            self._wait(caller, placed.window)
+            self._callers.wait(caller, placed.window)
             if placed.status == "leading":
                 taken = Taken(fence, 1, 1, "leading")
                 return (yield from self._run(place, placed.window, taken, asked, operation))
@@ -157,12 +108,12 @@ class Closures:
             except ResultTimeout:
                 raise self._submitting.too_late(placed.window, timeout) from None
         except GeneratorExit:
-            self._leave(place, caller)
+            self._callers.leave(place, caller)
             raise
         except BaseException:
             yield from self._leave_early(place, caller)
             raise
-        self._leave(place, caller)
+        self._callers.leave(place, caller)
         if isinstance(found, _Ours):
             return found.value
         return self._submitting.read(found, placed.window, placed.number).value
@@ -171,13 +122,13 @@ class Closures:
         self,
         place: Place,
         window: str,
-        caller: _Caller,
+        caller: Caller,
         operation: Callable[[], Plan[Any]],
     ) -> Plan[Fate | _Ours | NotYet]:
         """Ask what became of the window; and where it is time, and this is the one to do it, run the operation."""
         found: Fate | Taken
         asked = now()
-        if self._is_newest(caller):
+        if self._callers.is_newest(caller):
             found = yield from self._take(place, window, caller.holder)
         else:
             found = yield from call(self._asking.result(place, window))
@@ -189,16 +140,13 @@ class Closures:
             return NotYet(min(ASK_EVERY, found.due_after))
         return found
 
-    def _take(self, place: Place, window: str, holder: _Holder) -> Plan[Fate | Taken]:
+    def _take(self, place: Place, window: str, holder: Holder) -> Plan[Fate | Taken]:
         """Ask for the window, under the id of an attempt that was not answered, if there is one: it may have taken it."""
-        with self._lock:
-            unanswered = holder.unanswered.get(window)
-            attempt = unanswered.pop() if unanswered else next_permit_id()
+        attempt = self._callers.attempt(holder, window)
         try:
             return (yield from call(self._asking.take(place, window, holder.id, attempt)))
         except BaseException:
-            with self._lock:
-                holder.unanswered.setdefault(window, []).append(attempt)
+            self._callers.unanswered(holder, window, attempt)
             raise
 
     def _run(
@@ -261,53 +209,9 @@ class Closures:
                 "debounce %r: %r is over, but the other callers cannot be told: %s", self._asking.name, run, away
             )
 
-    # --- the callers of this process
-
-    def _enter(self, place: Place) -> _Caller:
-        if self._process != process_id():
-            self._begin()  # a forked child: its parent's callers are not here
-        with self._lock:
-            holder = self._open.get(place.window)
-            if holder is None:
-                holder = self._open[place.window] = _Holder(f"{process_id()}.{self._number}.{next(_numbers)}")
-            holder.joining += 1
-        return _Caller(holder, next_permit_id())
-
-    def _wait(self, caller: _Caller, window: str) -> None:
-        """A caller is in its window."""
-        with self._lock:
-            caller.window = window
-            caller.holder.joining -= 1
-            caller.holder.waiting.setdefault(window, []).append(caller)
-
-    def _is_newest(self, caller: _Caller) -> bool:
-        with self._lock:
-            return caller.holder.waiting[caller.window][-1] is caller
-
-    def _leave(self, place: Place, caller: _Caller) -> tuple[str, list[str]] | None:
-        """A caller waits no more. Where it was the last one, which window nobody waits for, and attempts that were not answered."""
-        holder = caller.holder
-        with self._lock:
-            if not caller.window:
-                holder.joining -= 1
-            else:
-                holder.waiting[caller.window].remove(caller)
-                if holder.waiting[caller.window]:
-                    return None
-                del holder.waiting[caller.window]
-            attempts = holder.unanswered.pop(caller.window, []) if caller.window else [caller.joining]
-            if holder.joining and caller.window:
-                return "-", attempts  # who joins may wait for the same window
-            which = caller.window or "-"
-            if not holder.waiting and not holder.joining:
-                which = ""
-            if which != "-" and self._open.get(place.window) is holder:
-                del self._open[place.window]  # who comes now is another holder, and is not told to leave with this one
-            return which, attempts or [""]  # "": nothing is to be given back
-
-    def _leave_early(self, place: Place, caller: _Caller) -> Plan[None]:
+    def _leave_early(self, place: Place, caller: Caller) -> Plan[None]:
         """A caller gives up. The last one here says so, so that a window that nobody could run is not kept."""
-        left = self._leave(place, caller)
+        left = self._callers.leave(place, caller)
         if left is None:
             return
         which, attempts = left
