@@ -148,7 +148,7 @@ for at = first_other, #ARGV, 6 do
   end
 end
 
-hset_all(outcomes, ended) -- first: where that fails, the items are held still
+hset_all(outcomes, ended) -- before the items go: where that fails, they are held still
 hdel_all(held, freed)
 hdel_all(items, over)
 hdel_all(tries, over)

@@ -107,11 +107,16 @@ class AsyncWorkerGroup:
         _raise_first(await self._stop())
 
     async def _stop(self) -> list[BaseException]:
-        self.stop_taking()
+        errors: list[BaseException] = []
+        for worker in self._workers:
+            try:
+                worker.stop_taking()
+            except Exception as error:  # such as of an event loop that was closed
+                errors.append(error)
         caller: asyncio.Task[Any] | None = asyncio.current_task()
         stops = (worker.stop(caller=caller) for worker in self._workers)
         outcomes = await asyncio.gather(*stops, return_exceptions=True)
-        return [outcome for outcome in outcomes if outcome is not None]
+        return [*errors, *(outcome for outcome in outcomes if outcome is not None)]
 
     async def __aenter__(self) -> Self:
         """Start it."""
