@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -87,7 +88,8 @@ def test_a_function_that_gets_no_permit_leaves_its_window_to_the_next_caller(
 
     class Limiter:
         def acquire(self, cost: int = 1, key: str = "", *, timeout: float | None = None) -> Any:
-            assert (cost, key, timeout) == (1, "", None)
+            assert (cost, key) == (1, "")
+            assert timeout is None or 0 < timeout <= 2
 
             def grant() -> Permit:
                 if not granted:
@@ -110,6 +112,21 @@ def test_a_function_that_gets_no_permit_leaves_its_window_to_the_next_caller(
     granted.append(True)
     assert face.execute(giving(face, "b"), timeout=2) == "b"
     assert permit.given == ["release"]
+
+
+@pytest.mark.parametrize("leading", [False, True])
+def test_who_gets_no_permit_in_time_is_told_so(
+    make_debouncer: Make, server: RunningServer, client: redis.Redis, leading: bool
+) -> None:
+    own = make_debouncer()
+    with limiter(own, server.url, rates=["1/h"]) as throttler:
+        face = make_debouncer("joined", wait=0.01, leading=leading, throttler=throttler)
+        assert face.execute(giving(face, "first"), key="a") == "first"
+        began = time.monotonic()
+        with pytest.raises(redisopt.ResultTimeout, match=r"after 1\.5 s"):
+            face.execute(giving(face, "second"), key="b", timeout=1.5)
+        assert time.monotonic() - began < 10
+        assert face.metrics().running == 0
 
 
 def test_a_permit_is_held_by_what_runs_on_after_a_timeout(server: RunningServer, client: redis.Redis) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any
 
 from redisopt import events
@@ -23,7 +24,7 @@ from redisopt.debounce.layout import Place
 from redisopt.debounce.permits import Permits
 from redisopt.debounce.replies import Claimed, Fate, Taken
 from redisopt.debounce.submitting import Submitting, check_timeout
-from redisopt.errors import RedisOptError, ResultTimeout
+from redisopt.errors import RedisOptError, ResultTimeout, ThrottleTimeout
 from redisopt.holding import holding
 from redisopt.policies import Policy
 
@@ -35,6 +36,10 @@ class _Ours:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+class _NoPermit(Exception):
+    """There is no permit for a function within its caller's timeout."""
 
 
 class _Debounced:
@@ -84,6 +89,7 @@ class Closures:
     ) -> Plan[Any]:
         """Have one live caller run its operation once it is due; what that gave."""
         check_timeout(timeout)
+        until = inf if timeout is None else now() + timeout
         place = self._asking.layout.closures(key)
         if now() >= self._agreeing.until:
             yield from self._agreeing.ensure()
@@ -95,18 +101,21 @@ class Closures:
             self._callers.wait(caller, placed.window)
             if placed.status == "leading":
                 taken = Taken(fence, 1, 1, "leading")
-                return (yield from self._run(place, placed.window, taken, asked, operation))
+                return (yield from self._run(place, placed.window, taken, asked, operation, until))
             if self._on_debounce is not None and placed.status == "pending":
                 events.notify(self._on_debounce, placed.number)
 
             def look() -> Plan[Fate | _Ours | NotYet]:
-                return (yield from self._look(place, placed.window, caller, operation))
+                return (yield from self._look(place, placed.window, caller, operation, until))
 
             waiting: Plan[Fate | _Ours] = self._awaiting.outcome(placed.window, look, timeout)
             try:
                 found = yield from waiting
             except ResultTimeout:
                 raise self._submitting.too_late(placed.window, timeout) from None
+        except _NoPermit as refused:
+            yield from self._leave_early(place, caller)
+            raise self._submitting.too_late(caller.window, timeout) from refused.__cause__
         except GeneratorExit:
             self._callers.leave(place, caller)
             raise
@@ -124,6 +133,7 @@ class Closures:
         window: str,
         caller: Caller,
         operation: Callable[[], Plan[Any]],
+        until: float,
     ) -> Plan[Fate | _Ours | NotYet]:
         """Ask what became of the window; and where it is time, and this is the one to do it, run the operation."""
         found: Fate | Taken
@@ -135,7 +145,7 @@ class Closures:
             if found.status == "pending":
                 return NotYet()  # the newest caller of this process sees to it
         if isinstance(found, Taken):
-            return _Ours((yield from self._run(place, window, found, asked, operation)))
+            return _Ours((yield from self._run(place, window, found, asked, operation, until)))
         if found.status in {"pending", "running"}:
             return NotYet(min(ASK_EVERY, found.due_after))
         return found
@@ -156,6 +166,7 @@ class Closures:
         taken: Taken,
         asked: float,
         operation: Callable[[], Plan[Any]],
+        until: float,
     ) -> Plan[Any]:
         claimed = Claimed(place, window, taken.fence, taken.attempt, taken.calls, taken.edge, "last", 0.0, b"", 0)
         run = HeldRun(claimed, asked + self._asking.config.lease_ttl)
@@ -163,16 +174,21 @@ class Closures:
         try:
             if self._permits is None:
                 return (yield from self._perform(run, operation))
-            return (yield from self._perform_with_permit(run, operation, self._permits))
+            return (yield from self._perform_with_permit(run, operation, self._permits, until))
         finally:
             self._executing.leases.drop(place.tag, run)
 
-    def _perform_with_permit(self, run: HeldRun, operation: Callable[[], Plan[Any]], permits: Permits) -> Plan[Any]:
+    def _perform_with_permit(
+        self, run: HeldRun, operation: Callable[[], Plan[Any]], permits: Permits, until: float
+    ) -> Plan[Any]:
         """What this caller waits for holds nobody up but those of its window, for whom its lease is renewed meanwhile."""
         try:
-            permit = yield from permits.acquire()
+            permit = yield from permits.acquire(None if until == inf else max(0.0, until - now()))
         except GeneratorExit:
             raise
+        except ThrottleTimeout as refused:
+            yield from self._executing.give_back(run)
+            raise _NoPermit from refused
         except BaseException:
             yield from self._executing.give_back(run)  # it was not started: the next caller may have better luck
             raise
