@@ -44,7 +44,7 @@ class Batched(Generic[R]):
         return self.batcher.call(item, key, timeout=timeout)  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Stop its worker."""
+        """Stop its worker. Calls that wait go on waiting, until a worker elsewhere has their results, or another call starts one here."""
         with self._helping.resting():
             self.batcher.close()
 

@@ -297,7 +297,8 @@ class Batcher(Face[BatchConfig]):
     def close(self) -> None:
         """Stop its workers, give back what they hold, and close the connections unless another primitive uses them.
 
-        The client stays open.
+        The client stays open. Who waits for a result goes on waiting: until a worker elsewhere, or one that is started later, has it, or
+        the timeout.
         """
         for worker in list(self._workers):
             worker.stopped = _nothing
