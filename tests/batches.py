@@ -204,7 +204,7 @@ class WorkerProcess:
         )
         self.process.start()
         ready.close()
-        assert here.poll(30), "the worker did not start"
+        assert here.poll(60), "the worker did not start"
         here.close()
 
     def signal(self, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -58,6 +59,15 @@ def _is_of_a_pair(item: pytest.Item) -> bool:
         return True
     function = item.nodeid.partition("[")[0]
     return (PAIRED.index(flavour) + FACES.index(faces[0]) + crc32(function.encode())) % 2 == 0
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """What a test that failed has left running would work for those that come after it."""
+    yield
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join(10)
 
 
 @pytest.fixture(autouse=True)

@@ -109,7 +109,7 @@ class Member:
         self.process = FLEET.Process(target=work, args=(there, *args), daemon=True)
         self.process.start()
         there.close()
-        assert self.hear() == "ready"
+        assert self.hear(60) == "ready"
 
     def hear(self, timeout: float = 20.0) -> Any:
         assert self.pipe.poll(timeout), "the process hangs"
