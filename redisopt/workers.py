@@ -92,9 +92,8 @@ class Worker:
     def stop(self, *, wait: bool = True) -> None:
         """Take nothing more, wait for what is under way for at most `grace` seconds, and give the rest back.
 
-        When called from a job of its own, it does not wait for that one, which is given back and runs again: a handler that wants the worker to
-        end sets the event of `run(stop)` instead. Where Ctrl-C ends the wait, the rest is given
-        back as well.
+        When called from a job of its own, it does not wait for that one, which is given back and runs again: a handler that
+        wants the worker to end sets the event of `run(stop)` instead. Where Ctrl-C ends the wait, the rest is given back as well.
 
         Args:
             wait: False gives back at once what is under way.
