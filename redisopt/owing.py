@@ -41,6 +41,14 @@ class Owing(Background[_Owed]):
             self._here()[command] = now() + seconds
             self._run()
 
+    def end(self) -> None:
+        """Whoever owes is closed: what is left ends by itself."""
+        self._enter()
+        with self._lock:
+            for kept in self._kept.values():
+                kept.clear()
+        self.wake(self.id)
+
     def keep(self) -> Plan[None]:
         """What runs in the background while anything is owed."""
         return self.beat(lambda: EVERY, self._left, self._pay)

@@ -89,3 +89,18 @@ def test_what_cannot_be_given_back_keeps_nothing_else_from_it() -> None:
     assert plan.throw(redisopt.Unavailable("its node is away")) is debts[2]
     with pytest.raises(StopIteration):
         plan.throw(redisopt.Unavailable("no answer", sent=True))
+
+
+@pytest.mark.fleet
+@on_both
+def test_whoever_is_closed_owes_nothing_any_more(fragile: FragileServer, kind: str) -> None:
+    """Nothing goes on to ask a server that is gone."""
+    face = CacheFace(kind, fragile.url, lease_ttl=LEASE, command_timeout=0.3)
+    face.compute("warm", Computation())
+    with fragile.away("hung"):
+        face.compute("key", Computation())
+        owing = face.real._plans._computing.owing
+        assert any(owing._kept.values())
+        face.close()
+        assert not any(owing._kept.values())
+        wait_until(lambda: not owing._running or kind == "async")

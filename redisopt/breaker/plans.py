@@ -190,6 +190,7 @@ class BreakerPlans:
             ticket = lease.ticket()
             if ticket is not None:
                 yield from self.let_go(ticket, GIVEN_BACK)
+        self.owing.end()
 
 
 class BreakerPolicy:

@@ -125,6 +125,7 @@ class CachePlans:
         """Stop listening, give back what is being refreshed, and hand in what was counted."""
         self._copies.stop()
         yield from self._refreshing.stop()
+        self._computing.owing.end()
         yield from self._counting.finish()
 
 
