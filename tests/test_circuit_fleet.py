@@ -366,5 +366,5 @@ def test_what_stands_is_bounded_and_readable(make_breaker: Make, client: redis.R
     }
     assert len(state[b"slots"].split()) <= 10
     memory: Any = client.memory_usage(f"{tag}state")
-    assert memory < 2_300
+    assert memory < 2_600  # each connection that has called has a lane
     assert 0 < client.pttl(f"{tag}state") <= 30 * 86_400_000
