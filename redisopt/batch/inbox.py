@@ -13,7 +13,7 @@ import itertools
 import math
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from redisopt.awaiting import Awaiting, NotYet
@@ -205,12 +205,7 @@ class Inbox:
                 self._waiting[permit] = item
             others = [item.id for item in itertools.islice(self._expected.values(), LOOKED_AT) if item.added]
         ids = list(dict.fromkeys([*(item.id for _, item in waiting), *others]))[:LOOKED_AT]
-        while ids:
-            found = yield from call(self._asking.fetch(ids))
-            for item_id, outcome in zip(ids, found, strict=False):
-                if outcome not in (b"waits", b"runs"):
-                    self._deliver(item_id, b"" if outcome == b"unknown" else outcome)
-            ids = ids[len(found) :]
+        yield from look_by_id(self._asking, ids, self._deliver)
 
     def _deliver(self, item_id: str, outcome: bytes) -> None:
         with self._lock:
@@ -221,6 +216,16 @@ class Inbox:
             waiters = list(item.waiters)
         for permit in waiters:
             self._wakes.wake(permit)
+
+
+def look_by_id(asking: Asking, ids: Sequence[str], ended: Callable[[str, bytes], object]) -> Plan[None]:
+    """Ask what became of items, and tell `ended` of each that has ended; b"" for one that is forgotten, or was never there."""
+    while ids:
+        found = yield from call(asking.fetch(ids))
+        for item_id, outcome in zip(ids, found, strict=False):
+            if outcome not in (b"waits", b"runs"):
+                ended(item_id, b"" if outcome == b"unknown" else outcome)
+        ids = ids[len(found) :]
 
 
 class Fetching:

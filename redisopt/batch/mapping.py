@@ -18,7 +18,7 @@ from redisopt.background import now
 from redisopt.batch import items, outcome
 from redisopt.batch.adding import ENDED, Wish
 from redisopt.batch.asking import CHUNK, Asking, chunks
-from redisopt.batch.inbox import LOOK_EVERY, LOOKED_AT
+from redisopt.batch.inbox import LOOK_EVERY, LOOKED_AT, look_by_id
 from redisopt.batch.progress import EVERY, Pace, Progress
 from redisopt.batch.replies import Full, Reading
 from redisopt.commands import Listen, Plan, Wait, call
@@ -161,7 +161,8 @@ class Mapping:
             if not isinstance(answer, str):
                 return 0
         ended = [item_id for (item_id, _), letter in zip(chunk, answer, strict=True) if letter == ENDED]
-        yield from self._fetch([item_id for item_id in ended if self._places[item_id] not in self._outcomes])
+        ids = [item_id for item_id in ended if self._places[item_id] not in self._outcomes]
+        yield from look_by_id(self._asking, ids, self._note)
         return len(chunk)
 
     def _read(self) -> Plan[bool]:
@@ -174,15 +175,7 @@ class Mapping:
 
     def _look(self) -> Plan[None]:
         """No word has come for a while: look by id at those that should have ended next."""
-        yield from self._fetch(list(itertools.islice(self._waiting, LOOKED_AT)))
-
-    def _fetch(self, ids: Sequence[str]) -> Plan[None]:
-        while ids:
-            found = yield from call(self._asking.fetch(ids))
-            for item_id, stored in zip(ids, found, strict=False):
-                if stored not in (b"waits", b"runs"):
-                    self._note(item_id, b"" if stored == b"unknown" else stored)
-            ids = ids[len(found) :]
+        yield from look_by_id(self._asking, list(itertools.islice(self._waiting, LOOKED_AT)), self._note)
 
     def _note(self, item_id: str, found: bytes) -> None:
         place = self._places.get(item_id)
