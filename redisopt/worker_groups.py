@@ -9,17 +9,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from redisopt import events
 from redisopt.workers import WORKS_ALREADY, AsyncWorker, Worker
 
+W = TypeVar("W", Worker, AsyncWorker)
 
-class WorkerGroup:
+
+class _Group(Generic[W]):
+    """What both kinds have in common."""
+
+    def __init__(self, workers: Iterable[W]) -> None:
+        self._workers: list[W] = list(workers)
+
+    def _check_idle(self) -> None:
+        if any(worker.is_working for worker in self._workers):
+            raise ValueError(WORKS_ALREADY)
+
+    def stop_taking(self) -> None:
+        """Take nothing more. A `stop` that follows waits until their grace after this. Tasks: in their event loop."""
+        for worker in self._workers:
+            worker.stop_taking()
+
+
+class WorkerGroup(_Group[Worker]):
     """Workers in threads. Enter it, or `start` and `stop` it."""
-
-    def __init__(self, workers: Iterable[Worker]) -> None:
-        self._workers = list(workers)
 
     def start(self) -> Self:
         """Work in the background from now on. Where one cannot start, or Ctrl-C comes, those that have are stopped.
@@ -28,8 +43,7 @@ class WorkerGroup:
             ValueError: it works already.
             ConfigConflict: another process has other triggers for a batch, and `on_conflict` is "raise".
         """
-        if any(worker.is_working for worker in self._workers):
-            raise ValueError(WORKS_ALREADY)
+        self._check_idle()
         try:
             for worker in self._workers:
                 worker.start()
@@ -38,11 +52,6 @@ class WorkerGroup:
                 events.logger.error("a worker that others were to work with could not stop: %r", error)
             raise
         return self
-
-    def stop_taking(self) -> None:
-        """Take nothing more. A `stop` that follows waits until their grace after this."""
-        for worker in self._workers:
-            worker.stop_taking()
 
     def stop(self) -> None:
         """Take nothing more, wait for what is under way for some seconds, the same for all, and give the rest back.
@@ -78,16 +87,12 @@ class WorkerGroup:
         self.stop()
 
 
-class AsyncWorkerGroup:
+class AsyncWorkerGroup(_Group[AsyncWorker]):
     """As `WorkerGroup`, in tasks of the running event loop."""
-
-    def __init__(self, workers: Iterable[AsyncWorker]) -> None:
-        self._workers = list(workers)
 
     async def start(self) -> Self:
         """As `WorkerGroup.start`; a task that is cancelled meanwhile stops those that have started."""
-        if any(worker.is_working for worker in self._workers):
-            raise ValueError(WORKS_ALREADY)
+        self._check_idle()
         try:
             for worker in self._workers:
                 await worker.start()
@@ -96,11 +101,6 @@ class AsyncWorkerGroup:
                 events.logger.error("a worker that others were to work with could not stop: %r", error)
             raise
         return self
-
-    def stop_taking(self) -> None:
-        """As `WorkerGroup.stop_taking`; called in an event loop."""
-        for worker in self._workers:
-            worker.stop_taking()
 
     async def stop(self) -> None:
         """As `WorkerGroup.stop`. Cancelled, it cancels what is under way, which is given back."""
