@@ -52,14 +52,19 @@ def call_id(words: Words) -> tuple[bytes, bytes]:
     return words[first_arg], words[first_arg + 1]
 
 
-def first_copies(fate: Fate) -> Callable[[Words], Fate]:
-    """A fate for the first copy of every script call; the second one passes."""
-    seen: set[tuple[bytes, bytes]] = set()
+def whole_call(words: Words) -> bytes:
+    """All of a script call, where not every script has a lane."""
+    return b" ".join(words[1:])
+
+
+def first_copies(fate: Fate, identity: Callable[[Words], object] = call_id) -> Callable[[Words], Fate]:
+    """A fate for the first copy of every script call; the second one passes. Copies have one `identity`."""
+    seen: set[object] = set()
 
     def decide(words: Words) -> Fate:
-        if not is_script(words) or call_id(words) in seen:
+        if not is_script(words) or identity(words) in seen:
             return Fate.PASS
-        seen.add(call_id(words))
+        seen.add(identity(words))
         return fate
 
     return decide

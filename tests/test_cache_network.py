@@ -18,7 +18,7 @@ from redisopt.testing import ServerClock
 from tests.cache_faces import CacheFace, Computation
 from tests.cluster import Cluster
 from tests.fragile import WAYS, FragileServer
-from tests.proxy import Fate, Proxy, is_script
+from tests.proxy import Fate, Proxy, first_copies, is_script, whole_call
 from tests.servers import RunningServer
 from tests.test_acl import PASSWORD, USER, acl_line, as_user, commands_of_the_scripts, make_user
 from tests.test_server_clock import LIBRARY, SetClock
@@ -53,15 +53,7 @@ def test_every_first_copy_of_every_call_is_lost(
     """Asks, stores, failures, deletes, counts: each counts once."""
     with Proxy(server.url) as proxy:
         face = make_at(proxy.url, failure_ttl=0)
-        seen: set[bytes] = set()
-
-        def lose(words: list[bytes]) -> Fate:
-            call = b" ".join(words[1:])
-            if not is_script(words) or call in seen:
-                return Fate.PASS
-            seen.add(call)
-            return fate
-
+        lose = first_copies(fate, whole_call)
         with proxy.during(lose):
             compute, failing = Computation(), Computation(error=ValueError("no"))
             for number in range(5):
@@ -87,14 +79,10 @@ def test_a_late_copy_changes_nothing(server: RunningServer, client: redis.Redis,
     with Proxy(server.url) as proxy:
         face, other = make_at(proxy.url), make_at(server.url)
         face.set("k", "warm")
-        seen: set[bytes] = set()
+        first = first_copies(Fate.STRAY, whole_call)
 
         def stray(words: list[bytes]) -> Fate:
-            call = b" ".join(words[1:])
-            if not is_script(words) or b"{cache:test:k}" not in call or call in seen:
-                return Fate.PASS
-            seen.add(call)
-            return Fate.STRAY
+            return first(words) if b"{cache:test:k}" in whole_call(words) else Fate.PASS
 
         with proxy.during(stray):
             face.set("k", "v1")

@@ -26,7 +26,7 @@ from tests.cluster import Cluster
 from tests.debounce_faces import DebounceFace
 from tests.fleet import FORK, in_threads
 from tests.fragile import FragileServer, Lateness
-from tests.proxy import Fate, Proxy, is_script
+from tests.proxy import Fate, Proxy, first_copies, is_script, whole_call
 from tests.servers import RunningServer, binary
 from tests.test_acl import PASSWORD, USER, acl_line, as_user, commands_of_the_scripts, make_user
 from tests.test_debounce import slowly
@@ -63,15 +63,7 @@ def test_every_first_copy_of_every_call_is_lost(
     """Submits, claims, ends of runs, results: each counts once, and each window runs once."""
     with Proxy(server.url) as proxy:
         face, judge = make_at(proxy.url, collect="all", wait=0.1), make_debouncer(collect="all", wait=0.1)
-        seen: set[bytes] = set()
-
-        def lose(words: list[bytes]) -> Fate:
-            call = b" ".join(words[1:])
-            if not is_script(words) or call in seen:
-                return Fate.PASS
-            seen.add(call)
-            return fate
-
+        lose = first_copies(fate, whole_call)
         with proxy.during(lose):
             face.handle()
             face.start()
@@ -94,15 +86,7 @@ def test_what_was_cancelled_or_replayed_is_told_though_the_first_reply_is_lost(
 
     with Proxy(server.url) as proxy:
         face, other = make_at(proxy.url, wait=60, max_attempts=1), make_debouncer(wait=0, max_attempts=1)
-        seen: set[bytes] = set()
-
-        def lose(words: list[bytes]) -> Fate:
-            call = b" ".join(words[1:])
-            if not is_script(words) or call in seen:
-                return Fate.PASS
-            seen.add(call)
-            return fate
-
+        lose = first_copies(fate, whole_call)
         for number in range(3):
             face.submit(number)
         with proxy.during(lose):
