@@ -186,11 +186,10 @@ class Closures:
             permit = yield from permits.acquire(None if until == inf else max(0.0, until - now()))
         except GeneratorExit:
             raise
-        except ThrottleTimeout as refused:
-            yield from self._executing.give_back(run)
-            raise _NoPermit from refused
-        except BaseException:
+        except BaseException as error:
             yield from self._executing.give_back(run)  # it was not started: the next caller may have better luck
+            if isinstance(error, ThrottleTimeout):
+                raise _NoPermit from error
             raise
         return (
             yield from holding(
